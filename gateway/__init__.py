@@ -1,0 +1,1 @@
+"""The REST edge: Envoy, the derived descriptor, and OpenAI's JSON and SSE."""

@@ -1,0 +1,1 @@
+"""The gRPC server: servicers, the run engine and the chat models."""

@@ -1,0 +1,130 @@
+"""Every error that a caller can meet, in one table.
+
+`ApiError` is raised anywhere behind the two faces. gRPC callers get its status, its message and a
+`google.rpc.ErrorInfo`; REST callers get its HTTP status and OpenAI's body. Both read the row of
+the table that the error's `kind` names.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import grpc
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+DOMAIN = "assistants.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one kind of error looks on both faces. `code` is OpenAI's, where it gives one."""
+
+    http: int
+    grpc: grpc.StatusCode
+    type: str
+    code: str | None
+
+
+_INVALID = "invalid_request_error"
+
+
+class Kind(StrEnum):
+    """What went wrong. The value is ErrorInfo's reason where OpenAI gives no code."""
+
+    not_found = "not_found"
+    unknown_url = "unknown_url"
+    active_run = "active_run"
+    wrong_status = "wrong_status"
+    wrong_tool_outputs = "wrong_tool_outputs"
+    unavailable_tool = "unavailable_tool"
+    missing = "missing_required_parameter"
+    unknown_parameter = "unknown_parameter"
+    duplicate_parameter = "duplicate_parameter"
+    invalid_type = "invalid_type"
+    invalid_value = "invalid_value"
+    integer_below_min = "integer_below_min_value"
+    integer_above_max = "integer_above_max_value"
+    decimal_below_min = "decimal_below_min_value"
+    decimal_above_max = "decimal_above_max_value"
+    string_above_max = "string_above_max_length"
+    string_below_min = "string_below_min_length"
+    array_above_max = "array_above_max_length"
+    array_below_min = "empty_array"
+    too_many_properties = "object_above_max_properties"
+    invalid_request = "invalid_request"
+    events_gone = "events_gone"
+    unavailable = "unavailable"
+    internal = "internal"
+
+
+def _bad(code: str | None) -> Row:
+    return Row(400, grpc.StatusCode.INVALID_ARGUMENT, _INVALID, code)
+
+
+TABLE: dict[Kind, Row] = {
+    Kind.not_found: Row(404, grpc.StatusCode.NOT_FOUND, _INVALID, None),
+    Kind.unknown_url: Row(404, grpc.StatusCode.UNIMPLEMENTED, _INVALID, None),
+    Kind.active_run: Row(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
+    Kind.wrong_status: Row(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
+    Kind.wrong_tool_outputs: _bad(None),
+    Kind.unavailable_tool: _bad(None),
+    Kind.missing: _bad(Kind.missing),
+    Kind.unknown_parameter: _bad(Kind.unknown_parameter),
+    Kind.duplicate_parameter: _bad(Kind.duplicate_parameter),
+    Kind.invalid_type: _bad(Kind.invalid_type),
+    Kind.invalid_value: _bad(Kind.invalid_value),
+    Kind.integer_below_min: _bad(Kind.integer_below_min),
+    Kind.integer_above_max: _bad(Kind.integer_above_max),
+    Kind.decimal_below_min: _bad(Kind.decimal_below_min),
+    Kind.decimal_above_max: _bad(Kind.decimal_above_max),
+    Kind.string_above_max: _bad(Kind.string_above_max),
+    Kind.string_below_min: _bad(Kind.string_below_min),
+    Kind.array_above_max: _bad(Kind.array_above_max),
+    Kind.array_below_min: _bad(Kind.array_below_min),
+    Kind.too_many_properties: _bad(Kind.too_many_properties),
+    Kind.invalid_request: _bad(None),
+    Kind.events_gone: Row(410, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
+    Kind.unavailable: Row(503, grpc.StatusCode.UNAVAILABLE, "server_error", None),
+    Kind.internal: Row(500, grpc.StatusCode.INTERNAL, "server_error", None),
+}
+
+
+class ApiError(Exception):
+    """An error for the caller: `message` is shown as it is, `param` names the field at fault."""
+
+    def __init__(self, kind: Kind, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.param = param
+
+    @property
+    def row(self) -> Row:
+        """The error's row of the table."""
+        return TABLE[self.kind]
+
+    @classmethod
+    def internal(cls, error_id: str) -> Self:
+        """An error whose cause only the log knows, under `error_id`."""
+        return cls(Kind.internal, f"The server had an error. It is logged under id {error_id}.")
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error object: the four keys that stand under `error`."""
+        row = self.row
+        return {
+            "message": self.message,
+            "type": row.type,
+            "param": self.param,
+            "code": row.code,
+        }
+
+    def status(self) -> status_pb2.Status:
+        """The rich status of the gRPC face."""
+        status = status_pb2.Status(
+            code=code_pb2.Code.Value(self.row.grpc.name), message=self.message
+        )
+        info = error_details_pb2.ErrorInfo(reason=self.row.code or self.kind, domain=DOMAIN)
+        if self.param is not None:
+            info.metadata["param"] = self.param
+        status.details.add().Pack(info)
+        return status
