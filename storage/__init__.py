@@ -1,0 +1,21 @@
+"""Assistants, threads, messages and runs in a database: SQLModel tables behind repositories."""
+
+from storage.assistants import Assistants
+from storage.claims import Claims
+from storage.database import Database
+from storage.messages import Messages
+from storage.runs import Runs
+from storage.threads import Threads
+
+
+class Storage:
+    """Every repository, on one database."""
+
+    def __init__(self, database: Database, *, lease_seconds: float = 15.0) -> None:
+        """Bundles the repositories; a claim holds for `lease_seconds` unless renewed."""
+        self.database = database
+        self.assistants = Assistants(database)
+        self.threads = Threads(database)
+        self.messages = Messages(database)
+        self.runs = Runs(database)
+        self.claims = Claims(database, lease_seconds)

@@ -1,0 +1,399 @@
+"""The run engine's side of the database: claiming runs, and writing under a claim.
+
+A claim is an attempt at a run with a lease. Every write of an attempt first renews its lease, on
+the condition that the attempt still holds the run: so an attempt that lost its claim can change
+nothing any more, not even one whose run the same worker claimed again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, or_, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from storage import clock, ids, thread_lock, transitions
+from storage.database import Database
+from storage.errors import ClaimLost, NotFound
+from storage.tables import (
+    ACTIVE,
+    Message,
+    MessageStatus,
+    Run,
+    RunStatus,
+    RunStep,
+    StepStatus,
+    Thread,
+)
+from storage.transitions import Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Steps and messages that a dead attempt left open; their rows are gone."""
+
+    steps: list[RunStep]
+    messages: list[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt's hold of a run."""
+
+    run: Run
+    attempt: int
+    withdrawn: Withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEnd:
+    """How a message ends: its whole content, and why it is incomplete if it is."""
+
+    id: str
+    content: list[dict[str, Any]]
+    incomplete_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """What becomes of a step. `in_progress` leaves it open, with new details."""
+
+    id: str
+    status: StepStatus
+    usage: dict[str, int] | None = None
+    last_error: dict[str, str] | None = None
+    step_details: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What becomes of the run when the attempt lets go of it."""
+
+    status: RunStatus
+    last_error: dict[str, str] | None = None
+    incomplete_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The rows as they are after a save; None for what was not saved."""
+
+    message: Message | None
+    step: RunStep | None
+    run: Run | None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a model is shown: the thread's messages, then what the run itself did, oldest first."""
+
+    messages: list[Message]
+    steps: list[RunStep]
+    step_messages: dict[str, Message]
+    """The messages that the steps wrote, by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Ids of runs that nobody seems to care for."""
+
+    queued: list[str]
+    orphaned: list[str]
+    cancelling: list[str]
+    expired: list[str]
+
+
+class Claims:
+    """Runs as workers and the reconciler see them. Each method is one transaction."""
+
+    def __init__(self, database: Database, lease_seconds: float) -> None:
+        """Works on `database`; a claim holds for `lease_seconds` unless renewed."""
+        self._database = database
+        self._lease = lease_seconds
+
+    async def claim(self, run_id: str) -> Claim | None:
+        """Claims a run that is queued, or in progress with an expired lease; else returns None.
+
+        What a dead attempt left open is deleted, and returned with the claim.
+        """
+        async with self._database.transaction() as session:
+            if await _lock_thread_of(session, run_id) is None:
+                return None
+            now = await clock.read(session)
+            run = await transitions.apply(
+                session,
+                run_id,
+                transitions.CLAIM,
+                now,
+                col(Run.waiting).is_(False),
+                col(Run.expires_at) > now,
+                or_(col(Run.status) == RunStatus.queued, col(Run.lease_until) <= now),
+                attempt=Run.attempt + 1,
+                lease_until=now + self._lease,
+            )
+            if run is None:
+                return None
+            return Claim(run, run.attempt, await _withdraw(session, run_id))
+
+    async def renew(self, claim: Claim) -> RunStatus:
+        """Renews the lease; returns `in_progress` or `cancelling`. Raises ClaimLost."""
+        async with self._database.transaction() as session:
+            statement = (
+                update(Run)
+                .where(
+                    *_held(claim),
+                    col(Run.status).in_((RunStatus.in_progress, RunStatus.cancelling)),
+                )
+                .values(lease_until=clock.now() + self._lease)
+                .returning(col(Run.status))
+                .execution_options(synchronize_session=False)
+            )
+            status = (await session.execute(statement)).scalar_one_or_none()
+        if status is None:
+            raise ClaimLost(claim.run.id)
+        return RunStatus(status)
+
+    async def release(self, claim: Claim) -> Withdrawn:
+        """Gives the run back, for anybody to claim at once. Raises ClaimLost."""
+        async with self._database.transaction() as session:
+            await self._guard(session, claim)
+            values = {"lease_until": 0.0}
+            await session.execute(update(Run).where(*_held(claim)).values(**values))
+            return await _withdraw(session, claim.run.id)
+
+    async def start_message(self, claim: Claim) -> tuple[RunStep, Message]:
+        """Opens a step that writes a message, and the empty message. Raises ClaimLost."""
+        async with self._database.transaction() as session:
+            thread = await self._guard(session, claim)
+            now = int(await clock.read(session))
+            # The step comes first in the thread, and names the message that follows it.
+            step = _new_step(claim.run, thread, now, {"type": "message_creation"})
+            thread.last_position = ids.next_position(thread.last_position)
+            message = Message(
+                id=ids.make_id(ids.MESSAGE, thread.last_position),
+                project_id=claim.run.project_id,
+                thread_id=thread.id,
+                position=thread.last_position,
+                created_at=now,
+                status=MessageStatus.in_progress,
+                role="assistant",
+                content=[],
+                attachments=[],
+                metadata_={},
+                assistant_id=claim.run.assistant_id,
+                run_id=claim.run.id,
+            )
+            step.step_details = {
+                "type": "message_creation",
+                "message_creation": {"message_id": message.id},
+            }
+            session.add_all([step, message])
+        return step, message
+
+    async def start_tool_calls(self, claim: Claim) -> RunStep:
+        """Opens a step that calls tools, without calls yet. Raises ClaimLost."""
+        async with self._database.transaction() as session:
+            thread = await self._guard(session, claim)
+            now = int(await clock.read(session))
+            step = _new_step(claim.run, thread, now, {"type": "tool_calls", "tool_calls": []})
+            session.add(step)
+        return step
+
+    async def save(
+        self,
+        claim: Claim,
+        *,
+        message: MessageEnd | None = None,
+        step: StepEnd | None = None,
+        run: RunEnd | None = None,
+    ) -> Saved:
+        """Writes the ends of a message, a step and the run together. Raises ClaimLost.
+
+        A run that is `cancelling` can only be saved as cancelled or expired, with what it has open.
+        """
+        may_be = [RunStatus.in_progress]
+        if run is not None and run.status in (RunStatus.cancelled, RunStatus.expired):
+            may_be.append(RunStatus.cancelling)
+        async with self._database.transaction() as session:
+            await self._guard(session, claim, may_be)
+            now = await clock.read(session)
+            saved_message = await _end_message(session, message, int(now)) if message else None
+            saved_step = await _end_step(session, step, int(now)) if step else None
+            await session.flush()
+            saved_run = None
+            if run is not None:
+                saved_run = await transitions.apply(
+                    session,
+                    claim.run.id,
+                    transitions.BY_WORKER[run.status],
+                    now,
+                    *_held(claim),
+                    last_error=run.last_error,
+                    incomplete_reason=run.incomplete_reason,
+                    lease_until=None,
+                )
+                if saved_run is None:
+                    raise ClaimLost(claim.run.id)
+        return Saved(saved_message, saved_step, saved_run)
+
+    async def context(self, run: Run, last_messages: int | None = None) -> Context:
+        """Returns what the run's model may read; of the thread only the last n messages, if given."""
+        async with self._database.read() as session:
+            statement = (
+                select(Message)
+                .where(
+                    Message.thread_id == run.thread_id,
+                    Message.position <= run.context_until,
+                    Message.status != MessageStatus.in_progress,
+                )
+                .order_by(col(Message.position).desc())
+                .limit(last_messages)
+            )
+            messages = list((await session.exec(statement)).all())
+            steps = await session.exec(
+                select(RunStep).where(RunStep.run_id == run.id).order_by(RunStep.position)
+            )
+            written = await session.exec(select(Message).where(Message.run_id == run.id))
+            return Context(
+                messages[::-1], list(steps.all()), {each.id: each for each in written.all()}
+            )
+
+    async def end_unowned(self, run_id: str, status: RunStatus) -> Ended | None:
+        """Ends a run that no live lease holds: `cancelling` as cancelled, overdue ones as expired.
+
+        Returns None when there is nothing to do any more.
+        """
+        async with self._database.transaction() as session:
+            if await _lock_thread_of(session, run_id) is None:
+                return None
+            now = await clock.read(session)
+            unowned = or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now)
+            if status == RunStatus.cancelled:
+                where = [unowned, col(Run.status) == RunStatus.cancelling]
+                return await transitions.end(session, run_id, transitions.CANCEL, now, *where)
+            where = [unowned, col(Run.expires_at) <= now]
+            return await transitions.end(session, run_id, transitions.EXPIRE, now, *where)
+
+    async def overdue(self, queued_for: float) -> Overdue:
+        """Returns what waits for the reconciler; queued runs only after `queued_for` seconds."""
+        now = clock.now()
+        unowned = or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now)
+        async with self._database.read() as session:
+            return Overdue(
+                queued=await _ids(
+                    session,
+                    col(Run.status) == RunStatus.queued,
+                    col(Run.waiting).is_(False),
+                    col(Run.queued_at) <= now - queued_for,
+                    col(Run.expires_at) > now,
+                ),
+                orphaned=await _ids(
+                    session,
+                    col(Run.status) == RunStatus.in_progress,
+                    col(Run.lease_until) <= now,
+                    col(Run.expires_at) > now,
+                ),
+                cancelling=await _ids(session, col(Run.status) == RunStatus.cancelling, unowned),
+                expired=await _ids(
+                    session,
+                    col(Run.status).in_(ACTIVE),
+                    col(Run.waiting).is_(False),
+                    col(Run.expires_at) <= now,
+                    unowned,
+                ),
+            )
+
+    async def _guard(
+        self,
+        session: AsyncSession,
+        claim: Claim,
+        may_be: Sequence[RunStatus] = (RunStatus.in_progress,),
+    ) -> Thread:
+        """Locks the run's thread and renews the lease. Raises ClaimLost."""
+        try:
+            thread = await thread_lock.lock(session, claim.run.project_id, claim.run.thread_id)
+        except NotFound as error:
+            raise ClaimLost(claim.run.id) from error
+        statement = (
+            update(Run)
+            .where(*_held(claim), col(Run.status).in_(may_be))
+            .values(lease_until=clock.now() + self._lease)
+            .returning(col(Run.id))
+            .execution_options(synchronize_session=False)
+        )
+        if (await session.execute(statement)).scalar_one_or_none() is None:
+            raise ClaimLost(claim.run.id)
+        return thread
+
+
+def _held(claim: Claim) -> list[ColumnElement[bool]]:
+    return [col(Run.id) == claim.run.id, col(Run.attempt) == claim.attempt]
+
+
+def _new_step(run: Run, thread: Thread, now: int, step_details: dict[str, Any]) -> RunStep:
+    thread.last_position = ids.next_position(thread.last_position)
+    return RunStep(
+        id=ids.make_id(ids.STEP, thread.last_position),
+        project_id=run.project_id,
+        thread_id=run.thread_id,
+        run_id=run.id,
+        position=thread.last_position,
+        created_at=now,
+        assistant_id=run.assistant_id,
+        type=step_details["type"],
+        status=StepStatus.in_progress,
+        step_details=step_details,
+        metadata_={},
+    )
+
+
+async def _lock_thread_of(session: AsyncSession, run_id: str) -> Thread | None:
+    run = (await session.exec(select(Run).where(Run.id == run_id))).one_or_none()
+    if run is None:
+        return None
+    try:
+        return await thread_lock.lock(session, run.project_id, run.thread_id)
+    except NotFound:
+        return None
+
+
+async def _withdraw(session: AsyncSession, run_id: str) -> Withdrawn:
+    steps = await transitions.open_steps(session, run_id)
+    messages = await transitions.open_messages(session, run_id)
+    for row in [*steps, *messages]:
+        await session.delete(row)
+    return Withdrawn(steps, messages)
+
+
+async def _end_message(session: AsyncSession, end: MessageEnd, now: int) -> Message:
+    message = (await session.exec(select(Message).where(Message.id == end.id))).one_or_none()
+    # A caller may have deleted the message while it was being written.
+    if message is None:
+        raise NotFound("message", end.id)
+    message.content = end.content
+    if end.incomplete_reason is None:
+        message.status, message.completed_at = MessageStatus.completed, now
+    else:
+        message.status, message.incomplete_at = MessageStatus.incomplete, now
+        message.incomplete_reason = end.incomplete_reason
+    return message
+
+
+async def _end_step(session: AsyncSession, end: StepEnd, now: int) -> RunStep:
+    step = (await session.exec(select(RunStep).where(RunStep.id == end.id))).one()
+    if end.step_details is not None:
+        step.step_details = end.step_details
+    if end.usage is not None:
+        step.usage = end.usage
+    step.last_error = end.last_error
+    step.status = end.status
+    if end.status != StepStatus.in_progress:
+        setattr(step, f"{end.status}_at", now)
+    return step
+
+
+async def _ids(session: AsyncSession, *where: ColumnElement[bool]) -> list[str]:
+    # Oldest first, and no more than a round can work off: the next round sees the rest.
+    statement = select(Run.id).where(*where).order_by(col(Run.queued_at)).limit(1000)
+    return list((await session.exec(statement)).all())

@@ -1,0 +1,111 @@
+"""The connection to SQLite or PostgreSQL: transactions, reads, migrations."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+MIGRATION_LOCK = 0x617373697374
+"""The advisory lock that servers which start together take in turn (`assist` in ASCII)."""
+
+
+def parse_url(url: str) -> URL:
+    """Returns the URL with the async driver filled in. ValueError for anything unsupported."""
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise ValueError("not a database URL") from error
+    match parsed.get_backend_name():
+        case "sqlite":
+            return parsed.set(drivername="sqlite+aiosqlite")
+        case "postgresql" | "postgres":
+            return parsed.set(drivername="postgresql+asyncpg")
+        case name:
+            raise ValueError(f"{name} is not supported, only sqlite and postgresql are")
+
+
+class Database:
+    """One database. Sessions hand out rows that stay readable after their transaction."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """Opens nothing yet. `pool_size` is the number of connections at most."""
+        self.url = parse_url(url)
+        self._sqlite = self.url.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 60}
+        if self._sqlite:
+            options["connect_args"] = {"timeout": 60}
+        else:
+            options["pool_pre_ping"] = True
+        self._engine = create_async_engine(self.url, **options)
+        self._writer = self._engine.execution_options(immediate=True)
+        # One server owns a SQLite file: its writers queue here rather than poll a busy file.
+        self._turn = asyncio.Lock()
+        if self._sqlite:
+            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Gives a session whose changes are committed together at the end, or not at all.
+
+        On SQLite it holds the write lock from its first statement on. On PostgreSQL, whoever writes
+        to a thread locks the thread's row before anything else, so that no two wait for each other.
+        """
+        async with (
+            self._turn if self._sqlite else contextlib.nullcontext(),
+            AsyncSession(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Gives a session for reading."""
+        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    async def migrate(self) -> None:
+        """Brings the schema up to date. Servers may do so at the same time."""
+        async with self._engine.begin() as connection:
+            if not self._sqlite:
+                await connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
+                )
+            await connection.run_sync(_upgrade)
+
+    async def connect(self) -> AsyncConnection:
+        """Returns a bare connection, for looking at the schema; the caller closes it."""
+        return await self._engine.connect()
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # The driver's own BEGIN would come too late for IMMEDIATE: see _begin_sqlite.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

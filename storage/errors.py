@@ -1,0 +1,60 @@
+"""What storage refuses, in its own words. The service maps these to errors of the API."""
+
+
+class StorageError(Exception):
+    """Base of everything that a repository raises on purpose."""
+
+
+class NotFound(StorageError):
+    """There is no such object in the project, or not under the named parent.
+
+    `kind` is one of `assistant`, `thread`, `message`, `run`, `run step`.
+    """
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"no {kind} {id}")
+        self.kind = kind
+        self.id = id
+
+
+class ActiveRun(StorageError):
+    """The thread is locked: a run of it is active."""
+
+    def __init__(self, thread_id: str, run_id: str) -> None:
+        super().__init__(f"{thread_id} has the active run {run_id}")
+        self.thread_id = thread_id
+        self.run_id = run_id
+
+
+class InvalidCursor(StorageError):
+    """`after` or `before` (named by `param`) is not an id of the listed kind."""
+
+    def __init__(self, param: str, cursor: str) -> None:
+        super().__init__(f"{param}: {cursor}")
+        self.param = param
+        self.cursor = cursor
+
+
+class WrongStatus(StorageError):
+    """The run's status does not allow what was asked."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class WrongToolOutputs(StorageError):
+    """The outputs are not exactly those of the pending calls."""
+
+    def __init__(self, expected: list[str], got: list[str]) -> None:
+        super().__init__(f"expected {expected}, got {got}")
+        self.expected = expected
+        self.got = got
+
+
+class ClaimLost(StorageError):
+    """The attempt no longer holds its run: it ended, was deleted, or another worker claimed it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id = run_id

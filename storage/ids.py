@@ -1,0 +1,55 @@
+"""Ids and positions.
+
+An id is `<prefix>_<ULID>`. The ULID is the object's position too: the key that orders it in every
+list. So the position of an id that was made here is read from the id, without a look-up.
+"""
+
+import threading
+from typing import Final
+
+from ulid import ULID
+
+ASSISTANT: Final = "asst"
+THREAD: Final = "thread"
+MESSAGE: Final = "msg"
+RUN: Final = "run"
+STEP: Final = "step"
+CALL: Final = "call"
+
+_ALPHABET = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+_lock = threading.Lock()
+_last = 0
+
+
+def new_position() -> str:
+    """Returns a position greater than every one this process has returned before."""
+    global _last
+    with _lock:
+        _last = max(int(ULID()), _last + 1)
+        return str(ULID.from_int(_last))
+
+
+def next_position(last: str | None) -> str:
+    """Returns a new position that is also greater than `last`, whatever the clocks say."""
+    position = new_position()
+    if last is None or position > last:
+        return position
+    return str(ULID.from_int(int(ULID.from_str(last)) + 1))
+
+
+def make_id(prefix: str, position: str) -> str:
+    """Returns the id of the object at `position`."""
+    return f"{prefix}_{position}"
+
+
+def new_id(prefix: str) -> str:
+    """Returns a new id for something that stands in no list of its own."""
+    return make_id(prefix, new_position())
+
+
+def position_of(prefix: str, id: str) -> str | None:
+    """Returns the position in an id of this kind, or None for an id that was not made here."""
+    head, _, position = id.partition("_")
+    if head != prefix or len(position) != 26 or not _ALPHABET.issuperset(position):
+        return None
+    return position if position[0] <= "7" else None

@@ -1,0 +1,111 @@
+"""Messages in the database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from storage import clock, ids, pages, thread_lock
+from storage.database import Database
+from storage.errors import NotFound
+from storage.pages import Page, PageRequest
+from storage.tables import Message, MessageStatus, Thread
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to insert; `content` is a list of parts as responses show them."""
+
+    role: str
+    content: list[dict[str, Any]]
+    attachments: list[dict[str, Any]] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class Messages:
+    """Messages of a project's threads. Each method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        """Works on `database`."""
+        self._database = database
+
+    async def create(self, project_id: str, thread_id: str, new: NewMessage) -> Message:
+        """Adds a message to the end of a thread. Raises NotFound, ActiveRun."""
+        async with self._database.transaction() as session:
+            thread = await thread_lock.lock(session, project_id, thread_id)
+            await thread_lock.refuse_if_active(session, thread)
+            now = int(await clock.read(session))
+            return add_messages(session, thread, [new], now)[0]
+
+    async def get(self, project_id: str, thread_id: str, message_id: str) -> Message:
+        """Returns a message. Raises NotFound."""
+        async with self._database.read() as session:
+            await thread_lock.find(session, project_id, thread_id)
+            return await _one(session, thread_id, message_id)
+
+    async def list(
+        self, project_id: str, thread_id: str, page: PageRequest, run_id: str | None = None
+    ) -> Page[Message]:
+        """Returns a page of a thread's messages, or of those that a run wrote.
+
+        Raises NotFound (the thread), InvalidCursor.
+        """
+        async with self._database.read() as session:
+            await thread_lock.find(session, project_id, thread_id)
+            where = [Message.thread_id == thread_id]
+            if run_id is not None:
+                where.append(Message.run_id == run_id)
+            return await pages.fetch(session, Message, ids.MESSAGE, page, *where)
+
+    async def modify(
+        self, project_id: str, thread_id: str, message_id: str, changes: Mapping[str, Any]
+    ) -> Message:
+        """Replaces the given columns. Raises NotFound."""
+        async with self._database.transaction() as session:
+            await thread_lock.lock(session, project_id, thread_id)
+            message = await _one(session, thread_id, message_id)
+            for column, value in changes.items():
+                setattr(message, column, value)
+        return message
+
+    async def delete(self, project_id: str, thread_id: str, message_id: str) -> None:
+        """Deletes a message. Raises NotFound."""
+        async with self._database.transaction() as session:
+            await thread_lock.lock(session, project_id, thread_id)
+            await session.delete(await _one(session, thread_id, message_id))
+
+
+def add_messages(
+    session: AsyncSession, thread: Thread, messages: Sequence[NewMessage], now: int
+) -> list[Message]:
+    """Adds messages, oldest first, to the end of a locked thread."""
+    added = []
+    for new in messages:
+        thread.last_position = ids.next_position(thread.last_position)
+        added.append(
+            Message(
+                id=ids.make_id(ids.MESSAGE, thread.last_position),
+                project_id=thread.project_id,
+                thread_id=thread.id,
+                position=thread.last_position,
+                created_at=now,
+                status=MessageStatus.completed,
+                role=new.role,
+                content=new.content,
+                attachments=new.attachments,
+                metadata_=new.metadata,
+                completed_at=now,
+            )
+        )
+    session.add_all(added)
+    return added
+
+
+async def _one(session: AsyncSession, thread_id: str, message_id: str) -> Message:
+    statement = select(Message).where(Message.thread_id == thread_id, Message.id == message_id)
+    message = (await session.exec(statement)).one_or_none()
+    if message is None:
+        raise NotFound("message", message_id)
+    return message

@@ -1,0 +1,249 @@
+"""The tables.
+
+Every row has `project_id`, and `position`, which orders it in its parent's list. JSON columns hold
+OpenAI's own forms. Rows are returned detached from their session: values, not live objects.
+Timestamps are unix seconds by the database's clock; leases keep the fraction.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, String, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+POSITION = String(26).with_variant(String(26, collation="C"), "postgresql")
+# JSON keeps the order of keys on both databases, which JSON Schemas need; JSONB would not.
+DOCUMENT = JSON(none_as_null=True)
+METADATA = JSON().with_variant(JSONB(), "postgresql")
+
+
+class RunStatus(StrEnum):
+    """How far a run is."""
+
+    queued = "queued"  # waits for a worker
+    in_progress = "in_progress"  # a worker holds its claim
+    requires_action = "requires_action"  # waits for the caller's tool outputs
+    cancelling = "cancelling"  # asked to stop; whoever holds it ends it
+    cancelled = "cancelled"
+    failed = "failed"
+    completed = "completed"
+    incomplete = "incomplete"  # a token limit ended it
+    expired = "expired"
+
+
+class MessageStatus(StrEnum):
+    """How far a message is."""
+
+    in_progress = "in_progress"  # a run is writing it
+    incomplete = "incomplete"  # broken off
+    completed = "completed"
+
+
+class StepStatus(StrEnum):
+    """How far a step is."""
+
+    in_progress = "in_progress"  # being done, or waiting for tool outputs
+    cancelled = "cancelled"
+    failed = "failed"
+    completed = "completed"
+    expired = "expired"
+
+
+ACTIVE = (
+    RunStatus.queued,
+    RunStatus.in_progress,
+    RunStatus.requires_action,
+    RunStatus.cancelling,
+)
+"""Statuses in which a run locks its thread."""
+
+
+def _document() -> Any:
+    return Field(sa_column=Column(DOCUMENT, nullable=False))
+
+
+def _optional_document() -> Any:
+    return Field(default=None, sa_column=Column(DOCUMENT))
+
+
+def _metadata() -> Any:
+    return Field(sa_column=Column("metadata", METADATA, nullable=False))
+
+
+def _text() -> Any:
+    return Field(default=None, sa_column=Column(Text))
+
+
+def _seconds(nullable: bool = True) -> Any:
+    if nullable:
+        return Field(default=None, sa_column=Column(BigInteger))
+    return Field(sa_column=Column(BigInteger, nullable=False))
+
+
+def _position() -> Any:
+    return Field(sa_column=Column(POSITION, nullable=False))
+
+
+def _parent(key: str) -> Any:
+    return Field(sa_column=Column(String, ForeignKey(key, ondelete="CASCADE"), nullable=False))
+
+
+class Assistant(SQLModel, table=True):
+    """A model with instructions and tools."""
+
+    __tablename__ = "assistants"
+    __table_args__ = (Index("assistants_by_position", "project_id", "position", unique=True),)
+
+    id: str = Field(primary_key=True)
+    project_id: str
+    position: str = _position()
+    created_at: int = _seconds(nullable=False)
+    name: str | None = None
+    description: str | None = None
+    model: str
+    instructions: str | None = _text()
+    tools: list[dict[str, Any]] = _document()
+    tool_resources: dict[str, Any] = _document()
+    metadata_: dict[str, str] = _metadata()
+    temperature: float | None = None
+    top_p: float | None = None
+    response_format: Any = _document()
+    reasoning_effort: str | None = None
+
+
+class Thread(SQLModel, table=True):
+    """A conversation. Whoever writes to it locks its row first."""
+
+    __tablename__ = "threads"
+    __table_args__ = (Index("threads_by_position", "project_id", "position", unique=True),)
+
+    id: str = Field(primary_key=True)
+    project_id: str
+    position: str = _position()
+    created_at: int = _seconds(nullable=False)
+    metadata_: dict[str, str] = _metadata()
+    tool_resources: dict[str, Any] = _document()
+    last_position: str | None = Field(default=None, sa_column=Column(POSITION))
+    """The greatest position given to a message, run or step in it."""
+
+
+class Message(SQLModel, table=True):
+    """A message of a thread; `content` is a list of parts as responses show them."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        Index("messages_by_position", "thread_id", "position", unique=True),
+        Index("messages_by_run", "run_id", "position"),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str
+    thread_id: str = _parent("threads.id")
+    position: str = _position()
+    created_at: int = _seconds(nullable=False)
+    status: str
+    role: str
+    content: list[dict[str, Any]] = _document()
+    attachments: list[dict[str, Any]] = _document()
+    metadata_: dict[str, str] = _metadata()
+    assistant_id: str | None = None
+    run_id: str | None = None
+    completed_at: int | None = _seconds()
+    incomplete_at: int | None = _seconds()
+    incomplete_reason: str | None = None
+
+
+class Run(SQLModel, table=True):
+    """An execution of an assistant on a thread."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("runs_by_position", "thread_id", "position", unique=True),
+        Index(
+            "one_active_run_per_thread",
+            "thread_id",
+            unique=True,
+            sqlite_where=text(
+                "status IN ('queued', 'in_progress', 'requires_action', 'cancelling')"
+                " AND NOT waiting"
+            ),
+            postgresql_where=text(
+                "status IN ('queued', 'in_progress', 'requires_action', 'cancelling')"
+                " AND NOT waiting"
+            ),
+        ),
+        # What the reconciler looks through: never more than the active runs.
+        Index(
+            "active_runs",
+            "status",
+            "expires_at",
+            sqlite_where=text("expires_at IS NOT NULL"),
+            postgresql_where=text("expires_at IS NOT NULL"),
+        ),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str
+    thread_id: str = _parent("threads.id")
+    position: str = _position()
+    created_at: int = _seconds(nullable=False)
+    assistant_id: str
+    status: str
+    waiting: bool = False
+    """Queued behind another run of its thread, and not yet in the workers' queue."""
+    attempt: int = 0
+    """Counts claims; every write of a worker is conditional on the one it was given."""
+    lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
+    """Until when the claim holds, in unix seconds."""
+    queued_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    """When it last became queued, in unix seconds."""
+    context_until: str = _position()
+    """The last position of the thread that it may read."""
+    model: str
+    instructions: str = Field(sa_column=Column(Text, nullable=False))
+    tools: list[dict[str, Any]] = _document()
+    metadata_: dict[str, str] = _metadata()
+    temperature: float | None = None
+    top_p: float | None = None
+    max_prompt_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    truncation_strategy: dict[str, Any] = _document()
+    tool_choice: Any = _document()
+    parallel_tool_calls: bool = True
+    response_format: Any = _document()
+    reasoning_effort: str | None = None
+    last_error: dict[str, str] | None = _optional_document()
+    incomplete_reason: str | None = None
+    usage: dict[str, int] | None = _optional_document()
+    expires_at: int | None = _seconds()
+    """When it expires; null once it has ended."""
+    started_at: int | None = _seconds()
+    cancelled_at: int | None = _seconds()
+    failed_at: int | None = _seconds()
+    completed_at: int | None = _seconds()
+
+
+class RunStep(SQLModel, table=True):
+    """One thing that a run did; `step_details` is as responses show it."""
+
+    __tablename__ = "run_steps"
+    __table_args__ = (Index("run_steps_by_position", "run_id", "position", unique=True),)
+
+    id: str = Field(primary_key=True)
+    project_id: str
+    thread_id: str
+    run_id: str = _parent("runs.id")
+    position: str = _position()
+    created_at: int = _seconds(nullable=False)
+    assistant_id: str
+    type: str
+    status: str
+    step_details: dict[str, Any] = _document()
+    last_error: dict[str, str] | None = _optional_document()
+    usage: dict[str, int] | None = _optional_document()
+    expired_at: int | None = _seconds()
+    cancelled_at: int | None = _seconds()
+    failed_at: int | None = _seconds()
+    completed_at: int | None = _seconds()
+    metadata_: dict[str, str] = _metadata()

@@ -1,0 +1,40 @@
+"""Finding a thread, and the row lock that every write to one takes first."""
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from storage.errors import ActiveRun, NotFound
+from storage.tables import ACTIVE, Run, Thread
+
+
+async def find(session: AsyncSession, project_id: str, thread_id: str) -> Thread:
+    """Returns a thread without locking it. Raises NotFound."""
+    return await _one(session, project_id, thread_id, locked=False)
+
+
+async def lock(session: AsyncSession, project_id: str, thread_id: str) -> Thread:
+    """Returns a thread, its row locked until the transaction ends. Raises NotFound.
+
+    The first thing that a transaction does which writes to the thread, its messages, its runs or
+    their steps: it puts such transactions in one order.
+    """
+    return await _one(session, project_id, thread_id, locked=True)
+
+
+async def _one(session: AsyncSession, project_id: str, thread_id: str, *, locked: bool) -> Thread:
+    statement = select(Thread).where(Thread.project_id == project_id, Thread.id == thread_id)
+    if locked:
+        statement = statement.with_for_update()
+    thread = (await session.exec(statement)).one_or_none()
+    if thread is None:
+        raise NotFound("thread", thread_id)
+    return thread
+
+
+async def refuse_if_active(session: AsyncSession, thread: Thread) -> None:
+    """Raises ActiveRun when a run holds the (locked) thread."""
+    statement = select(Run.id).where(
+        Run.thread_id == thread.id, col(Run.status).in_(ACTIVE), col(Run.waiting).is_(False)
+    )
+    if (run_id := (await session.exec(statement)).first()) is not None:
+        raise ActiveRun(thread.id, run_id)
