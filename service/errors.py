@@ -5,12 +5,18 @@
 the table that the error's `kind` names.
 """
 
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 import grpc
+import structlog
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from storage import errors as storage_errors
+
+log = structlog.get_logger(__name__)
 
 DOMAIN = "assistants.v1"
 
@@ -128,3 +134,41 @@ class ApiError(Exception):
             info.metadata["param"] = self.param
         status.details.add().Pack(info)
         return status
+
+
+def from_exception(error: Exception) -> ApiError:
+    """Returns what the caller may know of an error. What is not meant for callers is logged."""
+    match error:
+        case ApiError():
+            return error
+        case storage_errors.NotFound():
+            return ApiError(Kind.not_found, f"No {error.kind} found with id '{error.id}'.")
+        case storage_errors.LockedThread():
+            return ApiError(
+                Kind.active_run,
+                f"Can't add messages to {error.thread_id} while a run {error.run_id} is active.",
+            )
+        case storage_errors.ActiveRun():
+            return ApiError(
+                Kind.active_run,
+                f"Thread {error.thread_id} already has an active run {error.run_id}.",
+            )
+        case storage_errors.InvalidCursor():
+            return ApiError(
+                Kind.invalid_value, f"Invalid '{error.param}': '{error.cursor}'.", error.param
+            )
+        case storage_errors.NotCancellable():
+            return ApiError(Kind.wrong_status, f"Cannot cancel run with status '{error.status}'.")
+        case storage_errors.NotAwaitingOutputs():
+            return ApiError(
+                Kind.wrong_status,
+                f'Runs in status "{error.status}" do not accept tool outputs.',
+            )
+        case storage_errors.WrongToolOutputs():
+            return ApiError(
+                Kind.wrong_tool_outputs,
+                f"Expected tool outputs for call_ids {error.expected}, got {error.got}",
+            )
+    error_id = secrets.token_hex(8)
+    log.error("unexpected error", error_id=error_id, exc_info=error)
+    return ApiError.internal(error_id)

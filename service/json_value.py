@@ -17,7 +17,7 @@ MAX_DEPTH = 64
 
 
 def to_python(value: json_pb2.Value, param: str, depth: int = 0) -> Any:
-    """Returns the value as Python's JSON types. ApiError names `param` when it is not proper JSON."""
+    """Returns the value as Python's JSON types. ApiError names `param` if it is not proper JSON."""
     if depth > MAX_DEPTH:
         raise ApiError(
             Kind.invalid_value, f"Invalid '{param}': nested more than {MAX_DEPTH} levels.", param

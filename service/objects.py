@@ -14,9 +14,9 @@ from assistants.v1 import (
     run_objects_pb2,
     threads_pb2,
 )
-from storage import tables
 
 from service.json_value import struct_from_python
+from storage import tables
 
 
 def assistant(row: tables.Assistant) -> assistants_pb2.Assistant:
@@ -52,18 +52,16 @@ def message(row: tables.Message) -> messages_pb2.Message:
     """Returns the message of a row."""
     details = None
     if row.incomplete_reason is not None:
-        details = messages_pb2.Message.IncompleteDetails(
-            reason=messages_pb2.Message.IncompleteDetails.Reason.Value(row.incomplete_reason)
-        )
+        details = messages_pb2.Message.IncompleteDetails(reason=row.incomplete_reason)
     return messages_pb2.Message(
         id=row.id,
         created_at=row.created_at,
         thread_id=row.thread_id,
-        status=messages_pb2.Message.Status.Value(row.status),
+        status=row.status,
         incomplete_details=details,
         completed_at=row.completed_at,
         incomplete_at=row.incomplete_at,
-        role=messages_pb2.Message.Role.Value(row.role),
+        role=row.role,
         content=map(content, row.content),
         assistant_id=row.assistant_id,
         run_id=row.run_id,
@@ -106,7 +104,7 @@ def run(row: tables.Run, pending: tables.RunStep | None = None) -> run_objects_p
         created_at=row.created_at,
         thread_id=row.thread_id,
         assistant_id=row.assistant_id,
-        status=run_objects_pb2.Run.Status.Value(row.status),
+        status=row.status,
         last_error=last_error(row.last_error),
         expires_at=row.expires_at,
         started_at=row.started_at,
@@ -129,8 +127,8 @@ def run(row: tables.Run, pending: tables.RunStep | None = None) -> run_objects_p
         reasoning_effort=row.reasoning_effort,
     )
     if row.incomplete_reason is not None:
-        result.incomplete_details.reason = run_objects_pb2.Run.IncompleteDetails.Reason.Value(
-            row.incomplete_reason
+        result.incomplete_details.MergeFrom(
+            run_objects_pb2.Run.IncompleteDetails(reason=row.incomplete_reason)
         )
     if pending is not None and row.status == tables.RunStatus.requires_action:
         calls = function_calls(pending.step_details["tool_calls"])
@@ -146,7 +144,7 @@ def run_step(row: tables.RunStep) -> run_objects_pb2.RunStep:
         assistant_id=row.assistant_id,
         thread_id=row.thread_id,
         run_id=row.run_id,
-        status=run_objects_pb2.RunStep.Status.Value(row.status),
+        status=row.status,
         last_error=last_error(row.last_error),
         expired_at=row.expired_at,
         cancelled_at=row.cancelled_at,
@@ -251,6 +249,4 @@ def last_error(value: Mapping[str, str] | None) -> run_objects_pb2.Run.LastError
     """Returns a run's or a step's last error, `{"code", "message"}`."""
     if value is None:
         return None
-    return run_objects_pb2.Run.LastError(
-        code=run_objects_pb2.Run.LastError.Code.Value(value["code"]), message=value["message"]
-    )
+    return run_objects_pb2.Run.LastError(code=value["code"], message=value["message"])

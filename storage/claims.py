@@ -238,7 +238,7 @@ class Claims:
         return Saved(saved_message, saved_step, saved_run)
 
     async def context(self, run: Run, last_messages: int | None = None) -> Context:
-        """Returns what the run's model may read; of the thread only the last n messages, if given."""
+        """Returns what the run's model may read; of the thread, if given, only the last n."""
         async with self._database.read() as session:
             statement = (
                 select(Message)

@@ -18,12 +18,16 @@ class NotFound(StorageError):
 
 
 class ActiveRun(StorageError):
-    """The thread is locked: a run of it is active."""
+    """No run can be created on the thread: a run of it is active."""
 
     def __init__(self, thread_id: str, run_id: str) -> None:
         super().__init__(f"{thread_id} has the active run {run_id}")
         self.thread_id = thread_id
         self.run_id = run_id
+
+
+class LockedThread(ActiveRun):
+    """No message can be added to the thread: a run of it is active."""
 
 
 class InvalidCursor(StorageError):
@@ -36,11 +40,19 @@ class InvalidCursor(StorageError):
 
 
 class WrongStatus(StorageError):
-    """The run's status does not allow what was asked."""
+    """Base: the run's status does not allow what was asked."""
 
     def __init__(self, status: str) -> None:
         super().__init__(status)
         self.status = status
+
+
+class NotCancellable(WrongStatus):
+    """The run has ended or is being cancelled already."""
+
+
+class NotAwaitingOutputs(WrongStatus):
+    """The run does not wait for tool outputs."""
 
 
 class WrongToolOutputs(StorageError):

@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, thread_lock
 from storage.database import Database
-from storage.errors import NotFound
+from storage.errors import LockedThread, NotFound
 from storage.pages import Page, PageRequest
 from storage.tables import Message, MessageStatus, Thread
 
@@ -32,10 +32,10 @@ class Messages:
         self._database = database
 
     async def create(self, project_id: str, thread_id: str, new: NewMessage) -> Message:
-        """Adds a message to the end of a thread. Raises NotFound, ActiveRun."""
+        """Adds a message to the end of a thread. Raises NotFound, LockedThread."""
         async with self._database.transaction() as session:
             thread = await thread_lock.lock(session, project_id, thread_id)
-            await thread_lock.refuse_if_active(session, thread)
+            await thread_lock.refuse_if_active(session, thread, LockedThread)
             now = int(await clock.read(session))
             return add_messages(session, thread, [new], now)[0]
 

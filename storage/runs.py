@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, thread_lock, threads, transitions
 from storage.database import Database
-from storage.errors import NotFound, WrongStatus, WrongToolOutputs
+from storage.errors import NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
 from storage.messages import NewMessage, add_messages
 from storage.pages import Page, PageRequest
 from storage.tables import Run, RunStatus, RunStep, StepStatus, Thread
@@ -118,7 +118,7 @@ class Runs:
     async def cancel(self, project_id: str, thread_id: str, run_id: str) -> Ended:
         """Asks a run to stop: `cancelling`, or `cancelled` at once where it awaits tool outputs.
 
-        Raises NotFound, WrongStatus.
+        Raises NotFound, NotCancellable.
         """
         async with self._database.transaction() as session:
             await thread_lock.lock(session, project_id, thread_id)
@@ -131,7 +131,7 @@ class Runs:
                 cancelling = await transitions.apply(session, run_id, requested, now)
                 ended = None if cancelling is None else Ended(cancelling, [], [])
             if ended is None:
-                raise WrongStatus(run.status)
+                raise NotCancellable(run.status)
         return ended
 
     async def submit_tool_outputs(
@@ -139,7 +139,7 @@ class Runs:
     ) -> Submitted:
         """Fills in the outputs, by call id, of every pending call, and queues the run again.
 
-        Raises NotFound, WrongStatus, WrongToolOutputs.
+        Raises NotFound, NotAwaitingOutputs, WrongToolOutputs.
         """
         async with self._database.transaction() as session:
             await thread_lock.lock(session, project_id, thread_id)
@@ -162,7 +162,7 @@ class Runs:
                 session, run_id, transitions.SUBMIT, now, queued_at=now, lease_until=None
             )
             if queued is None:
-                raise WrongStatus(run.status)
+                raise NotAwaitingOutputs(run.status)
         return Submitted(queued, step)
 
     async def list_steps(
@@ -241,5 +241,5 @@ async def _found(session: AsyncSession, run: Run) -> Found:
 async def _awaiting(session: AsyncSession, run: Run) -> tuple[Run, RunStep]:
     found = await _found(session, run)
     if found.pending is None:
-        raise WrongStatus(run.status)
+        raise NotAwaitingOutputs(run.status)
     return run, found.pending

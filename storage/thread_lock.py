@@ -31,10 +31,12 @@ async def _one(session: AsyncSession, project_id: str, thread_id: str, *, locked
     return thread
 
 
-async def refuse_if_active(session: AsyncSession, thread: Thread) -> None:
-    """Raises ActiveRun when a run holds the (locked) thread."""
+async def refuse_if_active(
+    session: AsyncSession, thread: Thread, error: type[ActiveRun] = ActiveRun
+) -> None:
+    """Raises `error` when a run holds the (locked) thread."""
     statement = select(Run.id).where(
         Run.thread_id == thread.id, col(Run.status).in_(ACTIVE), col(Run.waiting).is_(False)
     )
     if (run_id := (await session.exec(statement)).first()) is not None:
-        raise ActiveRun(thread.id, run_id)
+        raise error(thread.id, run_id)

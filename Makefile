@@ -1,0 +1,61 @@
+# Everything runs in .venv, which `make setup` builds from requirements.lock and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+GENERATED := $(VENV)/.generated
+PROTOS := $(wildcard protos/assistants/v1/*.proto)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint format proto lock clean
+
+help: ## Lists the targets.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(READY) $(GENERATED) ## Builds the environment: .venv, generated code, descriptor sets.
+
+demo: setup ## Starts the stack and holds a conversation with the embedded model.
+	@$(BIN)/python -m demo
+
+serve: setup ## Runs the server in the foreground.
+	@$(BIN)/assistants serve
+
+test: setup ## Runs the whole test suite.
+	@$(BIN)/pytest
+
+lint: setup ## Checks format, types, dependencies between layers and the .proto files.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code protos
+
+format: setup ## Formats the Python and the .proto files.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write protos
+
+proto: $(READY) ## Generates the code and the descriptor sets from the .proto files.
+	@rm -f $(GENERATED) && $(MAKE) --no-print-directory $(GENERATED)
+
+lock: ## Pins the newest versions of every dependency in requirements.lock (needs uv).
+	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 \
+	  --overrides requirements.overrides --no-header --no-annotate --no-emit-index-url \
+	  --quiet --upgrade --output-file requirements.lock
+
+clean: ## Removes what make has built.
+	rm -rf $(VENV) build
+	find protos/assistants -name '*_pb2*.py*' -delete
+	rm -f protos/assistants/v1/api.binpb gateway/rest.binpb
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+$(GENERATED): $(READY) $(PROTOS) protos/generate.py gateway/descriptor.py
+	@$(BIN)/python protos/generate.py
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m gateway.descriptor
+	@touch $@

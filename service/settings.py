@@ -1,0 +1,106 @@
+"""Every setting of the server, once: its default, its meaning and its reason.
+
+Each is read from the environment variable `ASSISTANTS_<NAME>`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from storage.database import parse_url
+
+MAX_SOCKET_PATH = 107
+"""Bytes that Linux allows in the path of a Unix socket."""
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) < 65536):
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080")
+    return value
+
+
+def _database_url(value: str) -> str:
+    parse_url(value)
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class SettingsError(Exception):
+    """A setting is broken; the message is one line that names it."""
+
+
+class Settings(BaseSettings):
+    """The settings of one server."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANTS_", env_ignore_empty=True)
+
+    http_address: Address = "127.0.0.1:8080"
+    """Where Envoy serves /v1: HOST:PORT. Loopback, as there are no API keys yet."""
+
+    grpc_address: Address = "127.0.0.1:50051"
+    """Where gRPC is served: HOST:PORT."""
+
+    data_dir: Path = Path("data")
+    """Where the database, the edge's socket and its configuration are kept. One server holds it."""
+
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
+    """`postgresql://…` or `sqlite:///…`. Default: a SQLite file in the data directory."""
+
+    model_base_url: HttpUrl | None = None
+    """An OpenAI-compatible endpoint, up to and with its `/v1`. Default: the embedded model."""
+
+    model_api_key: SecretStr = SecretStr("none")
+    """What that endpoint wants as its key. Local servers take any."""
+
+    model_idle_timeout: float = Field(default=60.0, gt=0)
+    """Seconds without a byte of an answer after which the model is taken for dead."""
+
+    worker_concurrency: int = Field(default=16, ge=1, le=1000)
+    """Runs that this server executes at once. More wait in the queue."""
+
+    run_lifetime: int = Field(default=600, ge=1)
+    """Seconds after which a run expires: ten minutes, as in OpenAI's API."""
+
+    lease_seconds: float = Field(default=15.0, ge=1)
+    """How long a worker's claim on a run holds unless renewed, which it does three times as often.
+
+    After a crash, a run in progress waits this long at most before it is taken up again.
+    """
+
+    shutdown_grace: float = Field(default=10.0, ge=0)
+    """Seconds that runs in progress get to end when the server is told to stop."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least urgent lines to log."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Reads the environment. Raises SettingsError."""
+        try:
+            settings = cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "_".join(["ASSISTANTS", *map(str, first["loc"][:1])]).upper()
+            reason = first["msg"].removeprefix("Value error, ")
+            raise SettingsError(f"{name}: {reason}") from None
+        if len(bytes(settings.edge_socket)) > MAX_SOCKET_PATH:
+            raise SettingsError(
+                f"ASSISTANTS_DATA_DIR: the socket path {settings.edge_socket} is longer than the "
+                f"{MAX_SOCKET_PATH} bytes that Linux allows"
+            )
+        return settings
+
+    @property
+    def edge_socket(self) -> Path:
+        """The Unix socket on which Envoy alone reaches the server."""
+        return self.data_dir / "edge.sock"
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database in use."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'assistants.db'}"
