@@ -77,10 +77,10 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The rows as they are after a save; None for what was not saved."""
+    """The rows as they are after a save, steps as given; None for what was not saved."""
 
     message: Message | None
-    step: RunStep | None
+    steps: list[RunStep]
     run: Run | None
 
 
@@ -205,10 +205,10 @@ class Claims:
         claim: Claim,
         *,
         message: MessageEnd | None = None,
-        step: StepEnd | None = None,
+        steps: Sequence[StepEnd] = (),
         run: RunEnd | None = None,
     ) -> Saved:
-        """Writes the ends of a message, a step and the run together. Raises ClaimLost.
+        """Writes the ends of a message, of steps and of the run together. Raises ClaimLost.
 
         A run that is `cancelling` can only be saved as cancelled or expired, with what it has open.
         """
@@ -219,7 +219,7 @@ class Claims:
             await self._guard(session, claim, may_be)
             now = await clock.read(session)
             saved_message = await _end_message(session, message, int(now)) if message else None
-            saved_step = await _end_step(session, step, int(now)) if step else None
+            saved_steps = [await _end_step(session, step, int(now)) for step in steps]
             await session.flush()
             saved_run = None
             if run is not None:
@@ -235,7 +235,7 @@ class Claims:
                 )
                 if saved_run is None:
                     raise ClaimLost(claim.run.id)
-        return Saved(saved_message, saved_step, saved_run)
+        return Saved(saved_message, saved_steps, saved_run)
 
     async def context(self, run: Run, last_messages: int | None = None) -> Context:
         """Returns what the run's model may read; of the thread, if given, only the last n."""
