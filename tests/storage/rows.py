@@ -1,0 +1,102 @@
+"""What the storage tests insert: short ways to make valid rows, and to move runs along."""
+
+from typing import Any
+
+from sqlmodel import update
+
+from storage import Storage
+from storage.claims import Claim
+from storage.messages import NewMessage
+from storage.runs import NewRun
+from storage.tables import Message, Run, Thread
+
+PROJECT = "proj_1"
+OTHER = "proj_2"
+
+
+def text_part(text: str) -> dict[str, Any]:
+    """A text part as messages store it."""
+    return {"type": "text", "text": {"value": text, "annotations": []}}
+
+
+def user(text: str) -> NewMessage:
+    """A user's message."""
+    return NewMessage("user", [text_part(text)])
+
+
+def new_run(**changes: Any) -> NewRun:
+    """A run with defaults, but for `changes`."""
+    values: dict[str, Any] = {
+        "assistant_id": "asst_1",
+        "model": "a-model",
+        "instructions": "Be brief.",
+        "tools": [],
+        "metadata": {},
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "max_prompt_tokens": None,
+        "max_completion_tokens": None,
+        "truncation_strategy": {"type": "auto", "last_messages": None},
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "response_format": "auto",
+        "reasoning_effort": None,
+        "lifetime": 600,
+    }
+    return NewRun(**(values | changes))
+
+
+def assistant_values(**changes: Any) -> dict[str, Any]:
+    """The columns of an assistant, but for `changes`."""
+    return {
+        "name": "Ann",
+        "description": None,
+        "model": "a-model",
+        "instructions": "Be brief.",
+        "tools": [],
+        "tool_resources": {},
+        "metadata_": {},
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "response_format": "auto",
+        "reasoning_effort": None,
+    } | changes
+
+
+def call(id: str, output: str | None = None, name: str = "get_weather") -> dict[str, Any]:
+    """A function call as tool call steps store it."""
+    function = {"name": name, "arguments": "{}", "output": output}
+    return {"id": id, "type": "function", "function": function}
+
+
+async def make_thread(storage: Storage, *texts: str) -> Thread:
+    """Inserts a thread with these messages of the user."""
+    return await storage.threads.create(PROJECT, {}, {}, [user(text) for text in texts])
+
+
+async def make_run(storage: Storage, thread: Thread, **changes: Any) -> Run:
+    """Inserts a queued run."""
+    return await storage.runs.create(PROJECT, thread.id, new_run(**changes), [])
+
+
+async def claimed(storage: Storage, run: Run) -> Claim:
+    """Claims a run that is to be had."""
+    claim = await storage.claims.claim(run.id)
+    assert claim is not None
+    return claim
+
+
+async def set_run(storage: Storage, run: Run, **columns: Any) -> None:
+    """Overwrites columns of a run, past all rules: a lease or a lifetime that ran out."""
+    async with storage.database.transaction() as session:
+        await session.execute(update(Run).where(Run.id == run.id).values(**columns))
+
+
+async def get_run(storage: Storage, run: Run) -> Run:
+    """Reads a run again."""
+    return (await storage.runs.get(PROJECT, run.thread_id, run.id)).run
+
+
+async def get_message(storage: Storage, message: Message) -> Message:
+    """Reads a message again."""
+    return await storage.messages.get(PROJECT, message.thread_id, message.id)

@@ -1,0 +1,38 @@
+"""The migrations make exactly the tables that the code declares."""
+
+import asyncio
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlmodel import SQLModel
+
+from storage.database import Database
+
+
+def _differences(connection: Connection) -> list[Any]:
+    options = {"compare_type": True, "compare_server_default": True}
+    return list(
+        compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata)
+    )
+
+
+async def test_the_migrations_make_the_declared_tables(database_url: str) -> None:
+    database = Database(database_url)
+    connection = await database.connect()
+    assert await connection.run_sync(_differences) == []
+    await connection.close()
+    await database.close()
+
+
+async def test_migrating_again_changes_nothing(database_url: str) -> None:
+    database = Database(database_url)
+    await database.migrate()
+    await database.close()
+
+
+async def test_servers_that_start_together_migrate_once(empty_database_url: str) -> None:
+    servers = [Database(empty_database_url) for _ in range(4)]
+    await asyncio.gather(*(server.migrate() for server in servers))
+    await asyncio.gather(*(server.close() for server in servers))
