@@ -17,6 +17,7 @@ from assistants.v1 import (
 
 from service.json_value import struct_from_python
 from storage import tables
+from storage.pages import Page
 
 
 def assistant(row: tables.Assistant) -> assistants_pb2.Assistant:
@@ -250,3 +251,9 @@ def last_error(value: Mapping[str, str] | None) -> run_objects_pb2.Run.LastError
     if value is None:
         return None
     return run_objects_pb2.Run.LastError(code=value["code"], message=value["message"])
+
+
+def page(rows: Page[Any]) -> dict[str, Any]:
+    """Returns what a list response says of its page beside `data`."""
+    ends = {"first_id": rows.data[0].id, "last_id": rows.data[-1].id} if rows.data else {}
+    return {**ends, "has_more": rows.has_more}

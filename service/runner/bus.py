@@ -1,0 +1,131 @@
+"""The event bus: what runs publish, numbered and kept, for whoever follows them."""
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
+from typing import Protocol
+
+from assistants.v1 import events_pb2
+
+from service.errors import ApiError, Kind
+
+RunEvent = events_pb2.RunEvent
+
+
+class EventBus(Protocol):
+    """Numbers each run's events, strictly increasing, and keeps them for a while."""
+
+    async def publish(self, run_id: str, attempt: int, *events: RunEvent) -> int:
+        """Sets the events' numbers, keeps them, and returns the first number.
+
+        Never waits for readers. `attempt` is the run's: numbers jump with it where the bus has lost
+        count, so that they increase over a restart too.
+        """
+
+    def subscribe(self, run_id: str, after: int) -> AsyncIterator[RunEvent]:
+        """Yields the run's events numbered above `after`: those kept, then new ones, without end.
+
+        Raises ApiError: `events_gone` when some of them are not kept any more, `unavailable` when
+        the bus closes.
+        """
+
+
+@dataclass(slots=True)
+class _Log:
+    """One run's events, and who waits for more of them."""
+
+    last: int
+    events: deque[RunEvent] = field(default_factory=deque)
+    size: int = 0
+    dropped: int = 0
+    touched: float = field(default_factory=time.monotonic)
+    readers: int = 0
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def append(self, event: RunEvent) -> int:
+        self.events.append(event)
+        self.last = event.sequence_number
+        self.touched = time.monotonic()
+        return self._resize(event.ByteSize())
+
+    def since(self, after: int) -> list[RunEvent]:
+        """Returns the kept events numbered above `after`; the numbers of one log have no gaps."""
+        if not self.events:
+            return []
+        start = max(after + 1 - self.events[0].sequence_number, 0)
+        return list(islice(self.events, start, None))
+
+    def drop_first(self) -> int:
+        event = self.events.popleft()
+        self.dropped = event.sequence_number
+        return self._resize(-event.ByteSize())
+
+    def _resize(self, change: int) -> int:
+        self.size += change
+        return change
+
+
+class InProcessBus:
+    """The bus of a single server: a log for each run, bounded in bytes and time."""
+
+    def __init__(self, *, keep_seconds: float = 600.0, max_bytes: int = 64 * 2**20) -> None:
+        """Keeps a run's log for `keep_seconds` after its last event, all in `max_bytes`."""
+        self._keep_seconds = keep_seconds
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._closed = False
+        self._logs: OrderedDict[str, _Log] = OrderedDict()
+        """The log that was written to last stands last."""
+
+    async def publish(self, run_id: str, attempt: int, *events: RunEvent) -> int:
+        """Numbers and keeps the events, and wakes who follows the run."""
+        log = self._logs.setdefault(run_id, _Log(last=attempt << 20))
+        first = log.last + 1
+        for number, event in enumerate(events, first):
+            event.sequence_number = number
+            self._size += log.append(event)
+        self._logs.move_to_end(run_id)
+        self._forget()
+        log.more.set()
+        log.more = asyncio.Event()
+        return first
+
+    async def subscribe(self, run_id: str, after: int) -> AsyncIterator[RunEvent]:
+        """Yields what is kept, then what comes."""
+        log = self._logs.setdefault(run_id, _Log(last=after))
+        log.readers += 1
+        try:
+            while not self._closed:
+                if after < log.dropped:
+                    raise ApiError(Kind.events_gone, f"Events of {run_id} after {after} are gone.")
+                more = log.more
+                for event in log.since(after):
+                    after = event.sequence_number
+                    yield event
+                await more.wait()
+        finally:
+            log.readers -= 1
+        raise ApiError(Kind.unavailable, "The server is shutting down.")
+
+    def close(self) -> None:
+        """Ends every subscription with an error."""
+        self._closed = True
+        for log in self._logs.values():
+            log.more.set()
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - self._keep_seconds
+        stale = takewhile(lambda item: item[1].touched < oldest, self._logs.items())
+        for run_id, log in list(stale):
+            if not log.readers:
+                self._size -= log.size
+                del self._logs[run_id]
+        # Too many bytes: the run that was quiet for longest loses its oldest events first.
+        for log in self._logs.values():
+            while log.events and self._size > self._max_bytes:
+                self._size += log.drop_first()
+            if self._size <= self._max_bytes:
+                break

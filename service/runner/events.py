@@ -1,0 +1,125 @@
+"""The events of a run's stream, made of rows and of pieces of an answer.
+
+The names follow from the status of what they carry, as OpenAI's do: `thread.run.queued`.
+"""
+
+from collections.abc import Iterable
+from typing import TypeGuard
+
+from assistants.v1 import common_pb2, events_pb2
+
+from service import objects
+from service.errors import ApiError
+from storage import tables
+from storage.transitions import Ended
+
+RunEvent = events_pb2.RunEvent
+
+CREATED = "created"
+STEP_STATUS = {"in_progress": "in_progress", "completed": "completed"}
+END_OF_STREAM = frozenset({"done", "error"})
+_PAUSES_OR_ENDS = frozenset(tables.RunStatus) - {
+    tables.RunStatus.queued,
+    tables.RunStatus.in_progress,
+    tables.RunStatus.cancelling,
+}
+
+
+def thread_created(row: tables.Thread) -> RunEvent:
+    """Returns `thread.created`."""
+    return RunEvent(event="thread.created", thread=objects.thread(row))
+
+
+def run(row: tables.Run, pending: tables.RunStep | None = None) -> list[RunEvent]:
+    """Returns `thread.run.<status>`, and `done` where the stream ends with it."""
+    event = RunEvent(event=f"thread.run.{row.status}", run=objects.run(row, pending))
+    return [event, done()] if row.status in _PAUSES_OR_ENDS else [event]
+
+
+def run_created(row: tables.Run) -> list[RunEvent]:
+    """Returns `thread.run.created` and `thread.run.queued`."""
+    return [RunEvent(event="thread.run.created", run=objects.run(row)), *run(row)]
+
+
+def step(row: tables.RunStep, name: str | None = None) -> RunEvent:
+    """Returns `thread.run.step.<name>`; its status is the name unless another is given."""
+    return RunEvent(event=f"thread.run.step.{name or row.status}", run_step=objects.run_step(row))
+
+
+def message(row: tables.Message, name: str | None = None) -> RunEvent:
+    """Returns `thread.message.<name>`; its status is the name unless another is given."""
+    return RunEvent(event=f"thread.message.{name or row.status}", message=objects.message(row))
+
+
+def step_opened(row: tables.RunStep) -> list[RunEvent]:
+    """Returns the two events of a step that begins."""
+    return [step(row, CREATED), step(row)]
+
+
+def message_opened(row: tables.Message) -> list[RunEvent]:
+    """Returns the two events of a message that begins."""
+    return [message(row, CREATED), message(row)]
+
+
+def ended(what: Ended) -> list[RunEvent]:
+    """Returns the events of a run that was ended from outside, what it had open before it."""
+    return [
+        *map(message, what.messages),
+        *map(step, what.steps),
+        *run(what.run),
+    ]
+
+
+def withdrawn(
+    steps: Iterable[tables.RunStep], messages: Iterable[tables.Message]
+) -> list[RunEvent]:
+    """Returns the events that tell readers to forget what a dead attempt had begun."""
+    return [
+        *(message(row, "incomplete") for row in messages),
+        *(step(row, "failed") for row in steps),
+    ]
+
+
+def text_delta(message_id: str, index: int, text: str, *, first: bool) -> RunEvent:
+    """Returns a piece of a message's text."""
+    part = events_pb2.MessageDelta.ContentDelta(
+        index=index, text=events_pb2.MessageDelta.TextDelta(value=text, first=first)
+    )
+    return _message_delta(message_id, part)
+
+
+def refusal_delta(message_id: str, index: int, refusal: str) -> RunEvent:
+    """Returns a piece of a refusal."""
+    part = events_pb2.MessageDelta.ContentDelta(index=index, refusal=refusal)
+    return _message_delta(message_id, part)
+
+
+def _message_delta(message_id: str, part: events_pb2.MessageDelta.ContentDelta) -> RunEvent:
+    delta = events_pb2.MessageDelta(id=message_id, content=[part])
+    return RunEvent(event="thread.message.delta", message_delta=delta)
+
+
+def call_begun(step_id: str, index: int, call_id: str, name: str) -> RunEvent:
+    """Returns the first piece of a function call."""
+    return _step_delta(step_id, index, id=call_id, name=name)
+
+
+def call_arguments(step_id: str, index: int, arguments: str) -> RunEvent:
+    """Returns a piece of a call's arguments."""
+    return _step_delta(step_id, index, arguments=arguments)
+
+
+def _step_delta(step_id: str, index: int, **piece: str) -> RunEvent:
+    call = events_pb2.RunStepDelta.FunctionCallDelta(index=index, **piece)
+    delta = events_pb2.RunStepDelta(id=step_id, tool_calls=[call])
+    return RunEvent(event="thread.run.step.delta", run_step_delta=delta)
+
+
+def error(cause: ApiError) -> RunEvent:
+    """Returns `error`: the server cannot go on with the stream."""
+    return RunEvent(event="error", error=common_pb2.Error(**cause.body()))
+
+
+def done() -> RunEvent:
+    """Returns `done`: the stream is whole."""
+    return RunEvent(event="done", done=RunEvent.Done())

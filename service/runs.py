@@ -1,0 +1,177 @@
+"""RunsService: unpacks and checks requests, and hands them to storage and the run engine."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+from assistants.v1 import events_pb2, run_objects_pb2, runs_pb2, runs_pb2_grpc
+
+from service import content, fields, masks, objects, validate
+from service.new_run import new_run, refuse_stream
+from service.project import PROJECT
+from service.runner.engine import Engine
+from storage import Storage
+from storage.tables import Run, Thread
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
+    """Runs and their steps over gRPC."""
+
+    def __init__(self, storage: Storage, engine: Engine, run_lifetime: int) -> None:
+        """Works on `storage`; `engine` executes the runs, which expire after `run_lifetime` s."""
+        self._storage = storage
+        self._engine = engine
+        self._lifetime = run_lifetime
+
+    async def CreateRun(
+        self, request: runs_pb2.CreateRunRequest, context: Context
+    ) -> run_objects_pb2.Run:
+        """Queues a run."""
+        refuse_stream(request, "StreamRun")
+        run = await self._create(request)
+        await self._engine.start(run)
+        return objects.run(run)
+
+    async def StreamRun(
+        self, request: runs_pb2.CreateRunRequest, context: Context
+    ) -> AsyncIterator[events_pb2.RunEvent]:
+        """Queues a run and answers with its events."""
+        run = await self._create(request)
+        async for event in self._engine.start_and_follow(run):
+            yield event
+
+    async def CreateThreadAndRun(
+        self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
+    ) -> run_objects_pb2.Run:
+        """Creates a thread and queues a run of it."""
+        refuse_stream(request, "StreamThreadAndRun")
+        _, run = await self._create_with_thread(request)
+        await self._engine.start(run)
+        return objects.run(run)
+
+    async def StreamThreadAndRun(
+        self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
+    ) -> AsyncIterator[events_pb2.RunEvent]:
+        """Creates a thread, queues a run of it and answers with its events."""
+        thread, run = await self._create_with_thread(request)
+        async for event in self._engine.start_and_follow(run, thread):
+            yield event
+
+    async def ListRuns(
+        self, request: runs_pb2.ListRunsRequest, context: Context
+    ) -> runs_pb2.ListRunsResponse:
+        """Returns a page of a thread's runs."""
+        page = await self._storage.runs.list(PROJECT, request.thread_id, fields.page(request))
+        data = [objects.run(run, await self._storage.runs.pending(run)) for run in page.data]
+        return runs_pb2.ListRunsResponse(data=data, **objects.page(page))
+
+    async def GetRun(
+        self, request: runs_pb2.GetRunRequest, context: Context
+    ) -> run_objects_pb2.Run:
+        """Returns a run."""
+        found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
+        return objects.run(found.run, found.pending)
+
+    async def ModifyRun(
+        self, request: runs_pb2.ModifyRunRequest, context: Context
+    ) -> run_objects_pb2.Run:
+        """Replaces a run's metadata."""
+        changes = {}
+        if masks.to_modify(request, request.update_mask, ["metadata"]):
+            changes["metadata_"] = validate.metadata("metadata", request.metadata)
+        found = await self._storage.runs.modify(PROJECT, request.thread_id, request.run_id, changes)
+        return objects.run(found.run, found.pending)
+
+    async def CancelRun(
+        self, request: runs_pb2.CancelRunRequest, context: Context
+    ) -> run_objects_pb2.Run:
+        """Asks a run to stop."""
+        ended = await self._storage.runs.cancel(PROJECT, request.thread_id, request.run_id)
+        await self._engine.announce(ended)
+        return objects.run(ended.run)
+
+    async def SubmitToolOutputs(
+        self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
+    ) -> run_objects_pb2.Run:
+        """Fills in the outputs of all pending calls and queues the run again."""
+        refuse_stream(request, "StreamToolOutputs")
+        submitted = await self._storage.runs.submit_tool_outputs(
+            PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
+        )
+        await self._engine.resume(submitted)
+        return objects.run(submitted.run)
+
+    async def StreamToolOutputs(
+        self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
+    ) -> AsyncIterator[events_pb2.RunEvent]:
+        """Does the same and answers with the events that follow."""
+        submitted = await self._storage.runs.submit_tool_outputs(
+            PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
+        )
+        async for event in self._engine.resume_and_follow(submitted):
+            yield event
+
+    async def ListRunSteps(
+        self, request: runs_pb2.ListRunStepsRequest, context: Context
+    ) -> runs_pb2.ListRunStepsResponse:
+        """Returns a page of a run's steps."""
+        fields.include(request.include)
+        page = await self._storage.runs.list_steps(
+            PROJECT, request.thread_id, request.run_id, fields.page(request)
+        )
+        return runs_pb2.ListRunStepsResponse(
+            data=map(objects.run_step, page.data), **objects.page(page)
+        )
+
+    async def GetRunStep(
+        self, request: runs_pb2.GetRunStepRequest, context: Context
+    ) -> run_objects_pb2.RunStep:
+        """Returns a step."""
+        fields.include(request.include)
+        row = await self._storage.runs.get_step(
+            PROJECT, request.thread_id, request.run_id, request.step_id
+        )
+        return objects.run_step(row)
+
+    async def _create(self, request: runs_pb2.CreateRunRequest) -> Run:
+        fields.include(request.include)
+        assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
+        assistant = await self._storage.assistants.get(PROJECT, assistant_id)
+        new = new_run(request, assistant, self._lifetime)
+        messages = content.new_messages("additional_messages", request.additional_messages)
+        return await self._storage.runs.create(PROJECT, request.thread_id, new, messages)
+
+    async def _create_with_thread(
+        self, request: runs_pb2.CreateThreadAndRunRequest
+    ) -> tuple[Thread, Run]:
+        assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
+        assistant = await self._storage.assistants.get(PROJECT, assistant_id)
+        new = new_run(request, assistant, self._lifetime)
+        thread = request.thread
+        resources = fields.tool_resources("thread.tool_resources", thread.tool_resources)
+        resources |= fields.tool_resources("tool_resources", request.tool_resources)
+        return await self._storage.runs.create_with_thread(
+            PROJECT,
+            validate.metadata("thread.metadata", thread.metadata),
+            resources,
+            content.new_messages("thread.messages", thread.messages),
+            new,
+        )
+
+
+MAX_OUTPUT = 512 * 1024
+"""Characters of one tool output."""
+
+
+def _outputs(given: Sequence[runs_pb2.ToolOutput]) -> list[tuple[str, str]]:
+    if not given:
+        validate.missing("tool_outputs")
+    return [
+        (
+            validate.required_text(f"tool_outputs[{index}].tool_call_id", each.tool_call_id, 512),
+            validate.text(f"tool_outputs[{index}].output", each.output, MAX_OUTPUT),
+        )
+        for index, each in enumerate(given)
+    ]

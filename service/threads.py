@@ -1,0 +1,71 @@
+"""ThreadsService: unpacks and checks requests, and hands them to storage."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from assistants.v1 import threads_pb2, threads_pb2_grpc
+
+from service import content, fields, masks, objects, validate
+from service.project import PROJECT
+from service.runner.engine import Engine
+from storage import Storage
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+FIELDS: dict[str, Callable[[threads_pb2.ModifyThreadRequest], Any]] = {
+    "tool_resources": lambda request: fields.tool_resources(
+        "tool_resources", request.tool_resources
+    ),
+    "metadata": lambda request: validate.metadata("metadata", request.metadata),
+}
+"""What a caller may modify of a thread: how each field is read."""
+
+COLUMNS = {"metadata": "metadata_"}
+"""Columns that are named otherwise than their field."""
+
+
+class ThreadsServicer(threads_pb2_grpc.ThreadsServiceServicer):
+    """Threads over gRPC."""
+
+    def __init__(self, storage: Storage, engine: Engine) -> None:
+        """Works on `storage`; `engine` hears of runs that end with their thread."""
+        self._storage = storage
+        self._engine = engine
+
+    async def CreateThread(
+        self, request: threads_pb2.CreateThreadRequest, context: Context
+    ) -> threads_pb2.Thread:
+        """Creates a thread."""
+        row = await self._storage.threads.create(
+            PROJECT,
+            validate.metadata("metadata", request.metadata),
+            fields.tool_resources("tool_resources", request.tool_resources),
+            content.new_messages("messages", request.messages),
+        )
+        return objects.thread(row)
+
+    async def GetThread(
+        self, request: threads_pb2.GetThreadRequest, context: Context
+    ) -> threads_pb2.Thread:
+        """Returns a thread."""
+        return objects.thread(await self._storage.threads.get(PROJECT, request.thread_id))
+
+    async def ModifyThread(
+        self, request: threads_pb2.ModifyThreadRequest, context: Context
+    ) -> threads_pb2.Thread:
+        """Replaces the fields that are given."""
+        changes = {
+            COLUMNS.get(name, name): FIELDS[name](request)
+            for name in masks.to_modify(request, request.update_mask, FIELDS)
+        }
+        row = await self._storage.threads.modify(PROJECT, request.thread_id, changes)
+        return objects.thread(row)
+
+    async def DeleteThread(
+        self, request: threads_pb2.DeleteThreadRequest, context: Context
+    ) -> threads_pb2.DeleteThreadResponse:
+        """Deletes a thread, and cancels what runs in it."""
+        for ended in await self._storage.threads.delete(PROJECT, request.thread_id):
+            await self._engine.announce(ended)
+        return threads_pb2.DeleteThreadResponse(id=request.thread_id, deleted=True)
