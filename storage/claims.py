@@ -77,7 +77,10 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The rows as they are after a save, steps as given; None for what was not saved."""
+    """The rows as they are after a save, steps as given; None for what was not saved.
+
+    `message` is None too when a caller deleted it while it was being written.
+    """
 
     message: Message | None
     steps: list[RunStep]
@@ -149,7 +152,7 @@ class Claims:
                 .returning(col(Run.status))
                 .execution_options(synchronize_session=False)
             )
-            status = (await session.execute(statement)).scalar_one_or_none()
+            status = (await session.exec(statement)).scalar_one_or_none()
         if status is None:
             raise ClaimLost(claim.run.id)
         return RunStatus(status)
@@ -158,8 +161,9 @@ class Claims:
         """Gives the run back, for anybody to claim at once. Raises ClaimLost."""
         async with self._database.transaction() as session:
             await self._guard(session, claim)
-            values = {"lease_until": 0.0}
-            await session.execute(update(Run).where(*_held(claim)).values(**values))
+            # The next attempt's number already: whoever still writes under this one lost the claim.
+            values = {"lease_until": 0.0, "attempt": Run.attempt + 1}
+            await session.exec(update(Run).where(*_held(claim)).values(**values))
             return await _withdraw(session, claim.run.id)
 
     async def start_message(self, claim: Claim) -> tuple[RunStep, Message]:
@@ -322,7 +326,7 @@ class Claims:
             .returning(col(Run.id))
             .execution_options(synchronize_session=False)
         )
-        if (await session.execute(statement)).scalar_one_or_none() is None:
+        if (await session.exec(statement)).scalar_one_or_none() is None:
             raise ClaimLost(claim.run.id)
         return thread
 
@@ -349,11 +353,12 @@ def _new_step(run: Run, thread: Thread, now: int, step_details: dict[str, Any]) 
 
 
 async def _lock_thread_of(session: AsyncSession, run_id: str) -> Thread | None:
-    run = (await session.exec(select(Run).where(Run.id == run_id))).one_or_none()
-    if run is None:
+    # Columns, not the row: read ahead of the lock, it would be out of date behind it.
+    statement = select(Run.project_id, Run.thread_id).where(Run.id == run_id)
+    if (parent := (await session.exec(statement)).one_or_none()) is None:
         return None
     try:
-        return await thread_lock.lock(session, run.project_id, run.thread_id)
+        return await thread_lock.lock(session, *parent)
     except NotFound:
         return None
 
@@ -366,11 +371,11 @@ async def _withdraw(session: AsyncSession, run_id: str) -> Withdrawn:
     return Withdrawn(steps, messages)
 
 
-async def _end_message(session: AsyncSession, end: MessageEnd, now: int) -> Message:
+async def _end_message(session: AsyncSession, end: MessageEnd, now: int) -> Message | None:
     message = (await session.exec(select(Message).where(Message.id == end.id))).one_or_none()
-    # A caller may have deleted the message while it was being written.
+    # A caller may have deleted the message while it was being written. The run goes on.
     if message is None:
-        raise NotFound("message", end.id)
+        return None
     message.content = end.content
     if end.incomplete_reason is None:
         message.status, message.completed_at = MessageStatus.completed, now

@@ -3,11 +3,11 @@
 from typing import Any
 
 from sqlalchemy import Float
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 
 class now(FunctionElement[float]):
@@ -30,4 +30,4 @@ def _postgresql(element: now, compiler: SQLCompiler, **_: Any) -> str:
 
 async def read(session: AsyncSession) -> float:
     """Returns the database's time in unix seconds."""
-    return float((await session.execute(select(now()))).scalar_one())
+    return float((await session.exec(select(now()))).one())

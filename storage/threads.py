@@ -61,7 +61,7 @@ class Threads:
             ]
             await session.flush()
             # Messages, runs and steps go with their thread: ON DELETE CASCADE.
-            await session.execute(
+            await session.exec(
                 delete(Thread)
                 .where(col(Thread.id) == thread_id)
                 .execution_options(synchronize_session=False)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, update
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage.tables import ACTIVE, Message, MessageStatus, Run, RunStatus, RunStep, StepStatus
 
@@ -109,7 +109,7 @@ async def apply(
         .returning(Run)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
-    return (await session.execute(statement)).scalar_one_or_none()
+    return (await session.exec(statement)).scalar_one_or_none()
 
 
 async def end(
@@ -143,7 +143,7 @@ async def open_steps(session: AsyncSession, run_id: str) -> list[RunStep]:
         .where(RunStep.run_id == run_id, RunStep.status == StepStatus.in_progress)
         .order_by(RunStep.position)
     )
-    return list((await session.execute(statement)).scalars())
+    return list((await session.exec(statement)).all())
 
 
 async def open_messages(session: AsyncSession, run_id: str) -> list[Message]:
@@ -153,12 +153,12 @@ async def open_messages(session: AsyncSession, run_id: str) -> list[Message]:
         .where(Message.run_id == run_id, Message.status == MessageStatus.in_progress)
         .order_by(Message.position)
     )
-    return list((await session.execute(statement)).scalars())
+    return list((await session.exec(statement)).all())
 
 
 async def _total_usage(session: AsyncSession, run_id: str) -> dict[str, int]:
     statement = select(RunStep.usage).where(RunStep.run_id == run_id)
-    reported = [usage for usage in (await session.execute(statement)).scalars() if usage]
+    reported = [usage for usage in (await session.exec(statement)).all() if usage]
     return {
         key: sum(usage[key] for usage in reported)
         for key in ("prompt_tokens", "completion_tokens", "total_tokens")

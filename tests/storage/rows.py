@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlmodel import update
+from sqlmodel import col, update
 
 from storage import Storage
 from storage.claims import Claim
@@ -89,7 +89,7 @@ async def claimed(storage: Storage, run: Run) -> Claim:
 async def set_run(storage: Storage, run: Run, **columns: Any) -> None:
     """Overwrites columns of a run, past all rules: a lease or a lifetime that ran out."""
     async with storage.database.transaction() as session:
-        await session.execute(update(Run).where(Run.id == run.id).values(**columns))
+        await session.exec(update(Run).where(col(Run.id) == run.id).values(**columns))
 
 
 async def get_run(storage: Storage, run: Run) -> Run:

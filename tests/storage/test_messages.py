@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from sqlmodel import update
+from sqlmodel import col, update
 from ulid import ULID
 
 from storage import Storage, ids
@@ -82,15 +82,21 @@ async def test_positions_increase_also_when_the_clock_goes_back(storage: Storage
     thread = await make_thread(storage)
     future = str(ULID.from_timestamp(4_000_000_000.0))
     async with storage.database.transaction() as session:
-        await session.execute(
-            update(Thread).where(Thread.id == thread.id).values(last_position=future)
+        await session.exec(
+            update(Thread).where(col(Thread.id) == thread.id).values(last_position=future)
         )
     created = [
         await storage.messages.create(PROJECT, thread.id, user(str(number))) for number in range(3)
     ]
     run = await make_run(storage, thread)
     step, answer = await storage.claims.start_message(await claimed(storage, run))
-    positions = [future, *(each.position for each in (*created, run, step, answer))]
+    positions = [
+        future,
+        *(each.position for each in created),
+        run.position,
+        step.position,
+        answer.position,
+    ]
     assert all(earlier < later for earlier, later in pairwise(positions))
     assert run.context_until == created[-1].position
     page = await storage.messages.list(PROJECT, thread.id, PageRequest(order="asc"))

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import pytest
-from sqlmodel import update
+from sqlmodel import col, update
 
 from storage import Storage
 from storage.errors import InvalidCursor, NotFound
@@ -86,7 +86,9 @@ async def test_a_cursor_works_when_its_object_is_deleted(storage: Storage) -> No
 async def test_an_imported_id_is_a_cursor(storage: Storage) -> None:
     thread, made = await _thread(storage, 3)
     async with storage.database.transaction() as session:
-        await session.execute(update(Message).where(Message.id == made[1]).values(id="msg_abc123"))
+        await session.exec(
+            update(Message).where(col(Message.id) == made[1]).values(id="msg_abc123")
+        )
     asked = PageRequest(order="asc", after="msg_abc123")
     assert await _page(storage, thread, asked) == ([made[2]], False)
     other = await make_thread(storage)
@@ -110,7 +112,7 @@ async def test_an_imported_id_is_a_cursor(storage: Storage) -> None:
 )
 async def test_anything_else_is_no_cursor(storage: Storage, param: str, cursor: str) -> None:
     thread, _ = await _thread(storage, 1)
-    request = PageRequest(**{param: cursor})
+    request = PageRequest(after=cursor) if param == "after" else PageRequest(before=cursor)
     with pytest.raises(InvalidCursor) as error:
         await storage.messages.list(PROJECT, thread.id, request)
     assert (error.value.param, error.value.cursor) == (param, cursor)

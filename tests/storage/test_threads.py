@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from sqlmodel import SQLModel, func, select
 
@@ -36,7 +38,7 @@ async def test_modify_replaces_what_is_given_and_leaves_the_rest(storage: Storag
     thread = await storage.threads.create(PROJECT, {"a": "1"}, {}, [])
     modified = await storage.threads.modify(PROJECT, thread.id, {"metadata_": {}})
     assert (modified.metadata_, modified.tool_resources) == ({}, {})
-    resources = {"file_search": {"vector_store_ids": []}}
+    resources: dict[str, Any] = {"file_search": {"vector_store_ids": []}}
     await storage.threads.modify(PROJECT, thread.id, {"tool_resources": resources})
     assert (await storage.threads.get(PROJECT, thread.id)).tool_resources == resources
 
