@@ -5,11 +5,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import openai
 import pytest
 
 from storage import Storage
 from storage.database import Database
+from tests.model_server import ModelServer
 from tests.postgres import Postgres, migrate, run_async
+from tests.stack import Stack
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +23,46 @@ def postgres() -> Iterator[Postgres]:
         server = Postgres(Path(directory))
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def model_server() -> Iterator[ModelServer]:
+    """The scripted model server, one per worker."""
+    server = ModelServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def models(model_server: ModelServer) -> Iterator[ModelServer]:
+    """The scripted model server; a test fails that made it be asked for more than its script."""
+    model_server.problems.clear()
+    yield model_server
+    assert model_server.problems == []
+
+
+@pytest.fixture(scope="session")
+def server(model_server: ModelServer) -> Iterator[Stack]:
+    """The real stack on SQLite, one per worker. It must end well, too."""
+    with Stack({"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}) as stack:
+        yield stack.start()
+        assert stack.terminate() == 0, stack.printed()
+
+
+@pytest.fixture
+def client(server: Stack) -> Iterator[openai.OpenAI]:
+    """OpenAI's own client of the stack."""
+    with openai.OpenAI(base_url=server.base_url, api_key="test", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(server: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
+    """OpenAI's own asynchronous client of the stack."""
+    async with openai.AsyncOpenAI(
+        base_url=server.base_url, api_key="test", max_retries=0
+    ) as client:
+        yield client
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
