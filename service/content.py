@@ -76,17 +76,13 @@ def _json_part(param: str, part: Any) -> dict[str, Any]:
 
 
 def _typed_part(param: str, part: messages_pb2.MessageContent) -> dict[str, Any]:
-    match part.WhichOneof("part"):
-        case "text":
-            return _text(f"{param}.text", part.text.value)
-        case "image_url":
-            return _image(param, "image_url", part.image_url.url, part.image_url.detail or "auto")
-        case "image_file":
-            image = part.image_file
-            return _image(param, "image_file", image.file_id, image.detail or "auto")
-        case "refusal":
-            validate.unsupported(f"{param}.type", "refusal", ("text", "image_url", "image_file"))
-    validate.missing(f"{param}.type")
+    kind = part.WhichOneof("part") or ""
+    validate.choice(f"{param}.type", kind, ("text", "image_url", "image_file"))
+    if kind == "text":
+        return _text(f"{param}.text", part.text.value)
+    if kind == "image_url":
+        return _image(param, kind, part.image_url.url, part.image_url.detail or "auto")
+    return _image(param, kind, part.image_file.file_id, part.image_file.detail or "auto")
 
 
 _MAX_URL = 20 * 2**20

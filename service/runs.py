@@ -1,6 +1,7 @@
 """RunsService: unpacks and checks requests, and hands them to storage and the run engine."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -36,11 +37,13 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
 
     async def StreamRun(
         self, request: runs_pb2.CreateRunRequest, context: Context
-    ) -> AsyncIterator[events_pb2.RunEvent]:
+    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
         """Queues a run and answers with its events."""
         run = await self._create(request)
-        async for event in self._engine.start_and_follow(run):
-            yield event
+        first = await self._engine.start(run)
+        async with aclosing(self._engine.follow(run, first)) as events:
+            async for event in events:
+                yield event
 
     async def CreateThreadAndRun(
         self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
@@ -53,11 +56,13 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
 
     async def StreamThreadAndRun(
         self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
-    ) -> AsyncIterator[events_pb2.RunEvent]:
+    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
         """Creates a thread, queues a run of it and answers with its events."""
         thread, run = await self._create_with_thread(request)
-        async for event in self._engine.start_and_follow(run, thread):
-            yield event
+        first = await self._engine.start(run, thread)
+        async with aclosing(self._engine.follow(run, first)) as events:
+            async for event in events:
+                yield event
 
     async def ListRuns(
         self, request: runs_pb2.ListRunsRequest, context: Context
@@ -105,13 +110,15 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
 
     async def StreamToolOutputs(
         self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
-    ) -> AsyncIterator[events_pb2.RunEvent]:
+    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
         """Does the same and answers with the events that follow."""
         submitted = await self._storage.runs.submit_tool_outputs(
             PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
         )
-        async for event in self._engine.resume_and_follow(submitted):
-            yield event
+        first = await self._engine.resume(submitted)
+        async with aclosing(self._engine.follow(submitted.run, first)) as events:
+            async for event in events:
+                yield event
 
     async def ListRunSteps(
         self, request: runs_pb2.ListRunStepsRequest, context: Context

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Protocol
@@ -25,7 +25,7 @@ class EventBus(Protocol):
         count, so that they increase over a restart too.
         """
 
-    def subscribe(self, run_id: str, after: int) -> AsyncIterator[RunEvent]:
+    def subscribe(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         """Yields the run's events numbered above `after`: those kept, then new ones, without end.
 
         Raises ApiError: `events_gone` when some of them are not kept any more, `unavailable` when
@@ -93,7 +93,7 @@ class InProcessBus:
         log.more = asyncio.Event()
         return first
 
-    async def subscribe(self, run_id: str, after: int) -> AsyncIterator[RunEvent]:
+    async def subscribe(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         """Yields what is kept, then what comes."""
         log = self._logs.setdefault(run_id, _Log(last=after))
         log.readers += 1

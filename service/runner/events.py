@@ -3,20 +3,17 @@
 The names follow from the status of what they carry, as OpenAI's do: `thread.run.queued`.
 """
 
-from collections.abc import Iterable
-from typing import TypeGuard
-
 from assistants.v1 import common_pb2, events_pb2
 
 from service import objects
 from service.errors import ApiError
 from storage import tables
+from storage.claims import Withdrawn
 from storage.transitions import Ended
 
 RunEvent = events_pb2.RunEvent
 
 CREATED = "created"
-STEP_STATUS = {"in_progress": "in_progress", "completed": "completed"}
 END_OF_STREAM = frozenset({"done", "error"})
 _PAUSES_OR_ENDS = frozenset(tables.RunStatus) - {
     tables.RunStatus.queued,
@@ -70,14 +67,14 @@ def ended(what: Ended) -> list[RunEvent]:
     ]
 
 
-def withdrawn(
-    steps: Iterable[tables.RunStep], messages: Iterable[tables.Message]
-) -> list[RunEvent]:
+def withdrawn(what: Withdrawn, at: int | None) -> list[RunEvent]:
     """Returns the events that tell readers to forget what a dead attempt had begun."""
-    return [
-        *(message(row, "incomplete") for row in messages),
-        *(step(row, "failed") for row in steps),
-    ]
+    for row in what.messages:
+        row.status, row.incomplete_at = tables.MessageStatus.incomplete, at
+        row.incomplete_reason = "run_failed"
+    for open_step in what.steps:
+        open_step.status, open_step.failed_at = tables.StepStatus.failed, at
+    return [*map(message, what.messages), *map(step, what.steps)]
 
 
 def text_delta(message_id: str, index: int, text: str, *, first: bool) -> RunEvent:

@@ -37,7 +37,7 @@ def build(run: Run, context: Context) -> dict[str, Any]:
     }
     if run.tools:
         request["tools"] = run.tools
-        # A forced call is meant for the first turn: forced again after its outputs, no run would end.
+        # A forced call is meant for the first turn: forced again after it, no run would end.
         request["tool_choice"] = "auto" if own else run.tool_choice
         request["parallel_tool_calls"] = run.parallel_tool_calls
     return {name: value for name, value in request.items() if value is not None}
@@ -94,7 +94,7 @@ def _own(context: Context) -> list[dict[str, Any]]:
             continue
         calls = step.step_details["tool_calls"]
         spoken = turns and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]
-        turn = turns[-1] if spoken else {"role": "assistant", "content": None}
+        turn: dict[str, Any] = turns[-1] if spoken else {"role": "assistant", "content": None}
         turn["tool_calls"] = [
             {
                 "id": call["id"],

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class RunQueue(Protocol):
-    """Ids of runs to execute, oldest first, delivered at least once: workers claim what they take."""
+    """Ids of runs to execute, oldest first, each delivered at least once."""
 
     async def put(self, run_id: str) -> None:
         """Adds a run."""

@@ -1,0 +1,123 @@
+"""The whole of `assistants serve`: the gRPC server, Envoy before it, and the model behind it."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from service.child import Child, ChildError
+from service.models.client import ChatModel
+from service.models.embedded import EmbeddedModel
+
+from gateway import envoy, rest
+from service.probe import http_status
+from service.server import Server
+from service.settings import Settings, SettingsError
+
+
+async def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Raises SettingsError."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # Ends in the other order: first the server drains, through Envoy and with the model at hand.
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_data_directory(settings.data_dir))
+        await stack.enter_async_context(_envoy(settings))
+        model = await stack.enter_async_context(_model(settings))
+        await _serve(Server(settings, model, rest.handlers), settings, stop)
+
+
+async def _serve(server: Server, settings: Settings, stop: asyncio.Event) -> None:
+    serving = asyncio.Event()
+    task = asyncio.create_task(server.serve(serving, stop), name="server")
+    greeting = asyncio.create_task(_greet(serving, settings), name="greeting")
+    try:
+        await task
+    finally:
+        greeting.cancel()
+        await asyncio.gather(greeting, return_exceptions=True)
+
+
+async def _greet(serving: asyncio.Event, settings: Settings) -> None:
+    await serving.wait()
+    while await http_status(settings.http_address, "/healthz") != 200:  # noqa: ASYNC110 (another process)
+        await asyncio.sleep(0.05)
+    print(
+        f"REST on http://{settings.http_address}/v1, gRPC on {settings.grpc_address}\n"
+        f"  curl http://{settings.http_address}/v1/assistants\n"
+        f"  grpcurl -plaintext {settings.grpc_address} "
+        "assistants.v1.AssistantsService/ListAssistants",
+        flush=True,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _envoy(settings: Settings) -> AsyncIterator[None]:
+    _check_free(settings.http_address)
+
+    async def ready() -> bool:
+        # Any answer will do: before the server serves it is 503.
+        return await http_status(settings.http_address, "/healthz") is not None
+
+    child = Child("envoy", envoy.command(envoy.write(settings)), ready=ready)
+    try:
+        await _start(child)
+        yield
+    finally:
+        await child.stop()
+
+
+@contextlib.asynccontextmanager
+async def _model(settings: Settings) -> AsyncIterator[ChatModel]:
+    """Gives the client of the configured model, or of the embedded one, which it starts."""
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.model_base_url is not None:
+            base_url = str(settings.model_base_url)
+        else:
+            embedded = EmbeddedModel()
+            stack.push_async_callback(embedded.stop)
+            await _start(embedded)
+            base_url = embedded.base_url
+        key = settings.model_api_key.get_secret_value()
+        model = ChatModel(base_url, key, settings.model_idle_timeout)
+        stack.push_async_callback(model.close)
+        yield model
+
+
+async def _start(child: Child | EmbeddedModel) -> None:
+    try:
+        await child.start()
+    except ChildError as error:
+        raise SettingsError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _data_directory(path: Path) -> Iterator[None]:
+    """Makes the directory and holds it. Raises SettingsError where another server holds it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SettingsError(f"ASSISTANTS_DATA_DIR: {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise SettingsError(f"ASSISTANTS_DATA_DIR: another server holds {path}") from None
+    finally:
+        os.close(lock)
+
+
+def _check_free(address: str) -> None:
+    """Raises SettingsError where the address is taken: one line, where Envoy needs many."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_server((host.strip("[]"), int(port))):
+            pass
+    except OSError as error:
+        raise SettingsError(f"ASSISTANTS_HTTP_ADDRESS: {address}: {error.strerror}") from None

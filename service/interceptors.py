@@ -1,0 +1,58 @@
+"""Interceptors of the public gRPC server."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc_status import rpc_status
+
+from service.errors import from_exception
+
+Handler = Any
+"""`grpc.RpcMethodHandler`: a named tuple in fact, of which the stubs do not tell."""
+
+
+class Errors(grpc.aio.ServerInterceptor):
+    """Turns what a servicer raises into a rich status: message, reason, and parameter at fault.
+
+    Outermost, so that it answers for what other interceptors raise too.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Wraps the method's handler."""
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith("/assistants.v1."):
+            return handler
+        if handler.response_streaming:
+            return handler._replace(unary_stream=_streaming(handler.unary_stream))
+        return handler._replace(unary_unary=_unary(handler.unary_unary))
+
+
+def _unary(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await call(request, context)
+        except Exception as error:
+            failure = from_exception(error)
+        return await context.abort_with_status(rpc_status.to_status(failure.status()))
+
+    return guarded
+
+
+def _streaming(call: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    async def guarded(
+        request: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        try:
+            async for response in call(request, context):
+                yield response
+            return
+        except Exception as error:
+            failure = from_exception(error)
+        await context.abort_with_status(rpc_status.to_status(failure.status()))
+
+    return guarded

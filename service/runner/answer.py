@@ -1,0 +1,161 @@
+"""What a model has answered so far in one turn: in storage, on the stream, and in memory.
+
+Storage gets a step when it begins and again when it ends; the pieces between go to the stream only.
+An attempt that dies leaves nothing but open rows, which the next one withdraws.
+"""
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from service.models.client import CallDelta, RefusalDelta, TextDelta
+from service.runner import events
+from storage import ids, transitions
+from storage.claims import Claim, Claims, MessageEnd, RunEnd, StepEnd
+from storage.tables import Message, RunStatus, RunStep, StepStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a turn ends: what becomes of the run, and why."""
+
+    status: RunStatus
+    message_incomplete: str | None = None
+    last_error: dict[str, str] | None = None
+    incomplete_reason: str | None = None
+    usage: dict[str, int] | None = None
+
+
+class Answer:
+    """The message and the calls of one turn, opened as the model comes to them."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        claim: Claim,
+        publish: Callable[..., Awaitable[object]],
+    ) -> None:
+        """Writes under `claim`; `publish` takes the events as they happen."""
+        self._claims = claims
+        self._claim = claim
+        self._publish = publish
+        self._message: Message | None = None
+        self._message_step: RunStep | None = None
+        self._call_step: RunStep | None = None
+        self._parts: dict[str, str] = {}
+        """The text and the refusal so far, whichever came first standing first."""
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether the model has called a function."""
+        return bool(self._calls)
+
+    async def add(self, piece: TextDelta | RefusalDelta | CallDelta) -> None:
+        """Takes a piece of the answer. Raises ClaimLost."""
+        match piece:
+            case TextDelta(text):
+                await self._add_text(text)
+            case RefusalDelta(text):
+                message = await self._opened_message()
+                index = self._append("refusal", text)
+                await self._publish(events.refusal_delta(message.id, index, text))
+            case CallDelta():
+                await self._add_call(piece)
+
+    async def finish(self, ending: Ending) -> None:
+        """Ends the run as `ending` says, with all that the turn has open. Raises ClaimLost."""
+        if ending.status == RunStatus.completed and self._message is None:
+            # An empty answer is a message too, of one empty text.
+            await self._add_text("")
+        message_end = None
+        if self._message is not None:
+            message_end = MessageEnd(self._message.id, self._content(), ending.message_incomplete)
+        saved = await self._claims.save(
+            self._claim,
+            message=message_end,
+            steps=self._step_ends(ending),
+            run=RunEnd(ending.status, ending.last_error, ending.incomplete_reason),
+        )
+        happened = [events.message(saved.message)] if saved.message else []
+        happened += [
+            events.step(step) for step in saved.steps if step.status != StepStatus.in_progress
+        ]
+        if saved.run is not None:
+            happened += events.run(saved.run, saved.steps[-1] if saved.steps else None)
+        await self._publish(*happened)
+
+    async def _add_text(self, text: str) -> None:
+        message = await self._opened_message()
+        first = "text" not in self._parts
+        index = self._append("text", text)
+        await self._publish(events.text_delta(message.id, index, text, first=first))
+
+    async def _opened_message(self) -> Message:
+        if self._message is None:
+            self._message_step, self._message = await self._claims.start_message(self._claim)
+            await self._publish(
+                *events.step_opened(self._message_step), *events.message_opened(self._message)
+            )
+        return self._message
+
+    def _append(self, kind: str, text: str) -> int:
+        self._parts[kind] = self._parts.get(kind, "") + text
+        return list(self._parts).index(kind)
+
+    def _content(self) -> list[dict[str, Any]]:
+        return [
+            {"type": "text", "text": {"value": text, "annotations": []}}
+            if kind == "text"
+            else {"type": "refusal", "refusal": text}
+            for kind, text in self._parts.items()
+        ]
+
+    async def _add_call(self, piece: CallDelta) -> None:
+        if self._call_step is None:
+            self._call_step = await self._claims.start_tool_calls(self._claim)
+            await self._publish(*events.step_opened(self._call_step))
+        step_id = self._call_step.id
+        if piece.index not in self._calls:
+            # The id is ours: some servers give none, or the same one twice.
+            name, call_id = piece.name or "", ids.new_id(ids.CALL)
+            self._calls[piece.index] = {
+                "id": call_id,
+                "type": "function",
+                "function": {"name": name, "arguments": "", "output": None},
+            }
+            index = list(self._calls).index(piece.index)
+            await self._publish(events.call_begun(step_id, index, call_id, name))
+        if piece.arguments:
+            self._calls[piece.index]["function"]["arguments"] += piece.arguments
+            index = list(self._calls).index(piece.index)
+            await self._publish(events.call_arguments(step_id, index, piece.arguments))
+
+    def _step_ends(self, ending: Ending) -> list[StepEnd]:
+        status = transitions.ENDS_STEP.get(ending.status, StepStatus.completed)
+        error = _step_error(ending.last_error)
+        ends = []
+        if self._message_step is not None:
+            ends.append(StepEnd(self._message_step.id, status, last_error=error))
+        if self._call_step is not None:
+            awaited = ending.status == RunStatus.requires_action
+            ends.append(
+                StepEnd(
+                    self._call_step.id,
+                    StepStatus.in_progress if awaited else status,
+                    last_error=error,
+                    step_details={"type": "tool_calls", "tool_calls": list(self._calls.values())},
+                )
+            )
+        if ends:
+            # What the turn took stands on its last step, so that the run's sum counts it once.
+            ends[-1] = dataclasses.replace(ends[-1], usage=ending.usage)
+        return ends
+
+
+def _step_error(error: dict[str, str] | None) -> dict[str, str] | None:
+    # The contract knows `invalid_prompt` on runs, not on steps.
+    if error is not None and error["code"] == "invalid_prompt":
+        return error | {"code": "server_error"}
+    return error

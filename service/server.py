@@ -1,0 +1,163 @@
+"""The wiring of a server: storage, engine, servicers, and the two gRPC servers they stand behind.
+
+The public server serves typed calls, health and reflection. The edge server serves the REST faces
+of the same servicers, on a Unix socket that only Envoy uses: so nobody else can speak as the edge.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import assistants.v1
+import grpc
+from assistants.v1 import (
+    assistants_pb2_grpc,
+    messages_pb2_grpc,
+    runs_pb2_grpc,
+    threads_pb2_grpc,
+)
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from service.assistants import AssistantsServicer
+from service.interceptors import Errors
+from service.messages import MessagesServicer
+from service.models.client import ChatModel
+from service.runner.engine import Engine
+from service.runs import RunsServicer
+from service.settings import Settings, SettingsError
+from service.threads import ThreadsServicer
+from storage import Storage
+from storage.database import Database
+
+MAX_MESSAGE = 256 * 2**20
+"""Bytes of a request or an answer. Envoy's own limits are lower, and answer in OpenAI's form.
+
+JSON of 16 MiB, as much as Envoy takes, can be ten times that as `google.protobuf.Value`s.
+"""
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", -1),
+    # Bytes of a call's headers, above Envoy's limit for the same reason.
+    ("grpc.max_metadata_size", 128 * 2**10),
+    ("grpc.absolute_max_metadata_size", 256 * 2**10),
+    # Else two servers share a port silently, and each gets half of the calls.
+    ("grpc.so_reuseport", 0),
+]
+
+EdgeHandlers = Callable[[Mapping[str, object]], list[grpc.GenericRpcHandler]]
+"""Makes the handlers of the REST faces; takes the servicers by the full names of their services."""
+
+
+class Server:
+    """One server: the part of `assistants serve` that is Python."""
+
+    def __init__(self, settings: Settings, model: ChatModel, edge_handlers: EdgeHandlers) -> None:
+        """Opens nothing yet. Runs are executed with `model`."""
+        self._settings = settings
+        self._storage = Storage(
+            Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
+        )
+        self._engine = Engine(
+            self._storage,
+            model,
+            concurrency=settings.worker_concurrency,
+            lease_seconds=settings.lease_seconds,
+        )
+        self._assistants = AssistantsServicer(self._storage)
+        self._threads = ThreadsServicer(self._storage, self._engine)
+        self._messages = MessagesServicer(self._storage)
+        self._runs = RunsServicer(self._storage, self._engine, settings.run_lifetime)
+        self._edge_handlers = edge_handlers
+        self._health = health_aio.HealthServicer()
+
+    async def serve(self, serving: asyncio.Event, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set, then drains; sets `serving` once calls are answered.
+
+        Raises SettingsError where an address cannot be had. Raises whatever ends the engine.
+        """
+        public, edge = self._public_server(), self._edge_server()
+        try:
+            await self._storage.database.migrate()
+            await public.start()
+            await edge.start()
+            for name in ("", *self._servicers()):
+                await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            engine = asyncio.create_task(self._engine.work(), name="engine")
+            stopped = asyncio.create_task(stop.wait(), name="stop signal")
+            serving.set()
+            await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            await self._drain(public, edge, engine)
+        finally:
+            await public.stop(None)
+            await edge.stop(None)
+            await self._storage.database.close()
+
+    async def _drain(
+        self, public: grpc.aio.Server, edge: grpc.aio.Server, engine: asyncio.Task[None]
+    ) -> None:
+        await self._health.enter_graceful_shutdown()
+        grace = self._settings.shutdown_grace
+        # stop() refuses new calls at once. Streams end with their runs, or by the end of the drain.
+        stops = [asyncio.create_task(each.stop(grace + 1)) for each in (public, edge)]
+        engine.cancel()
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await engine
+        finally:
+            await self._engine.drain(grace)
+            await asyncio.gather(*stops)
+
+    def _public_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
+        assistants_pb2_grpc.add_AssistantsServiceServicer_to_server(self._assistants, server)
+        threads_pb2_grpc.add_ThreadsServiceServicer_to_server(self._threads, server)
+        messages_pb2_grpc.add_MessagesServiceServicer_to_server(self._messages, server)
+        runs_pb2_grpc.add_RunsServiceServicer_to_server(self._runs, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [*self._servicers(), "grpc.health.v1.Health", reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, server, pool=_public_descriptors())
+        _bind(server, self._settings.grpc_address)
+        return server
+
+    def _edge_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=OPTIONS)
+        server.add_generic_rpc_handlers(tuple(self._edge_handlers(self._servicers())))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        # What a killed server has left; the lock on the data directory says that none is alive.
+        self._settings.edge_socket.unlink(missing_ok=True)
+        _bind(server, f"unix:{self._settings.edge_socket.absolute()}")
+        return server
+
+    def _servicers(self) -> dict[str, object]:
+        return {
+            "assistants.v1.AssistantsService": self._assistants,
+            "assistants.v1.ThreadsService": self._threads,
+            "assistants.v1.MessagesService": self._messages,
+            "assistants.v1.RunsService": self._runs,
+        }
+
+
+def _bind(server: grpc.aio.Server, address: str) -> None:
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        raise SettingsError(f"ASSISTANTS_GRPC_ADDRESS: {address} cannot be listened on") from None
+
+
+def _public_descriptors() -> DescriptorPool:
+    """Returns the descriptors that reflection shows: the .proto files' own, not the bindings'."""
+    pool = DescriptorPool()
+    api = Path(assistants.v1.__path__[0]) / "api.binpb"
+    for file in FileDescriptorSet.FromString(api.read_bytes()).file:
+        pool.Add(file)
+    for module in (health_pb2, reflection_pb2):
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    return pool
