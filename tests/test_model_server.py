@@ -91,9 +91,8 @@ def _calls(chunk: ChatCompletionChunk) -> list[ChoiceDeltaToolCall]:
 
 
 def test_steps_are_played_in_order(models: ModelServer, client: openai.OpenAI) -> None:
-    model = models.script(
-        Answer("one"), Fail(429, "slow down", "busy", retry_after=3), Answer("two")
-    )
+    failure = Fail(429, "slow down", "busy", retry_after=3)
+    model = models.script(Answer("one"), failure, Answer("two"))
     assert text_of(list(ask(client, model))) == "one"
     with pytest.raises(openai.RateLimitError, match="slow down") as error:
         ask(client, model)
@@ -111,7 +110,7 @@ def test_a_connection_that_breaks_before_the_first_byte(
 
 def test_a_connection_that_breaks_in_the_middle(models: ModelServer, client: openai.OpenAI) -> None:
     text = ""
-    with pytest.raises(Exception, match="incomplete chunked read"):
+    with pytest.raises(openai.APIConnectionError):
         for chunk in ask(client, models.script(BreakOff(after="Hello"))):
             text += text_of([chunk])
     assert text == "Hello"
