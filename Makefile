@@ -15,7 +15,7 @@ help: ## Lists the targets.
 setup: $(READY) $(GENERATED) ## Builds the environment: .venv, generated code, descriptor sets.
 
 demo: setup ## Starts the stack and holds a conversation with the embedded model.
-	@$(BIN)/python -m demo
+	@$(BIN)/assistants demo
 
 serve: setup ## Runs the server in the foreground.
 	@$(BIN)/assistants serve

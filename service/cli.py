@@ -1,12 +1,17 @@
 """The `assistants` command."""
 
 import sys
+from typing import Annotated
 
+import grpc
 import typer
 import uvloop
+from rich.console import Console
 
 from gateway import stack
 from service import logs
+from service.chat import Chat, details
+from service.demo import run_demo
 from service.settings import Settings, SettingsError
 
 app = typer.Typer(
@@ -30,6 +35,28 @@ def serve() -> None:
     uvloop.run(stack.run(settings))
 
 
+@app.command()
+def chat(
+    address: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC.")] = "",
+    assistant: Annotated[str, typer.Option(help="The assistant's id. Else you choose.")] = "",
+    thread: Annotated[str, typer.Option(help="The thread to go on with. Else a new one.")] = "",
+    model: Annotated[str, typer.Option(help="The model of a new assistant.")] = "default",
+) -> None:
+    """Talks to an assistant in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
+    target = address or Settings.load().grpc_address
+    with grpc.insecure_channel(target) as channel:
+        try:
+            Chat(channel, Console()).hold(assistant or None, thread or None, model)
+        except grpc.RpcError as error:
+            raise SettingsError(f"{target}: {details(error)}") from None
+
+
+@app.command()
+def demo() -> None:
+    """Starts a server for itself, with the embedded model, and holds a conversation with it."""
+    run_demo(Console())
+
+
 def main() -> None:
     """Runs the command. What the caller can mend is one line and exit code 2."""
     try:
@@ -39,3 +66,7 @@ def main() -> None:
     except SettingsError as error:
         print(f"assistants: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
