@@ -28,6 +28,9 @@ from storage.tables import (
 )
 from storage.transitions import Ended
 
+HELD = (RunStatus.in_progress, RunStatus.cancelling)
+"""Statuses in which a worker can hold a run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
@@ -142,17 +145,7 @@ class Claims:
     async def renew(self, claim: Claim) -> RunStatus:
         """Renews the lease; returns `in_progress` or `cancelling`. Raises ClaimLost."""
         async with self._database.transaction() as session:
-            statement = (
-                update(Run)
-                .where(
-                    *_held(claim),
-                    col(Run.status).in_((RunStatus.in_progress, RunStatus.cancelling)),
-                )
-                .values(lease_until=clock.now() + self._lease)
-                .returning(col(Run.status))
-                .execution_options(synchronize_session=False)
-            )
-            status = (await session.exec(statement)).scalar_one_or_none()
+            status = await self._extend(session, claim)
         if status is None:
             raise ClaimLost(claim.run.id)
         return RunStatus(status)
@@ -319,16 +312,20 @@ class Claims:
             thread = await thread_lock.lock(session, claim.run.project_id, claim.run.thread_id)
         except NotFound as error:
             raise ClaimLost(claim.run.id) from error
-        statement = (
-            update(Run)
-            .where(*_held(claim), col(Run.status).in_(may_be))
-            .values(lease_until=clock.now() + self._lease)
-            .returning(col(Run.id))
-            .execution_options(synchronize_session=False)
-        )
-        if (await session.exec(statement)).scalar_one_or_none() is None:
+        if await self._extend(session, claim) not in may_be:
             raise ClaimLost(claim.run.id)
         return thread
+
+    async def _extend(self, session: AsyncSession, claim: Claim) -> RunStatus | None:
+        """Renews the lease of a claim that still holds its run."""
+        statement = (
+            update(Run)
+            .where(*_held(claim), col(Run.status).in_(HELD))
+            .values(lease_until=clock.now() + self._lease)
+            .returning(col(Run.status))
+            .execution_options(synchronize_session=False)
+        )
+        return (await session.exec(statement)).scalar_one_or_none()
 
 
 def _held(claim: Claim) -> list[ColumnElement[bool]]:

@@ -46,6 +46,12 @@ class Database:
             options["pool_pre_ping"] = True
         self._engine = create_async_engine(self.url, **options)
         self._writer = self._engine.execution_options(immediate=True)
+        self._reader = self._engine
+        if not self._sqlite:
+            # Several statements that see one moment, which is what SQLite does anyway.
+            self._reader = self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
         # One server owns a SQLite file: its writers queue here rather than poll a busy file.
         self._turn = asyncio.Lock()
         if self._sqlite:
@@ -68,8 +74,8 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """Gives a session for reading."""
-        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+        """Gives a session for reading. All that it reads is as it was at its first statement."""
+        async with AsyncSession(self._reader, expire_on_commit=False) as session:
             yield session
 
     async def migrate(self) -> None:
@@ -92,9 +98,14 @@ class Database:
 
 def _upgrade(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _escaped(path: Path) -> str:
+    # Alembic's configuration takes % for the start of a placeholder.
+    return str(path).replace("%", "%%")
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -65,7 +65,10 @@ class WrongToolOutputs(StorageError):
 
 
 class ClaimLost(StorageError):
-    """The attempt no longer holds its run: it ended, was deleted, or another worker claimed it."""
+    """The attempt may not write: its run ended, was deleted, or was claimed by another.
+
+    Or it is being cancelled: then the attempt may still end it as cancelled, and nothing else.
+    """
 
     def __init__(self, run_id: str) -> None:
         super().__init__(run_id)
