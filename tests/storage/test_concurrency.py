@@ -17,10 +17,10 @@ import pytest
 from storage import Storage
 from storage.claims import MessageEnd, RunEnd, StepEnd
 from storage.database import Database
-from storage.errors import ActiveRun, NotFound
+from storage.errors import ActiveRun, NotFound, StorageError
 from storage.pages import PageRequest
 from storage.tables import Message, Run, RunStatus, StepStatus
-from tests.storage.rows import PROJECT, make_thread, new_run, text_part, user
+from tests.storage.rows import PROJECT, claimed, make_run, make_thread, new_run, text_part, user
 
 POSTERS, RUNNERS, DELETERS = 9, 7, 4
 ROUNDS = 20
@@ -184,3 +184,41 @@ async def _nothing_is_lost(storage: Storage, conversation: Conversation) -> None
     assert len(set(positions)) == len(positions)
     assert thread.last_position is not None
     assert max(positions) <= thread.last_position
+
+
+async def test_everything_at_once_ends_in_storage_errors_at_worst(servers: list[Storage]) -> None:
+    """No deadlock, no broken constraint: who comes too late is told so in storage's own words."""
+    for _ in range(ROUNDS):
+        thread = await make_thread(servers[0], "one", "two")
+        run = await make_run(servers[0], thread)
+        claim = await claimed(servers[0], run)
+        step, message = await servers[0].claims.start_message(claim)
+        attempts = [
+            each
+            for storage in servers
+            for each in (
+                storage.claims.renew(claim),
+                storage.claims.release(claim),
+                storage.claims.claim(run.id),
+                storage.claims.start_tool_calls(claim),
+                storage.claims.save(
+                    claim,
+                    message=MessageEnd(message.id, [text_part("answer")]),
+                    steps=[StepEnd(step.id, StepStatus.completed)],
+                    run=RunEnd(RunStatus.completed),
+                ),
+                storage.claims.end_unowned(run.id, RunStatus.cancelled),
+                storage.runs.cancel(PROJECT, thread.id, run.id),
+                storage.runs.modify(PROJECT, thread.id, run.id, {"metadata_": {"a": "1"}}),
+                storage.runs.create(PROJECT, thread.id, new_run(), [user("three")]),
+                storage.messages.delete(PROJECT, thread.id, message.id),
+                storage.threads.modify(PROJECT, thread.id, {"metadata_": {"a": "1"}}),
+                storage.threads.delete(PROJECT, thread.id),
+            )
+        ]
+        random.shuffle(attempts)
+        outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+        errors = [each for each in outcomes if isinstance(each, BaseException)]
+        assert [each for each in errors if not isinstance(each, StorageError)] == []
+        with pytest.raises(NotFound):
+            await servers[0].threads.get(PROJECT, thread.id)
