@@ -37,7 +37,9 @@ class Printer(AssistantEventHandler):
 
     def on_text_delta(self, delta: TextDelta, snapshot: Text) -> None:
         """Prints a piece of the answer."""
-        self._console.print(delta.value or "", end="", markup=False, highlight=False)
+        self._console.print(
+            delta.value or "", end="", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def run_demo(console: Console) -> None:
@@ -61,13 +63,17 @@ def _converse(beta: Any, console: Console) -> str:
         model="SmolLM2-135M-Instruct",
         name="Guide",
         instructions="You are a friendly guide. Answer in one or two short sentences.",
+        temperature=0.2,
     )
     thread = beta.threads.create()
     _line(console, f"{assistant.id} {thread.id}")
 
     _say(beta, thread.id, "What is the capital of France?", console)
     run = beta.threads.runs.create_and_poll(
-        thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=200
+        thread_id=thread.id,
+        assistant_id=assistant.id,
+        max_completion_tokens=500,
+        poll_interval_ms=200,
     )
     answer = beta.threads.messages.list(thread_id=thread.id, run_id=run.id).data[0]
     _title(console, f"create_and_poll: {run.status}, {run.usage.total_tokens} tokens")
@@ -76,7 +82,10 @@ def _converse(beta: Any, console: Console) -> str:
     _say(beta, thread.id, "Tell me one thing to see there.", console)
     _title(console, "stream, with an AssistantEventHandler")
     with beta.threads.runs.stream(
-        thread_id=thread.id, assistant_id=assistant.id, event_handler=Printer(console)
+        thread_id=thread.id,
+        assistant_id=assistant.id,
+        max_completion_tokens=500,
+        event_handler=Printer(console),
     ) as stream:
         stream.until_done()
         last = stream.current_run
@@ -102,7 +111,7 @@ def _title(console: Console, text: str) -> None:
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from enum import StrEnum
+from typing import Any
 
 import structlog
 
@@ -182,7 +183,8 @@ async def _until(
     try:
         while not stopped.done():
             upcoming = asyncio.ensure_future(_next(chunks))
-            await asyncio.wait({upcoming, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {upcoming, stopped}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not upcoming.done():
                 return
             yield upcoming.result()
