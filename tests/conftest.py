@@ -14,6 +14,18 @@ from tests.model_server import ModelServer
 from tests.postgres import Postgres, migrate, run_async
 from tests.stack import Stack
 
+WARNINGS = (
+    # What these tests are about is deprecated at its origin: that is why this server exists.
+    "ignore:The Assistants API is deprecated:DeprecationWarning",
+    "ignore:deprecated:DeprecationWarning:tests",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Silences what is known."""
+    for warning in WARNINGS:
+        config.addinivalue_line("filterwarnings", warning)
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
