@@ -9,6 +9,8 @@ local BODY_KEYS = "x-edge-body-keys"
 local MAX_KEYS = 32
 local MAX_KEY_BYTES = 64
 
+local UNREADABLE = "We could not parse the body of your request: it must be a JSON object."
+
 local ESCAPED = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
 -- Reading JSON -------------------------------------------------------------------------------
@@ -121,8 +123,19 @@ end
 
 -- Writing errors -----------------------------------------------------------------------------
 
+local EXPECTED = {
+  TYPE_STRING = "a string", TYPE_BOOL = "a boolean", TYPE_INT32 = "an integer",
+  TYPE_INT64 = "an integer", TYPE_DOUBLE = "a decimal",
+}
+local ARRAYS = {
+  tools = true, messages = true, additional_messages = true, tool_outputs = true,
+  attachments = true, vector_stores = true,
+}
+
+-- Returns a text as a JSON string of ASCII; what Envoy quotes need not be UTF-8.
 local function quote(text)
   if text == nil then return "null" end
+  text = text:sub(1, 1000):gsub("[\128-\255]", "?")
   return '"' .. text:gsub('[%c"\\]', function(char)
     return string.format("\\u%04x", char:byte())
   end) .. '"'
@@ -137,9 +150,79 @@ local function invalid(message, param, code)
   return error_body(message, "invalid_request_error", param, code)
 end
 
--- Returns OpenAI's body for an error of Envoy's own.
+local function unknown_parameter(name)
+  return invalid("Unknown parameter: '" .. name .. "'.", name, "unknown_parameter")
+end
+
+local function wrong_type(name, expected, got)
+  local message = "Invalid type for '" .. name .. "': expected " .. expected
+  if got then message = message .. ", but got " .. got .. " instead" end
+  return invalid(message .. ".", name, "invalid_type")
+end
+
+local function type_of(value)
+  if value:match("^true$") or value:match("^false$") then return "a boolean" end
+  if value:match("^%-?%d+$") then return "an integer" end
+  if value:match("^%-?%d") then return "a decimal" end
+  return "a string"
+end
+
+-- Returns the body for a value that did not fit its field, as `limit: invalid value "abc" for type
+-- TYPE_INT32`, or nil if the text is another.
+local function unfit(text)
+  local name, value, wanted = text:match("^([^:]+): invalid value (.*) for type (%S+)$")
+  if not name then return nil end
+  local entry = name:match("^(.*metadata)%[%d+%]%.%w+$")
+  if entry then return wrong_type(entry, "an object with string values") end
+  local expected, got = EXPECTED[wanted], type_of(value)
+  if expected == "an integer" and got == expected then
+    local below = value:sub(1, 1) == "-"
+    return invalid(string.format("Invalid '%s': integer %s value.", name,
+      below and "below minimum" or "above maximum"), name,
+      below and "integer_below_min_value" or "integer_above_max_value")
+  end
+  if not expected then
+    expected = ARRAYS[name:match("[%w_]+$")] and "an array" or "an object"
+  end
+  return wrong_type(name, expected, got)
+end
+
+-- Returns the body for a request that Envoy's transcoder refused.
+local function bad_request(text)
+  local body = unfit(text)
+  if body then return body end
+  local name = text:match('^Could not find field "([^"]*)"')
+    or text:match("^The binding value .* of the field ([%w_.]+) is conflicting")
+  if name then return unknown_parameter(name) end
+  name = text:match("Cannot set '([^']*)'")
+  if name then
+    return invalid("Duplicate parameter: '" .. name .. "'.", name, "duplicate_parameter")
+  end
+  name = text:match("Starting an object on a scalar field for type (%S+)$")
+  if name then return wrong_type(name, "a single value", "an object") end
+  name = text:match("Cannot bind a list to map for field '([^']*)'")
+  if name then return wrong_type(name, "an object", "an array") end
+  if text:find("cannot start list", 1, true) then
+    return invalid("Invalid type: an array is where a single value is expected.", nil,
+      "invalid_type")
+  end
+  return invalid(UNREADABLE)
+end
+
+-- Returns the body for an error of Envoy's own, by its status and text.
 local function translate(status, text, request)
-  return invalid(tostring(status) .. " " .. text, nil, nil)
+  -- Without a method, Envoy found no request in what it was sent.
+  if not request.method then return invalid("Bad HTTP request: " .. text) end
+  if status == 400 then return bad_request(text) end
+  if status == 404 then
+    return invalid(string.format("Invalid URL (%s %s)", request.method, request.path))
+  end
+  if status == 413 then return invalid("The body of the request is too large.") end
+  if status == 429 then return error_body("Too many requests.", "rate_limit_exceeded") end
+  if status < 500 then return invalid(text) end
+  local message = status == 503 and "The server is not available right now. Try again later."
+    or "The server had an error."
+  return error_body(message, "server_error")
 end
 
 -- The two entry points -----------------------------------------------------------------------
@@ -170,12 +253,13 @@ function envoy_on_request(handle)
   remove(headers, function(name) return name:match("^grpc%-") or name:match("%-bin$") end)
   metadata:set("edge", "method", headers:get(":method"))
   metadata:set("edge", "path", (headers:get(":path"):gsub("[?#].*", "")))
+  -- What is not the API's is refused at once, without its body, which may have no end.
+  if headers:get(":method") ~= "POST" or not headers:get(":path"):match("^/v1/") then return end
   local body = handle:body()
   if body == nil or body:length() == 0 then return end
   local keys = body_keys(body:getBytes(0, body:length()))
   if keys == nil then
-    handle:respond({ [":status"] = "400", ["openai-error"] = invalid(
-      "We could not parse the JSON body of your request: expected a JSON object.") }, "")
+    handle:respond({ [":status"] = "400", ["openai-error"] = invalid(UNREADABLE) }, "")
     return
   end
   handle:headers():add(BODY_KEYS, keys)
@@ -187,7 +271,9 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   local status = tonumber(headers:get(":status"))
   local known, override = headers:get("openai-error"), headers:get("openai-status")
-  remove(headers, function(name) return name:match("^grpc%-") or name:match("^openai%-") end)
+  remove(headers, function(name)
+    return name:match("^grpc%-") or name:match("^openai%-") or name:match("^x%-envoy%-")
+  end)
   if status < 400 then return end
   local body = handle:body(true)
   local text = body:length() > 0 and body:getBytes(0, body:length()) or ""

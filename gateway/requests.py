@@ -125,7 +125,7 @@ class Schema:
         for variable, segment in zip(template, path.split("/"), strict=False):
             if variable.startswith("{"):
                 name = variable.strip("{}")
-                if unquote(getattr(request, name)) != unquote(segment):
+                if getattr(request, name) != unquote(segment):
                     raise ApiError(
                         Kind.invalid_value,
                         f"Invalid '{name}': it does not match the path of the request.",

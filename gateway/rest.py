@@ -58,7 +58,7 @@ def handlers(servicers: Mapping[str, object]) -> list[grpc.GenericRpcHandler]:
     ]
 
 
-def _handler(method: descriptor.Method, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: descriptor.Method, servicer: object) -> "grpc.RpcMethodHandler[Any, Any]":
     schema = Schema(method)
     call = getattr(servicer, method.name)
     if not method.streaming:
@@ -151,7 +151,7 @@ def _metadata(context: Context) -> dict[str, str]:
 
 async def _abort(context: Context, error: ApiError) -> Any:
     trailers = (("openai-error", error_header(error)), ("openai-status", str(error.row.http)))
-    await context.abort(error.row.grpc, error.kind, trailers)
+    await context.abort(error.row.grpc, error.kind.value, trailers)
 
 
 def error_header(error: ApiError) -> str:

@@ -1,0 +1,59 @@
+import re
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pool
+
+from gateway import descriptor
+from gateway.requests import Schema
+from tests.schemas import document
+
+Operation = tuple[str, str]
+METHODS = {
+    (method.verb, method.path.removeprefix("/v1")): method for method in descriptor.methods()
+}
+
+
+def operations() -> dict[Operation, dict[str, Any]]:
+    return {
+        (verb.upper(), path): operation
+        for path, verbs in document()["paths"].items()
+        for verb, operation in verbs.items()
+    }
+
+
+def test_the_rest_methods_are_the_operations_of_the_contract() -> None:
+    assert METHODS.keys() == operations().keys()
+
+
+@pytest.mark.parametrize("operation", METHODS, ids=" ".join)
+def test_bodies_take_the_keys_of_the_contract(operation: Operation) -> None:
+    content = operations()[operation].get("requestBody", {}).get("content", {})
+    keys: set[str] = set()
+    if content:
+        name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        keys = set(document()["components"]["schemas"][name]["properties"])
+    assert Schema(METHODS[operation]).body == keys
+
+
+@pytest.mark.parametrize("operation", METHODS, ids=" ".join)
+def test_queries_take_the_parameters_of_the_contract(operation: Operation) -> None:
+    parameters = operations()[operation].get("parameters", [])
+    names = {entry["name"] for entry in parameters if entry["in"] == "query"}
+    assert Schema(METHODS[operation]).query == names
+
+
+def test_the_derived_set_loads_and_answers_with_http_bodies() -> None:
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptor.derive().file:
+        pool.Add(file)
+    for method in descriptor.methods():
+        derived = pool.FindServiceByName(method.rest_service).methods_by_name[method.name]
+        assert derived.input_type.full_name == method.input_type
+        assert derived.output_type.full_name == "google.api.HttpBody"
+        assert derived.server_streaming == method.streaming
+
+
+def test_variables_are_named_in_the_path() -> None:
+    for method in descriptor.methods():
+        assert method.variables == re.findall(r"{(\w+)}", method.path)
