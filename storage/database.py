@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
@@ -15,6 +18,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 MIGRATION_LOCK = 0x617373697374
 """The advisory lock that servers which start together take in turn (`assist` in ASCII)."""
+
+BUSY_SECONDS = 60
+"""How long a writer waits for another server's transaction on a SQLite file."""
 
 
 def parse_url(url: str) -> URL:
@@ -41,7 +47,7 @@ class Database:
         self._sqlite = self.url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 60}
         if self._sqlite:
-            options["connect_args"] = {"timeout": 60}
+            options["connect_args"] = {"timeout": BUSY_SECONDS}
         else:
             options["pool_pre_ping"] = True
         self._engine = create_async_engine(self.url, **options)
@@ -111,10 +117,22 @@ def _escaped(path: Path) -> str:
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     # The driver's own BEGIN would come too late for IMMEDIATE: see _begin_sqlite.
     connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    connection.run_async(_set_pragmas)
+
+
+async def _set_pragmas(connection: aiosqlite.Connection) -> None:
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            await connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # Of several that turn a new file to WAL, SQLite refuses all but one, without a wait.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.01)
+    await connection.execute("PRAGMA synchronous = NORMAL")
+    await connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -33,6 +33,6 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 
 async def test_servers_that_start_together_migrate_once(empty_database_url: str) -> None:
-    servers = [Database(empty_database_url) for _ in range(4)]
+    servers = [Database(empty_database_url) for _ in range(8)]
     await asyncio.gather(*(server.migrate() for server in servers))
     await asyncio.gather(*(server.close() for server in servers))
