@@ -8,6 +8,8 @@ local BODY_KEYS = "x-edge-body-keys"
 -- More than any request has, so that one of so many is unknown, and the server says which.
 local MAX_KEYS = 32
 local MAX_KEY_BYTES = 64
+-- The transcoder gives up at as many levels.
+local MAX_DEPTH = 100
 
 local UNREADABLE = "We could not parse the body of your request: it must be a JSON object."
 
@@ -44,6 +46,7 @@ local function nested_end(text, at)
       depth = depth + ((char == "{" or char == "[") and 1 or -1)
       at = at + 1
       if depth == 0 then return at end
+      if depth > MAX_DEPTH then return nil end
     end
   end
 end
@@ -212,7 +215,7 @@ end
 -- Returns the body for an error of Envoy's own, by its status and text.
 local function translate(status, text, request)
   -- Without a method, Envoy found no request in what it was sent.
-  if not request.method then return invalid("Bad HTTP request: " .. text) end
+  if not request.method then return invalid("Bad HTTP request. " .. text) end
   if status == 400 then return bad_request(text) end
   if status == 404 then
     return invalid(string.format("Invalid URL (%s %s)", request.method, request.path))
@@ -229,6 +232,10 @@ end
 
 local function is_grpc(headers)
   return (headers:get("content-type") or ""):match("^application/grpc%f[^%w-]") ~= nil
+end
+
+local function ours(name)
+  return name:match("^grpc%-") or name:match("^openai%-") or name:match("^x%-envoy%-")
 end
 
 local function remove(headers, unwanted)
@@ -271,10 +278,12 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   local status = tonumber(headers:get(":status"))
   local known, override = headers:get("openai-error"), headers:get("openai-status")
-  remove(headers, function(name)
-    return name:match("^grpc%-") or name:match("^openai%-") or name:match("^x%-envoy%-")
-  end)
-  if status < 400 then return end
+  remove(headers, ours)
+  if status < 400 then
+    local trailers = handle:trailers()
+    if trailers then remove(trailers, ours) end
+    return
+  end
   local body = handle:body(true)
   local text = body:length() > 0 and body:getBytes(0, body:length()) or ""
   body:setBytes(known or translate(status, text, request))

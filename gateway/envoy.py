@@ -1,5 +1,6 @@
 """Envoy's configuration for a server's settings, and the command that runs it."""
 
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ _LUA = _HERE / "edge.lua"
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """Returns envoy.yaml with the addresses and paths of the settings; paths are absolute."""
+    """Returns envoy.yaml with the addresses and paths of the settings; paths are absolute.
+
+    Raises SettingsError for a host that has no address.
+    """
     config: dict[str, Any] = yaml.safe_load(_source().read_text())
     resources = config["static_resources"]
     (listener,) = resources["listeners"]
@@ -34,7 +38,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 def write(settings: Settings) -> Path:
     """Writes the configuration, and the descriptor set it names, into the data directory.
 
-    Returns the configuration's path.
+    Returns the configuration's path. Raises SettingsError as `configuration` does.
     """
     descriptor.write(_descriptor_path(settings))
     path = settings.data_dir.absolute() / "envoy.json"
@@ -84,4 +88,12 @@ def _endpoint(cluster: dict[str, Any]) -> Any:
 
 def _set_address(address: dict[str, Any], value: str) -> None:
     host, _, port = value.rpartition(":")
-    address["socket_address"] = {"address": host.strip("[]"), "port_value": int(port)}
+    address["socket_address"] = {"address": _ip(host.strip("[]")), "port_value": int(port)}
+
+
+def _ip(host: str) -> str:
+    # Envoy takes no names here.
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise SettingsError(f"There is no address for the host {host}: {error.strerror}") from None

@@ -24,17 +24,6 @@ from service.errors import ApiError, from_exception
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", 256 << 20),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_metadata_size", 128 << 10),
-    ("grpc.absolute_max_metadata_size", 256 << 10),
-)
-"""Options of the server on the edge's socket: above Envoy's own limits, which answer properly.
-
-JSON of 16 MiB, as much as Envoy takes, can be ten times that as `google.protobuf.Value`s.
-"""
-
 MAX_ERROR = 7 << 10
 """Bytes of an error's body: it travels in a header."""
 

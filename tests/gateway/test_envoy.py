@@ -1,0 +1,35 @@
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway import envoy
+from service.settings import Settings, SettingsError
+
+
+def settings(data_dir: Path, http: str = "127.0.0.1:1", grpc: str = "[::1]:2") -> Settings:
+    return Settings(data_dir=data_dir, http_address=http, grpc_address=grpc)
+
+
+def test_envoy_accepts_what_is_written(tmp_path: Path) -> None:
+    path = envoy.write(settings(tmp_path))
+    check = [*envoy.command(path), "--mode", "validate"]
+    done = subprocess.run(check, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_addresses_and_paths_are_those_of_the_settings(tmp_path: Path) -> None:
+    path = envoy.write(settings(tmp_path, http="localhost:8081"))
+    text = path.read_text()
+    config = json.loads(text)["static_resources"]
+    address = config["listeners"][0]["address"]["socket_address"]
+    assert (address["address"] in {"127.0.0.1", "::1"}, address["port_value"]) == (True, 8081)
+    assert str(tmp_path / "edge.sock") in text
+    assert (tmp_path / "rest.binpb").is_file()
+    assert '"::1"' in text
+
+
+def test_a_host_without_an_address_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no address for the host host\.invalid"):
+        envoy.configuration(settings(tmp_path, http="host.invalid:80"))
