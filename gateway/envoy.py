@@ -56,8 +56,9 @@ def command(path: Path) -> list[str]:
         "--disable-hot-restart",
         "--concurrency",
         "2",
+        # At `warning`, every orderly end is one.
         "--log-level",
-        "warning",
+        "error",
     ]
 
 
