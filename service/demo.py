@@ -61,14 +61,14 @@ def _converse(beta: Any, console: Console) -> str:
     _title(console, "REST: an assistant, a thread, a message")
     assistant = beta.assistants.create(
         model="SmolLM2-135M-Instruct",
-        name="Guide",
-        instructions="You are a friendly guide. Answer in one or two short sentences.",
+        name="Helper",
+        instructions="You are a helpful assistant. Answer in one short sentence.",
         temperature=0.2,
     )
     thread = beta.threads.create()
     _line(console, f"{assistant.id} {thread.id}")
 
-    _say(beta, thread.id, "What is the capital of France?", console)
+    _say(beta, thread.id, "Why is the sky blue?", console)
     run = beta.threads.runs.create_and_poll(
         thread_id=thread.id,
         assistant_id=assistant.id,
@@ -79,7 +79,7 @@ def _converse(beta: Any, console: Console) -> str:
     _title(console, f"create_and_poll: {run.status}, {run.usage.total_tokens} tokens")
     _line(console, answer.content[0].text.value)
 
-    _say(beta, thread.id, "Tell me one thing to see there.", console)
+    _say(beta, thread.id, "What do bees make?", console)
     _title(console, "stream, with an AssistantEventHandler")
     with beta.threads.runs.stream(
         thread_id=thread.id,
