@@ -91,10 +91,16 @@ class Attempt:
         except Exception as error:
             return _failed("server_error", from_exception(error).message)
         why = self._stopped.result()
-        if why == Stop.released:
+        return await self._release() if why == Stop.released else STOPPED.get(why)
+
+    async def _release(self) -> Ending | None:
+        """Gives the run back, unless it was cancelled meanwhile: then nobody else would take it."""
+        try:
             withdrawn = await self._claims.release(self._claim)
-            await self._publish(*events.withdrawn(withdrawn, self._claim.run.started_at))
-        return STOPPED.get(why)
+        except ClaimLost:
+            return STOPPED[Stop.cancelled]
+        await self._publish(*events.withdrawn(withdrawn, self._claim.run.started_at))
+        return None
 
     def _finished(self, end: Finished) -> Ending:
         if end.reason == "content_filter":

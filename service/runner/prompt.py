@@ -22,7 +22,8 @@ def build(run: Run, context: Context) -> dict[str, Any]:
     """Returns the parameters of a chat completion. Raises PromptTooLong."""
     system = [{"role": "system", "content": run.instructions}] if run.instructions else []
     own = _own(context)
-    thread = [_message(message) for message in context.messages]
+    # What an answer had said that was broken off by a crash is not known: it has no content.
+    thread = [_message(message) for message in context.messages if message.content]
     if run.max_prompt_tokens is not None:
         used = _used(context.steps, "prompt_tokens")
         thread = _newest(thread, run.max_prompt_tokens - used - _estimate([*system, *own]))
