@@ -9,11 +9,10 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from gateway import envoy, rest
 from service.child import Child, ChildError
 from service.models.client import ChatModel
 from service.models.embedded import EmbeddedModel
-
-from gateway import envoy, rest
 from service.probe import http_status
 from service.server import Server
 from service.settings import Settings, SettingsError
@@ -26,6 +25,8 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Ends in the other order: first the server drains, through Envoy and with the model at hand.
     async with contextlib.AsyncExitStack() as stack:
+        _check_free("ASSISTANTS_HTTP_ADDRESS", settings.http_address)
+        _check_free("ASSISTANTS_GRPC_ADDRESS", settings.grpc_address)
         stack.enter_context(_data_directory(settings.data_dir))
         await stack.enter_async_context(_envoy(settings))
         model = await stack.enter_async_context(_model(settings))
@@ -58,8 +59,6 @@ async def _greet(serving: asyncio.Event, settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def _envoy(settings: Settings) -> AsyncIterator[None]:
-    _check_free(settings.http_address)
-
     async def ready() -> bool:
         # Any answer will do: before the server serves it is 503.
         return await http_status(settings.http_address, "/healthz") is not None
@@ -113,11 +112,16 @@ def _data_directory(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _check_free(address: str) -> None:
-    """Raises SettingsError where the address is taken: one line, where Envoy needs many."""
+def _check_free(name: str, address: str) -> None:
+    """Raises SettingsError where the address is taken: one line, where Envoy and gRPC need many."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_server((host.strip("[]"), int(port))):
+        family = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][0]
+        with socket.create_server((host.strip("[]"), int(port)), family=family):
             pass
+    except socket.gaierror as error:
+        raise SettingsError(f"{name}: {address}: {error.strerror}") from None
     except OSError as error:
-        raise SettingsError(f"ASSISTANTS_HTTP_ADDRESS: {address}: {error.strerror}") from None
+        # Its own text goes on about where in Python it happened.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise SettingsError(f"{name}: {address}: {reason}") from None

@@ -60,9 +60,7 @@ def demo() -> None:
 def main() -> None:
     """Runs the command. What the caller can mend is one line and exit code 2."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+        app()
     except SettingsError as error:
         print(f"assistants: {error}", file=sys.stderr)
         sys.exit(2)

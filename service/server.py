@@ -34,6 +34,7 @@ from service.settings import Settings, SettingsError
 from service.threads import ThreadsServicer
 from storage import Storage
 from storage.database import Database
+from storage.errors import Unreachable
 
 MAX_MESSAGE = 256 * 2**20
 """Bytes of a request or an answer. Envoy's own limits are lower, and answer in OpenAI's form.
@@ -80,11 +81,12 @@ class Server:
     async def serve(self, serving: asyncio.Event, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains; sets `serving` once calls are answered.
 
-        Raises SettingsError where an address cannot be had. Raises whatever ends the engine.
+        Raises SettingsError where an address or the database cannot be had. Raises whatever ends
+        the engine.
         """
         public, edge = self._public_server(), self._edge_server()
         try:
-            await self._storage.database.migrate()
+            await self._migrate()
             await public.start()
             await edge.start()
             for name in ("", *self._servicers()):
@@ -99,6 +101,12 @@ class Server:
             await public.stop(None)
             await edge.stop(None)
             await self._storage.database.close()
+
+    async def _migrate(self) -> None:
+        try:
+            await self._storage.database.migrate()
+        except Unreachable as error:
+            raise SettingsError(f"ASSISTANTS_DATABASE_URL: {error}") from error
 
     async def _drain(
         self, public: grpc.aio.Server, edge: grpc.aio.Server, engine: asyncio.Task[None]

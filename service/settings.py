@@ -88,9 +88,10 @@ class Settings(BaseSettings):
             name = "_".join(["ASSISTANTS", *map(str, first["loc"][:1])]).upper()
             reason = first["msg"].removeprefix("Value error, ")
             raise SettingsError(f"{name}: {reason}") from None
-        if len(bytes(settings.edge_socket)) > MAX_SOCKET_PATH:
+        socket = settings.edge_socket.absolute()
+        if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(
-                f"ASSISTANTS_DATA_DIR: the socket path {settings.edge_socket} is longer than the "
+                f"ASSISTANTS_DATA_DIR: the socket path {socket} is longer than the "
                 f"{MAX_SOCKET_PATH} bytes that Linux allows"
             )
         return settings

@@ -13,8 +13,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+from storage.errors import Unreachable
 
 MIGRATION_LOCK = 0x617373697374
 """The advisory lock that servers which start together take in turn (`assist` in ASCII)."""
@@ -85,7 +88,13 @@ class Database:
             yield session
 
     async def migrate(self) -> None:
-        """Brings the schema up to date. Servers may do so at the same time."""
+        """Brings the schema up to date. Servers may do so at the same time. Raises Unreachable."""
+        try:
+            await (await self.connect()).close()
+        except OSError as error:
+            raise Unreachable(error.strerror or str(error)) from error
+        except DBAPIError as error:
+            raise Unreachable(str(error.orig).splitlines()[0]) from error
         async with self._writer.begin() as connection:
             if not self._sqlite:
                 await connection.execute(

@@ -5,6 +5,10 @@ class StorageError(Exception):
     """Base of everything that a repository raises on purpose."""
 
 
+class Unreachable(StorageError):
+    """The database does not answer, or does not let us in; the message is one line."""
+
+
 class NotFound(StorageError):
     """There is no such object in the project, or not under the named parent.
 
