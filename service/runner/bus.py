@@ -98,14 +98,19 @@ class InProcessBus:
         log = self._logs.setdefault(run_id, _Log(last=after))
         log.readers += 1
         try:
-            while not self._closed:
+            while True:
                 if after < log.dropped:
                     raise ApiError(Kind.events_gone, f"Events of {run_id} after {after} are gone.")
                 more = log.more
-                for event in log.since(after):
+                kept = log.since(after)
+                for event in kept:
                     after = event.sequence_number
                     yield event
-                await more.wait()
+                if not kept:
+                    # Not before: a reader that lags is to hear the end of its run all the same.
+                    if self._closed:
+                        break
+                    await more.wait()
         finally:
             log.readers -= 1
         raise ApiError(Kind.unavailable, "The server is shutting down.")

@@ -34,6 +34,7 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._slots = asyncio.Semaphore(concurrency)
         self._attempts: dict[asyncio.Task[None], Attempt | None] = {}
+        self._releasing = False
 
     async def work(self) -> None:
         """Takes runs until it is cancelled; those that are being executed go on."""
@@ -52,6 +53,7 @@ class Worker:
         """Gives what is executed up to `grace` seconds to end, then releases the rest."""
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=grace)
+        self._releasing = True
         for attempt in self._attempts.values():
             if attempt is not None:
                 attempt.stop(Stop.released)
@@ -72,5 +74,7 @@ class Worker:
             task = asyncio.current_task()
             assert task is not None
             self._attempts[task] = attempt
+            if self._releasing:
+                attempt.stop(Stop.released)
             await attempt.execute()
         await self._queue.acknowledge(run_id)
