@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 from gateway import descriptor, json, sse
 from gateway.requests import Schema
 from service.errors import ApiError, from_exception
+from service.streams import with_silences
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -31,23 +32,29 @@ _CHUNK = 64 << 10
 _JSON = "application/json"
 
 
-def handlers(servicers: Mapping[str, object]) -> list[grpc.GenericRpcHandler]:
+def handlers(servicers: Mapping[str, object], keep_alive: float) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the REST services, one for each typed servicer.
 
     Keys are full names of typed services, such as `assistants.v1.RunsService`. Unary methods of
     the servicers are coroutines and streaming ones are async generators of RunEvent; both take a
-    request and a context, and raise ApiError or what `from_exception` knows.
+    request and a context, and raise ApiError or what `from_exception` knows. `keep_alive` is the
+    number of seconds after which a silent stream of events gets a comment.
     """
     return [
         grpc.method_handlers_generic_handler(
             rest_service,
-            {method.name: _handler(method, servicers[method.service]) for method in methods},
+            {
+                method.name: _handler(method, servicers[method.service], keep_alive)
+                for method in methods
+            },
         )
         for rest_service, methods in groupby(descriptor.methods(), attrgetter("rest_service"))
     ]
 
 
-def _handler(method: descriptor.Method, servicer: object) -> "grpc.RpcMethodHandler[Any, Any]":
+def _handler(
+    method: descriptor.Method, servicer: object, keep_alive: float
+) -> "grpc.RpcMethodHandler[Any, Any]":
     schema = Schema(method)
     call = getattr(servicer, method.name)
     if not method.streaming:
@@ -60,7 +67,7 @@ def _handler(method: descriptor.Method, servicer: object) -> "grpc.RpcMethodHand
     if method.name in descriptor.STREAMS:
         stream = getattr(servicer, descriptor.STREAMS[method.name])
     return grpc.unary_stream_rpc_method_handler(
-        _chunked(schema, call, stream),
+        _chunked(schema, call, stream, keep_alive),
         request_deserializer=schema.deserializer(),
         response_serializer=httpbody_pb2.HttpBody.SerializeToString,
     )
@@ -85,14 +92,14 @@ def _single(
 
 
 def _chunked(
-    schema: Schema, call: Call, stream: Stream | None
+    schema: Schema, call: Call, stream: Stream | None, keep_alive: float
 ) -> Callable[[Message | None, Context], Awaitable[None]]:
     async def handle(request: Message | None, context: Context) -> None:
         try:
             complete: Any = schema.complete(request, _metadata(context))
             if stream is not None and complete.stream:
                 complete.ClearField("stream")
-                failure = await _send_events(stream(complete, context), context)
+                failure = await _send_events(stream(complete, context), context, keep_alive)
             else:
                 await _send_chunks(json.render(await call(complete, context)), context)
                 return
@@ -112,17 +119,20 @@ async def _send_chunks(data: bytes, context: Context) -> None:
 
 
 async def _send_events(
-    events: AsyncGenerator[events_pb2.RunEvent, None], context: Context
+    events: AsyncGenerator[events_pb2.RunEvent, None], context: Context, keep_alive: float
 ) -> ApiError | None:
     """Forwards events as they come; returns the error of a stream that failed before its first.
+
+    So that nobody on the way takes a silent stream for dead, there is a comment every `keep_alive`
+    seconds.
 
     A caller that goes away cancels this coroutine, and leaving it closes the generator.
     """
     content_type = sse.CONTENT_TYPE
-    async with aclosing(events):
+    async with aclosing(with_silences(events, keep_alive)) as source:
         try:
-            async for event in events:
-                data = sse.encode(event)
+            async for event in source:
+                data = sse.KEEP_ALIVE if event is None else sse.encode(event)
                 await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
                 content_type = ""
         except Exception as error:

@@ -7,6 +7,9 @@ from gateway import json, values
 
 CONTENT_TYPE = "text/event-stream"
 
+KEEP_ALIVE = b": keep-alive\n"
+"""A comment. No blank line follows, of which the official clients would make an empty event."""
+
 
 def encode(event: events_pb2.RunEvent) -> bytes:
     """Returns one event: `event: NAME`, `data: JSON`, and the blank line that ends it."""

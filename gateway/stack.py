@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 from gateway import envoy, rest
@@ -30,7 +31,8 @@ async def run(settings: Settings) -> None:
         stack.enter_context(_data_directory(settings.data_dir))
         await stack.enter_async_context(_envoy(settings))
         model = await stack.enter_async_context(_model(settings))
-        await _serve(Server(settings, model, rest.handlers), settings, stop)
+        edge = partial(rest.handlers, keep_alive=settings.keep_alive_seconds)
+        await _serve(Server(settings, model, edge), settings, stop)
 
 
 async def _serve(server: Server, settings: Settings, stop: asyncio.Event) -> None:

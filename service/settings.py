@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=10.0, ge=0)
     """Seconds that runs in progress get to end when the server is told to stop."""
 
+    keep_alive_seconds: float = Field(default=15.0, gt=0)
+    """How long a stream of server-sent events may be silent before it gets a comment."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least urgent lines to log."""
 

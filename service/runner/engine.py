@@ -11,6 +11,7 @@ from service.runner.bus import InProcessBus, RunEvent
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler, announce
 from service.runner.worker import Worker
+from service.streams import with_silences
 from storage import Storage
 from storage.errors import NotFound
 from storage.runs import Submitted
@@ -81,31 +82,25 @@ class Engine:
     async def follow(self, run: Run, first: int) -> AsyncGenerator[RunEvent, None]:
         """Yields the run's events from number `first` on, up to `done` or `error`."""
         last, seen_ended = first - 1, False
-        async with contextlib.aclosing(self._bus.subscribe(run.id, last)) as source:
-            upcoming = asyncio.ensure_future(_next(source))
+        source = with_silences(self._bus.subscribe(run.id, last), SILENCE)
+        async with contextlib.aclosing(source):
             try:
-                while True:
-                    await asyncio.wait({upcoming}, timeout=SILENCE)
-                    if not upcoming.done():
-                        # Its end may have been published where we did not hear of it.
-                        now = await self._current(run)
-                        if seen_ended:
-                            for event in _end(now, last):
-                                yield event
+                async for event in source:
+                    if event is not None:
+                        last = event.sequence_number
+                        yield event
+                        if event.event in events.END_OF_STREAM:
                             return
-                        seen_ended = now is None or now.status not in ACTIVE
                         continue
-                    event = upcoming.result()
-                    last = event.sequence_number
-                    yield event
-                    if event.event in events.END_OF_STREAM:
+                    # Its end may have been published where we did not hear of it.
+                    now = await self._current(run)
+                    if seen_ended:
+                        for missed in _end(now, last):
+                            yield missed
                         return
-                    upcoming = asyncio.ensure_future(_next(source))
+                    seen_ended = now is None or now.status not in ACTIVE
             except ApiError as error:
                 yield _numbered(events.error(error), last + 1)
-            finally:
-                upcoming.cancel()
-                await asyncio.gather(upcoming, return_exceptions=True)
 
     async def _current(self, run: Run) -> Run | None:
         with contextlib.suppress(NotFound):
@@ -123,7 +118,3 @@ def _end(run: Run | None, last: int) -> list[RunEvent]:
 def _numbered(event: RunEvent, number: int) -> RunEvent:
     event.sequence_number = number
     return event
-
-
-async def _next(source: AsyncGenerator[RunEvent, None]) -> RunEvent:
-    return await anext(source)
