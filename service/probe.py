@@ -10,7 +10,9 @@ async def http_status(address: str, path: str) -> int | None:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
             try:
-                writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+                # Envoy answers nothing older than 1.1.
+                lines = (f"GET {path} HTTP/1.1", f"Host: {address}", "Connection: close", "", "")
+                writer.write("\r\n".join(lines).encode())
                 answer = await reader.readline()
             finally:
                 writer.close()
