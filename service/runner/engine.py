@@ -10,6 +10,7 @@ from service.runner import events
 from service.runner.bus import InProcessBus, RunEvent
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler, announce
+from service.runner.said import Said
 from service.runner.worker import Worker
 from service.streams import with_silences
 from storage import Storage
@@ -82,13 +83,14 @@ class Engine:
     async def follow(self, run: Run, first: int) -> AsyncGenerator[RunEvent, None]:
         """Yields the run's events from number `first` on, up to `done` or `error`."""
         last, seen_ended = first - 1, False
+        said = Said()
         source = with_silences(self._bus.subscribe(run.id, last), SILENCE)
         async with contextlib.aclosing(source):
             try:
                 async for event in source:
                     if event is not None:
                         last = event.sequence_number
-                        yield event
+                        yield said.hear(event)
                         if event.event in events.END_OF_STREAM:
                             return
                         continue
