@@ -77,6 +77,11 @@ class Attempt:
                 self._claim.run, self._claim.run.truncation_strategy["last_messages"]
             )
             request = prompt.build(self._claim.run, context)
+            if request.get("max_completion_tokens") == 0:
+                # Earlier turns have used it up. No model takes this for a limit.
+                return Ending(
+                    status=RunStatus.incomplete, incomplete_reason="max_completion_tokens"
+                )
             async for chunk in _until(self._stopped, self._model.stream(request)):
                 if isinstance(chunk, Finished):
                     return self._finished(chunk)
