@@ -83,7 +83,7 @@ def text_of(message: Message) -> str:
     return part.text.value
 
 
-def outputs(run: Run, *texts: str) -> list[dict[str, str]]:
+def outputs(run: Run, *texts: str) -> list[Any]:
     """Returns the outputs of the run's pending calls, in their order."""
     assert run.required_action is not None
     calls = run.required_action.submit_tool_outputs.tool_calls

@@ -1,0 +1,78 @@
+"""Runs whose time is up, on a server that gives them two seconds."""
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.model_server import ModelServer
+from tests.rest.conftest import connect
+from tests.rest.scene import Scene, function, outputs, text_of, wait
+from tests.rest.streams import folded
+from tests.rest.wire import Wire
+from tests.script import Answer, Calls, Hold
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def impatient(model_server: ModelServer) -> Iterator[Stack]:
+    """A server of its own."""
+    settings = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_RUN_LIFETIME": "2",
+    }
+    with Stack(settings) as stack:
+        yield stack.start()
+        assert stack.terminate() == 0, stack.printed()
+
+
+@pytest.fixture
+def client(impatient: Stack, wire: Wire) -> Iterator[openai.OpenAI]:
+    """OpenAI's client of it."""
+    with connect(impatient, wire) as client:
+        yield client
+
+
+def test_a_model_that_hangs(client: openai.OpenAI, models: ModelServer, wire: Wire) -> None:
+    hold = Hold(Answer("Hello there"), after="Hello")
+    scene = Scene.create(client, models.script(hold))
+    with client.beta.threads.runs.stream(**scene.ids) as stream:
+        assert "".join(stream.text_deltas) == "Hello"
+    wait(hold.disconnected)
+    assert folded(wire.event_names)[-5:] == [
+        "thread.message.delta",
+        "thread.message.incomplete",
+        "thread.run.step.expired",
+        "thread.run.expired",
+        "done",
+    ]
+    run = stream.get_final_run()
+    assert (run.status, run.expires_at, run.last_error) == ("expired", None, None)
+    assert run == client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
+    [_, message] = scene.messages()
+    assert (message.status, text_of(message)) == ("incomplete", "Hello")
+    assert message.incomplete_details is not None
+    assert message.incomplete_details.reason == "run_expired"
+    [step] = scene.steps(run)
+    assert (step.status, step.expired_at is not None) == ("expired", True)
+
+
+def test_outputs_that_never_come(client: openai.OpenAI, models: ModelServer) -> None:
+    scene = Scene.create(client, models.script(Calls(("look", {}))), tools=[function("look")])
+    waiting = scene.run()
+    assert waiting.status == "requires_action"
+    given = outputs(waiting, "late")
+    # The client's poll takes this state for an end.
+    run = waiting
+    while run.status == "requires_action":
+        run = client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
+    assert (run.status, run.expires_at, run.required_action) == ("expired", None, None)
+    [step] = scene.steps(run)
+    assert (step.status, step.expired_at is not None) == ("expired", True)
+    with pytest.raises(openai.BadRequestError, match='Runs in status "expired" do not accept'):
+        client.beta.threads.runs.submit_tool_outputs(
+            run.id,
+            thread_id=run.thread_id,
+            tool_outputs=given,
+        )
+    client.beta.threads.messages.create(scene.thread_id, role="user", content="And now?")
