@@ -14,7 +14,7 @@ POLL = 20
 """Milliseconds between two looks at a run: the client's own second is long."""
 
 
-def function(name: str) -> dict[str, Any]:
+def function(name: str) -> Any:
     """Returns a function as a tool."""
     parameters = {
         "type": "object",

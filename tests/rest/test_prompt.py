@@ -1,0 +1,259 @@
+"""What the model is sent: the assistant, the thread, and what a run makes of both."""
+
+import json
+from typing import Any
+
+import openai
+import pytest
+
+from tests.model_server import ModelServer
+from tests.rest.scene import Scene, function
+from tests.script import Answer
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "zulu": {"type": "string"},
+        "alpha": {"type": "integer", "minimum": 1},
+        "mike": {"type": "array", "items": {"type": "number", "multipleOf": 0.5}},
+    },
+    "required": ["zulu", "alpha", "mike"],
+    "additionalProperties": False,
+}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "out", "schema": SCHEMA, "strict": True}}
+
+
+def ask(
+    client: openai.OpenAI, models: ModelServer, run: Any = None, **assistant: Any
+) -> dict[str, Any]:
+    """Runs once and returns what the model was asked."""
+    model = models.script(Answer("Yes."))
+    scene = Scene.create(client, model, **assistant)
+    assert scene.run(**(run or {})).status == "completed"
+    [request] = models.requests(model)
+    return request
+
+
+def test_the_defaults(client: openai.OpenAI, models: ModelServer) -> None:
+    request = ask(client, models)
+    del request["model"]
+    assert request == {
+        "messages": [{"role": "user", "content": "Hello"}],
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_a_conversation(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(Answer("One."), Answer("Two."))
+    scene = Scene.create(client, model, "First", instructions="Count.")
+    scene.run()
+    added = [
+        {"role": "assistant", "content": "I had said"},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+    ]
+    run = scene.run(additional_messages=added, additional_instructions="Slowly.")
+    assert run.instructions == "Count.\nSlowly."
+    assert models.requests(model)[1]["messages"] == [
+        {"role": "system", "content": "Count.\nSlowly."},
+        {"role": "user", "content": "First"},
+        {"role": "assistant", "content": "One."},
+        {"role": "assistant", "content": "I had said"},
+        {"role": "user", "content": "a\nb"},
+    ]
+    assert [message.role for message in scene.messages()] == [
+        "user",
+        "assistant",
+        "assistant",
+        "user",
+        "assistant",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "added", "expected"),
+    [
+        ("Base.", None, None, "Base."),
+        ("Base.", "Own.", None, "Own."),
+        ("Base.", "", None, ""),
+        ("Base.", "Own.", "More.", "Own.\nMore."),
+        (None, None, "More.", "More."),
+        (None, None, None, ""),
+    ],
+)
+def test_instructions(
+    client: openai.OpenAI,
+    models: ModelServer,
+    given: str | None,
+    own: str | None,
+    added: str | None,
+    expected: str,
+) -> None:
+    model = models.script(Answer("Yes."))
+    scene = Scene.create(client, model, instructions=given)
+    # To the run, null is as good as nothing.
+    run = scene.run(instructions=own, additional_instructions=added)
+    assert run.instructions == expected
+    [request] = models.requests(model)
+    system = [{"role": "system", "content": expected}] if expected else []
+    assert request["messages"] == [*system, {"role": "user", "content": "Hello"}]
+
+
+def test_what_the_assistant_has(client: openai.OpenAI, models: ModelServer) -> None:
+    request = ask(
+        client,
+        models,
+        tools=[function("look")],
+        temperature=0,
+        top_p=0.25,
+        response_format={"type": "json_object"},
+        reasoning_effort="low",
+    )
+    assert (request["temperature"], request["top_p"]) == (0, 0.25)
+    assert request["response_format"] == {"type": "json_object"}
+    assert request["reasoning_effort"] == "low"
+    assert (request["tool_choice"], request["parallel_tool_calls"]) == ("auto", True)
+    [tool] = request["tools"]
+    assert tool["function"].pop("strict") is False
+    assert tool == function("look")
+
+
+def test_what_the_run_overrides(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(Answer("Yes."))
+    scene = Scene.create(
+        client,
+        "no model of this name",
+        instructions="Base.",
+        tools=[function("look")],
+        temperature=0.5,
+        top_p=0.5,
+        response_format={"type": "json_object"},
+    )
+    run = scene.run(
+        model=model,
+        tools=[function("see"), function("hear")],
+        tool_choice={"type": "function", "function": {"name": "hear"}},
+        parallel_tool_calls=False,
+        temperature=2,
+        top_p=0,
+        response_format="auto",
+        max_completion_tokens=300,
+        max_prompt_tokens=1000,
+        reasoning_effort="high",
+        metadata={"run": "own"},
+    )
+    assert (run.model, run.temperature, run.top_p) == (model, 2, 0)
+    assert (run.max_completion_tokens, run.max_prompt_tokens) == (300, 1000)
+    assert (run.parallel_tool_calls, run.response_format) == (False, "auto")
+    assert run.metadata == {"run": "own"}
+    [request] = models.requests(model)
+    assert [tool["function"]["name"] for tool in request["tools"]] == ["see", "hear"]
+    assert request["tool_choice"] == {"type": "function", "function": {"name": "hear"}}
+    assert request["parallel_tool_calls"] is False
+    assert (request["temperature"], request["top_p"]) == (2, 0)
+    assert request["max_completion_tokens"] == 300
+    assert request["reasoning_effort"] == "high"
+    assert "response_format" not in request
+
+
+def test_an_empty_list_of_tools_is_a_value(client: openai.OpenAI, models: ModelServer) -> None:
+    tools = [function("look"), {"type": "file_search"}]
+    request = ask(client, models, run={"tools": []}, tools=tools)
+    assert "tools" not in request
+    assert "tool_choice" not in request
+
+
+def test_a_schema_keeps_the_order_of_its_keys(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(Answer("{}"), Answer("{}"))
+    scene = Scene.create(client, model, response_format=FORMAT)
+    assert scene.run().status == "completed"
+    run = scene.run(response_format=FORMAT)
+    assert not isinstance(run.response_format, str)
+    assert run.response_format is not None
+    for sent in [request["response_format"] for request in models.requests(model)]:
+        assert json.dumps(sent) == json.dumps(FORMAT)
+
+
+def test_the_parameters_of_a_function_keep_theirs(
+    client: openai.OpenAI, models: ModelServer
+) -> None:
+    tool = {"name": "look", "description": "Looks.", "parameters": SCHEMA, "strict": True}
+    request = ask(client, models, tools=[{"type": "function", "function": tool}])
+    [sent] = request["tools"]
+    assert json.dumps(sent["function"]["parameters"]) == json.dumps(SCHEMA)
+    assert sent == {"type": "function", "function": tool}
+
+
+def test_the_last_messages(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(Answer("Yes."))
+    scene = Scene.create(client, model, "a", instructions="Be brief.")
+    for text in ("b", "c"):
+        client.beta.threads.messages.create(scene.thread_id, role="user", content=text)
+    run = scene.run(truncation_strategy={"type": "last_messages", "last_messages": 2})
+    assert run.truncation_strategy is not None
+    assert run.truncation_strategy.model_dump() == {"type": "last_messages", "last_messages": 2}
+    [request] = models.requests(model)
+    assert [message["content"] for message in request["messages"]] == ["Be brief.", "b", "c"]
+
+
+def test_a_budget_for_the_prompt_drops_the_oldest(
+    client: openai.OpenAI, models: ModelServer
+) -> None:
+    model = models.script(Answer("Yes."))
+    scene = Scene.create(client, model, "old " * 300)
+    client.beta.threads.messages.create(scene.thread_id, role="user", content="new")
+    assert scene.run(max_prompt_tokens=256).status == "completed"
+    [request] = models.requests(model)
+    assert request["messages"] == [{"role": "user", "content": "new"}]
+
+
+def test_images(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(Answer("A cat."))
+    assistant = client.beta.assistants.create(model=model)
+    thread = client.beta.threads.create(
+        messages=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is it?"},
+                    {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}},
+                    {"type": "image_url", "image_url": {"url": "data:,x", "detail": "low"}},
+                ],
+            }
+        ]
+    )
+    client.beta.threads.runs.create_and_poll(
+        thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=20
+    )
+    [request] = models.requests(model)
+    [message] = request["messages"]
+    first, second, third = message["content"]
+    assert first == {"type": "text", "text": "What is it?"}
+    assert second["image_url"] == {"url": "https://example.com/cat.png", "detail": "auto"}
+    assert third == {"type": "image_url", "image_url": {"url": "data:,x", "detail": "low"}}
+
+
+def test_a_deleted_message_is_not_shown(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(Answer("Yes."))
+    scene = Scene.create(client, model, "secret")
+    message = client.beta.threads.messages.create(scene.thread_id, role="user", content="open")
+    client.beta.threads.messages.delete(scene.messages()[0].id, thread_id=scene.thread_id)
+    scene.run()
+    [request] = models.requests(model)
+    assert request["messages"] == [{"role": "user", "content": "open"}]
+    assert scene.messages()[0].id == message.id
+
+
+def test_a_changed_assistant_counts_from_the_next_run(
+    client: openai.OpenAI, models: ModelServer
+) -> None:
+    model = models.script(Answer("One."), Answer("Two."))
+    scene = Scene.create(client, model, instructions="Old.")
+    first = scene.run()
+    client.beta.assistants.update(scene.assistant_id, instructions="New.")
+    second = scene.run()
+    assert (first.instructions, second.instructions) == ("Old.", "New.")
+    systems = [request["messages"][0]["content"] for request in models.requests(model)]
+    assert systems == ["Old.", "New."]
