@@ -135,9 +135,9 @@ class Reader:
         function = piece.get("function") or {}
         id, name = piece.get("id") or None, function.get("name") or None
         call = self._current_call(piece.get("index"), id, name)
-        arguments = function.get("arguments") or ""
+        arguments = function.get("arguments")
         if not isinstance(arguments, str):
-            arguments = json.dumps(arguments)
+            arguments = "" if arguments is None else json.dumps(arguments)
         begins = call is None or call.name is None
         if call is None:
             call = _Call(len(self._calls), id, name)
@@ -179,7 +179,11 @@ def error_text(error: object) -> str | None:
             if text := error_text(error.get(key)):
                 return text
         return None
-    return error.strip() or None if isinstance(error, str) else None
+    if isinstance(error, str) and not error.lstrip().startswith(
+        "<"
+    ):  # A proxy's page tells nothing.
+        return error.strip() or None
+    return None
 
 
 def _text(value: object) -> str:

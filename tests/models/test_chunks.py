@@ -1,0 +1,193 @@
+"""The dialects of chat-completion servers, event by event."""
+
+from typing import Any
+
+import pytest
+
+from service.models.chunks import (
+    CallDelta,
+    Chunk,
+    Finished,
+    ModelError,
+    Reader,
+    RefusalDelta,
+    TextDelta,
+)
+from tests.models.raw_server import choice
+
+
+def read(*events: object) -> list[Chunk]:
+    reader = Reader()
+    chunks: list[Chunk] = [piece for event in events for piece in reader.read(event)]
+    return [*chunks, reader.finish()]
+
+
+def call(
+    name: str | None = None, arguments: Any = None, **rest: Any
+) -> dict[str, Any]:  # one piece of a call
+    function = {"name": name, "arguments": arguments}
+    return {**rest, "function": {k: v for k, v in function.items() if v is not None}}
+
+
+def calls(*pieces: dict[str, Any], reason: str = "tool_calls") -> list[Chunk]:
+    """Each piece in an event of its own; what comes of them, without the end."""
+    *chunks, end = read(*(choice(tool_calls=[piece]) for piece in pieces), choice(reason))
+    assert end == Finished("tool_calls", None)
+    return chunks
+
+
+def test_text_and_what_adds_nothing() -> None:
+    assert read(
+        choice(role="assistant", content=None),
+        {"choices": []},
+        {},
+        {"choices": None, "usage": None},
+        choice(content="Hel", refusal=None, tool_calls=None),
+        choice(content="", reasoning_content="hm", function_call={"name": "f", "arguments": ""}),
+        {"choices": [{"index": 1, "delta": {"content": "another answer"}}]},
+        {"choices": [{"delta": {"content": "lo"}}]},
+        choice("stop"),
+        {"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 3}},
+    ) == [
+        TextDelta("Hel"),
+        TextDelta("lo"),
+        Finished("stop", {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}),
+    ]
+
+
+def test_refusal() -> None:
+    assert read(choice(refusal="No."), choice("stop"))[0] == RefusalDelta("No.")
+
+
+def test_text_that_cannot_be_stored() -> None:
+    assert read(choice(content="a\0b\ud83d"), choice("stop"))[0] == TextDelta("a\ufffdb\ufffd")
+    assert read(choice(content="\ud83d\ude00"), choice("stop"))[0] == TextDelta("😀")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("stop", "stop"),
+        ("eos", "stop"),
+        ("function_call", "stop"),
+        ("tool_calls", "stop"),
+        ("length", "length"),
+        ("max_tokens", "length"),
+        ("content_filter", "content_filter"),
+    ],
+)
+def test_reasons(said: str, reason: str) -> None:
+    assert read(choice(content="x"), choice(said)) == [TextDelta("x"), Finished(reason, None)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("said", ["error", "abort", "", None])
+def test_no_good_end(said: str | None) -> None:
+    with pytest.raises(ModelError) as caught:
+        read(choice(content="x"), choice(said))
+    assert caught.value.code == "server_error"
+
+
+def test_calls_as_openai_streams_them() -> None:
+    assert calls(
+        call("f", "", index=0, id="a", type="function"),
+        call(None, '{"x"', index=0),
+        call(None, ":1}", index=0),
+        call("g", "", index=1, id="b"),
+        call(None, "{}", index=1),
+    ) == [
+        CallDelta(0, "a", "f", ""),
+        CallDelta(0, None, None, '{"x"'),
+        CallDelta(0, None, None, ":1}"),
+        CallDelta(1, "b", "g", ""),
+        CallDelta(1, None, None, "{}"),
+    ]
+
+
+WHOLE = [CallDelta(0, None, "f", "{}"), CallDelta(1, None, "g", "{}")]
+IDS = [CallDelta(0, "a", "f", "{}"), CallDelta(1, "b", "f", "{}")]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([call("f", "{}", index=0), call("g", "{}", index=1)], WHOLE),
+        ([call("f", "{}"), call("g", "{}")], WHOLE),
+        ([call("f", "{}", index=0), call("g", "{}", index=0)], WHOLE),
+        ([call("f", "{}", index=1), call("g", "{}", index=2)], WHOLE),
+        ([call("f", {}, index=0), call("g", {}, index=1)], WHOLE),
+        ([call("f", "{}", index=0, id="a"), call("f", "{}", index=0, id="b")], IDS),
+        ([call("f", "{}", id="a"), call("f", "{}", id="b")], IDS),
+    ],
+    ids=["no id", "no index", "one index", "index from 1", "objects", "one index, ids", "ids only"],
+)
+def test_whole_calls(pieces: list[dict[str, Any]], expected: list[Chunk]) -> None:
+    assert calls(*pieces) == expected
+    assert calls(*pieces, reason="stop") == expected
+
+
+def test_repeated_id_and_name() -> None:
+    pieces = [call("f", piece, index=0, id="a") for piece in ("", '{"x":', "1}")]
+    assert calls(*pieces) == [
+        CallDelta(0, "a", "f", ""),
+        CallDelta(0, None, None, '{"x":'),
+        CallDelta(0, None, None, "1}"),
+    ]
+
+
+def test_pieces_without_index_and_id() -> None:
+    pieces = [call("f", '{"x":'), call(None, "1}"), call("f", "{}")]
+    assert calls(*pieces) == [
+        CallDelta(0, None, "f", '{"x":'),
+        CallDelta(0, None, None, "1}"),
+        CallDelta(1, None, "f", "{}"),
+    ]
+
+
+def test_name_after_arguments() -> None:
+    pieces = [call(None, "{", index=0, id="a"), call("f", "}", index=0)]
+    assert calls(*pieces) == [CallDelta(0, "a", "f", "{}")]
+
+
+def test_call_without_a_name() -> None:
+    with pytest.raises(ModelError, match="without naming it"):
+        read(choice(tool_calls=[call(None, "{}", index=0)]), choice("tool_calls"))
+
+
+def test_call_cut_off() -> None:
+    chunks = read(choice(tool_calls=[call("f", "{", index=0)]), choice("length"))
+    assert chunks[-1] == Finished("length", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ({"message": "Out of memory.", "code": 500}, "Out of memory."),
+        ("Out of memory.", "Out of memory."),
+        ({"code": 500}, "The model server broke the answer off."),
+    ],
+)
+def test_error_event(error: object, message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        read(choice(content="x"), {"error": error}, choice("stop"))
+    assert (caught.value.code, caught.value.message) == ("server_error", message)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        [],
+        "text",
+        None,
+        {"choices": 5},
+        {"choices": ["x"]},
+        {"choices": [{"delta": "x"}]},
+        choice(tool_calls=["x"]),
+        choice(tool_calls=[{"index": [], "function": {}}]),
+        {"usage": {"prompt_tokens": "many"}},
+    ],
+    ids=repr,
+)
+def test_nonsense(event: object) -> None:
+    with pytest.raises(ModelError, match="no answer") as caught:
+        read(event)
+    assert caught.value.code == "server_error"

@@ -1,0 +1,223 @@
+"""The model client: what it sends, what it makes of failures, and how it is broken off."""
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from service.models.client import CallDelta, ChatModel, Chunk, Finished, ModelError, TextDelta
+from tests.model_server import ModelServer
+from tests.models.conftest import KEY
+from tests.models.raw_server import SILENCE, RawServer, choice, events
+from tests.script import Answer, BreakOff, Calls, Fail, Hold, Step
+
+SECONDS = 30
+"""How long to wait for what must happen."""
+
+
+def request(model: str = "m", **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": "hi"}], **more}
+
+
+async def answer(model: ChatModel, request: dict[str, Any]) -> list[Chunk]:
+    return [chunk async for chunk in model.stream(request)]
+
+
+async def failure(model: ChatModel, request: dict[str, Any]) -> tuple[str, str]:
+    with pytest.raises(ModelError) as caught:
+        await answer(model, request)
+    return caught.value.code, caught.value.message
+
+
+def text_of(chunks: list[Chunk]) -> str:
+    return "".join(chunk.text for chunk in chunks if isinstance(chunk, TextDelta))
+
+
+async def test_answer(models: ModelServer, model: ChatModel) -> None:
+    chunks = await answer(model, request(models.script(Answer("Hello, you there!"))))
+    assert text_of(chunks) == "Hello, you there!"
+    usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
+    assert chunks[-1] == Finished("stop", usage)
+
+
+async def test_the_request_is_passed_on_as_it_is(models: ModelServer, model: ChatModel) -> None:
+    name = models.script(Answer("x"))
+    asked = request(name, temperature=0.5, tools=[{"type": "function"}], some_extension={"a": [1]})
+    await answer(model, asked)
+    streaming = {"stream": True, "stream_options": {"include_usage": True}}
+    assert models.requests(name) == [asked | streaming]
+
+
+async def test_calls(models: ModelServer, model: ChatModel) -> None:
+    name = models.script(Calls(("f", {"x": 1}), ("g", {}), text="Wait."))
+    chunks = await answer(model, request(name))
+    assert text_of(chunks) == "Wait."
+    pieces = [chunk for chunk in chunks if isinstance(chunk, CallDelta)]
+    assert [(p.index, p.id, p.name) for p in pieces if p.name] == [
+        (0, "call_0", "f"),
+        (1, "call_1", "g"),
+    ]
+    assert json.loads("".join(p.arguments for p in pieces if p.index == 0)) == {"x": 1}
+    assert isinstance(chunks[-1], Finished)
+    assert chunks[-1].reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "invalid_prompt"),
+        (422, "invalid_prompt"),
+        (404, "server_error"),
+        (413, "server_error"),
+    ],
+)
+async def test_refused_requests(
+    models: ModelServer, model: ChatModel, status: int, code: str
+) -> None:
+    name = models.script(Fail(status, "Not like this."))
+    assert await failure(model, request(name)) == (code, "Not like this.")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_key_is_not_told(
+    models: ModelServer, model: ChatModel, status: int
+) -> None:
+    name = models.script(Fail(status, f"Incorrect API key provided: {KEY}."))
+    message = "The model server refuses this server's API key."
+    assert await failure(model, request(name)) == ("server_error", message)
+
+
+async def test_neither_urls_nor_keys_are_told(models: ModelServer, model: ChatModel) -> None:
+    name = models.script(Fail(400, f"See http://10.0.0.1/v1?key={KEY}\nor ask {KEY}."))
+    assert await failure(model, request(name)) == ("invalid_prompt", "See [URL] or ask [key].")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(429, "rate_limit_exceeded"), (500, "server_error"), (503, "server_error")]
+)
+async def test_failures_are_tried_again(
+    models: ModelServer, model: ChatModel, status: int, code: str
+) -> None:
+    name = models.script(Fail(status), Answer("Now."))
+    assert text_of(await answer(model, request(name))) == "Now."
+    name = models.script(*[Fail(status, "Too much.") for _ in range(3)])
+    assert await failure(model, request(name)) == (code, "Too much.")
+
+
+@pytest.mark.parametrize(
+    "step", [BreakOff("So f"), BreakOff("So f", politely=True), BreakOff("", politely=True)]
+)
+async def test_broken_off(models: ModelServer, model: ChatModel, step: Step) -> None:
+    code, message = await failure(model, request(models.script(step)))
+    assert code == "server_error"
+    assert "broke" in message or "connection" in message
+
+
+async def test_nobody_listens() -> None:
+    model = ChatModel("http://127.0.0.1:1/v1", KEY, idle_timeout=60)
+    assert await failure(model, request()) == (
+        "server_error",
+        "The connection to the model server failed.",
+    )
+    await model.close()
+
+
+@pytest.mark.parametrize("after", [None, "Hel"])
+async def test_closing_stops_the_model(
+    models: ModelServer, model: ChatModel, after: str | None
+) -> None:
+    step = Hold(Answer("Hello"), after)
+    task = asyncio.create_task(answer(model, request(models.script(step))))
+    assert await asyncio.to_thread(step.held.wait, SECONDS)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(step.disconnected.wait, SECONDS)
+
+
+async def test_closing_the_generator_stops_the_model(models: ModelServer, model: ChatModel) -> None:
+    step = Hold(Answer("Hello"), "Hell")
+    async with aclosing(model.stream(request(models.script(step)))) as chunks:
+        assert await anext(chunks) == TextDelta("Hell")
+    assert await asyncio.to_thread(step.disconnected.wait, SECONDS)
+
+
+SILENT = ("server_error", "The model server was silent for 0.5 seconds.")
+
+
+@pytest.mark.parametrize(
+    "sent", [(), (events(),), (events(choice(content="x")),)], ids=["all", "head", "text"]
+)
+async def test_silence(raw: RawServer, odd_model: ChatModel, sent: tuple[bytes, ...]) -> None:
+    raw.answer(*sent, SILENCE)
+    assert await failure(odd_model, request()) == SILENT
+    await asyncio.wait_for(raw.disconnected.wait(), SECONDS)
+    assert len(raw.requests) == 1
+
+
+async def test_silence_after_the_end_costs_the_usage_only(
+    raw: RawServer, odd_model: ChatModel
+) -> None:
+    raw.answer(events(choice(content="x"), choice("stop")), SILENCE)
+    assert await answer(odd_model, request()) == [TextDelta("x"), Finished("stop", None)]
+
+
+async def test_error_event(raw: RawServer, odd_model: ChatModel) -> None:
+    raw.answer(events(choice(content="x"), {"error": {"message": "Out of memory.", "code": 500}}))
+    assert await failure(odd_model, request()) == ("server_error", "Out of memory.")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        events("{"),
+        events("[]"),
+        events(choice(content="x"), "\ufeff"),
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: \xff\n\n",
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html>Welcome</html>",
+        b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{"choices": []}',
+    ],
+)
+async def test_no_answer_at_all(raw: RawServer, odd_model: ChatModel, body: bytes) -> None:
+    raw.answer(body)
+    code, message = await failure(odd_model, request())
+    assert code == "server_error"
+    assert message in (
+        "The model server sent something that is no answer.",
+        "The model server broke the answer off.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error": "model not loaded"}', "model not loaded"),
+        (b'{"detail": "model not loaded"}', "model not loaded"),
+        (b'{"object": "error", "message": "model not loaded"}', "model not loaded"),
+        (b"<html>404</html>", "The model server answered 404."),
+        (b"", "The model server answered 404."),
+        (b"[]", "The model server answered 404."),
+    ],
+)
+async def test_error_bodies(
+    raw: RawServer, odd_model: ChatModel, body: bytes, message: str
+) -> None:
+    raw.answer(b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    assert await failure(odd_model, request()) == ("server_error", message)
+
+
+async def test_broken_protocol(raw: RawServer, odd_model: ChatModel) -> None:
+    raw.answer(b"SSH-2.0-OpenSSH_9.2\r\n")
+    code, message = await failure(odd_model, request())
+    assert (code, message) == ("server_error", "The connection to the model server failed.")
+
+
+async def test_no_proxy_to_this_machine(
+    models: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    model = ChatModel(models.base_url, KEY, idle_timeout=60)
+    assert text_of(await answer(model, request(models.script(Answer("Here."))))) == "Here."
+    await model.close()

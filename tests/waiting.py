@@ -1,0 +1,13 @@
+"""Waiting for what must happen, however long it takes, within reason."""
+
+import asyncio
+from collections.abc import Callable
+
+SECONDS = 60
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits until the condition is true. It is asked in a thread, and may block."""
+    async with asyncio.timeout(SECONDS):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.02)
