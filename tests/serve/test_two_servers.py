@@ -1,0 +1,68 @@
+"""Two servers on one PostgreSQL database: either executes, cancels and takes over runs."""
+
+from collections.abc import Iterator
+
+import pytest
+from assistants.v1 import runs_pb2
+
+from tests.grpc_face.client import connect
+from tests.grpc_face.stubs import Run, Stubs
+from tests.model_server import ModelServer
+from tests.postgres import Postgres
+from tests.script import Answer, Hold
+from tests.serve.test_recovery import start_run
+from tests.stack import Stack
+from tests.waiting import until
+
+
+@pytest.fixture
+def stacks(postgres: Postgres, model_server: ModelServer) -> Iterator[tuple[Stack, Stack]]:
+    """Two servers that execute one run each, and notice soon what the other does not do."""
+    name = postgres.create_database()
+    env = {
+        "ASSISTANTS_DATABASE_URL": postgres.url(name),
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_WORKER_CONCURRENCY": "1",
+        "ASSISTANTS_LEASE_SECONDS": "1",
+    }
+    with Stack(env) as one, Stack(env) as other:
+        yield one.start(), other.start()
+        for stack in (one, other):
+            if stack.process is not None and stack.process.poll() is None:
+                assert stack.terminate() == 0, stack.printed()
+            assert "Traceback" not in stack.printed()
+    postgres.drop_database(name)
+
+
+async def test_two_servers(stacks: tuple[Stack, Stack], models: ModelServer) -> None:
+    one, other = stacks
+    first, second = Hold(Answer("First"), after="F"), Hold(Answer("Second"), after="S")
+    taken_over = models.script(second, Answer("Again"))
+    with connect(one.grpc_address) as mine, connect(other.grpc_address) as others:
+        busy = start_run(mine, models.script(first))
+        await until(first.held.is_set)
+
+        # Executed by the other, as this one has its hands full.
+        run = start_run(mine, models.script(Answer("Hello")))
+        await until(lambda: mine.get_run(run).status == Run.completed)
+        assert not first.disconnected.is_set()
+        assert others.said(run.thread_id) == [("user", "Hi"), ("assistant", "Hello")]
+
+        # Cancelled by the other.
+        request = runs_pb2.CancelRunRequest(thread_id=busy.thread_id, run_id=busy.id)
+        assert others.runs.CancelRun(request).status == Run.cancelling
+        await until(first.disconnected.is_set)
+        await until(lambda: others.get_run(busy).status == Run.cancelled)
+        assert others.said(busy.thread_id) == [("user", "Hi"), ("assistant", "F")]
+
+        # Taken over by the other.
+        run = start_run(mine, taken_over)
+        await until(second.held.is_set)
+        one.kill()
+        await finished(others, run)
+        assert others.said(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
+        assert len(models.requests(taken_over)) == 2
+
+
+async def finished(stubs: Stubs, run: Run) -> None:
+    await until(lambda: stubs.get_run(run).status == Run.completed)
