@@ -55,6 +55,15 @@ except OSError as error:
 """
 
 
+def dying_with_parent(argv: Sequence[str]) -> list[str]:
+    """Returns the command line for a child of the calling process that the kernel kills with it.
+
+    To be started by the main thread. The child's pid is the program's, and it leads a session of
+    its own.
+    """
+    return [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *argv]
+
+
 class ChildError(Exception):
     """A child could not be started; the message is one line."""
 
@@ -179,7 +188,12 @@ class Child:
 
 def describe(returncode: int) -> str:
     """Returns how a process ended: `exit code 1` or `SIGKILL`."""
-    return f"exit code {returncode}" if returncode >= 0 else signal.Signals(-returncode).name
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:  # Most real-time signals have no name.
+        return f"signal {-returncode}"
 
 
 class _Process:
@@ -194,7 +208,7 @@ class _Process:
     async def spawn(cls, name: str, argv: Sequence[str]) -> "_Process":
         # subprocess itself, as it uses vfork here; uvloop would fork, with gRPC's threads about.
         popen = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *argv],
+            dying_with_parent(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -265,3 +265,11 @@ async def test_the_child_dies_with_a_killed_server(directory: Path) -> None:
         assert alive(pid)
         server.kill()
     await until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize(
+    ("returncode", "text"),
+    [(0, "exit code 0"), (1, "exit code 1"), (-9, "SIGKILL"), (-40, "signal 40")],
+)
+def test_how_a_process_ended(returncode: int, text: str) -> None:
+    assert child.describe(returncode) == text
