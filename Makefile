@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 GENERATED := $(VENV)/.generated
+# What `make breaking` compares with: the commit before this one.
+BASE ?= HEAD~1
+PREVIOUS := build/previous
 PROTOS := $(wildcard protos/assistants/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint format proto lock clean
+.PHONY: help setup demo serve test lint breaking format proto lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +33,13 @@ lint: setup ## Checks format, types, dependencies between layers and the .proto 
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
+	@$(MAKE) --no-print-directory breaking
+
+breaking: setup ## Compares the .proto files with those of BASE: what callers rely on must stay.
+	@rm -rf $(PREVIOUS) && mkdir -p $(PREVIOUS)/build
+	@git archive $(BASE) protos buf.yaml | tar -x -C $(PREVIOUS)
+	@cp -r build/googleapis $(PREVIOUS)/build
+	$(BIN)/buf breaking --against $(PREVIOUS)
 
 format: setup ## Formats the Python and the .proto files.
 	$(BIN)/ruff check --fix .
