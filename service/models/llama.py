@@ -12,8 +12,8 @@ CONTEXT = 8192
 
 SLOTS = 4
 """Conversations that are answered at once; more wait. Each has its context to itself, 180 MiB:
-in a shared one, an overflow breaks off all answers. On two idle cores, four together give 160
-tokens per second, one alone 120.
+in a shared one, an overflow breaks off all answers. On two cores, four together get about twice
+the tokens per second that one gets alone.
 """
 
 MAX_ANSWER = 1024
