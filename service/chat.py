@@ -139,6 +139,7 @@ class Chat:
         received: queue.Queue[RunEvent | Exception | None] = queue.Queue()
         # Read by another thread: an iterator of gRPC's that Ctrl-C has interrupted cannot go on.
         threading.Thread(target=_pump, args=(events, received), daemon=True).start()
+        stopping = False
         while True:
             try:
                 match received.get():
@@ -149,6 +150,11 @@ class Chat:
                     case event:
                         self._print(event)
             except KeyboardInterrupt:
+                if stopping and self._run is None:
+                    raise  # A server that says nothing is not waited for.
+                stopping = True
+            if stopping and self._run is not None:
+                stopping = False
                 self._cancel()
 
     def _print(self, event: RunEvent) -> None:

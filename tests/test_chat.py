@@ -1,0 +1,284 @@
+"""`assistants chat`: the client's code, with the test at the other end of its channel."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import grpc
+import grpc_testing
+import pytest
+from assistants.v1 import (
+    assistants_pb2,
+    common_pb2,
+    events_pb2,
+    messages_pb2,
+    run_objects_pb2,
+    runs_pb2,
+    threads_pb2,
+)
+from rich.console import Console
+
+from service.chat import Chat
+
+T = TypeVar("T")
+Run = run_objects_pb2.Run
+RunEvent = events_pb2.RunEvent
+SECONDS = 60
+ASSISTANT = assistants_pb2.Assistant(id="asst_1", name="Ann", model="m")
+METHODS = {
+    method.name: method
+    for module in (assistants_pb2, threads_pb2, runs_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+
+Typed = str | type[BaseException]
+
+
+class Terminal(Console):
+    """A terminal whose user types what the test says, and Ctrl-C when `interrupt_at` is shown."""
+
+    def __init__(self, *typed: Typed, interrupt_at: str = "") -> None:
+        super().__init__(width=200, force_terminal=False, record=True, quiet=True)
+        self._typed = deque(typed)
+        self._interrupt_at = interrupt_at
+        self.shown = ""
+
+    def input(self, prompt: Any = "", **_: Any) -> str:
+        self.shown += str(prompt)
+        match self._typed.popleft():
+            case str() as text:
+                return text
+            case leaving:
+                raise leaving
+
+    def print(self, *objects: Any, end: str = "\n", **_: Any) -> None:
+        text = "".join(map(str, objects))
+        self.shown += text + end
+        if self._interrupt_at and self._interrupt_at in text:
+            self._interrupt_at = ""
+            raise KeyboardInterrupt
+
+
+class Scene:
+    """A chat in a thread of its own, and the server's part of it."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        services = [method.containing_service for method in METHODS.values()]
+        self._channel: Any = grpc_testing.channel(services, grpc_testing.strict_real_time())
+        self.terminal = terminal
+        self.chat: Future[None] | None = None
+
+    def hold(self, assistant: str | None = None, thread: str | None = None) -> None:
+        """Begins the conversation."""
+        chat = Chat(self._channel, self.terminal)
+        self.chat = in_background(lambda: chat.hold(assistant, thread, "default"))
+
+    def answer(self, method: str, response: Any = None, code: Any = grpc.StatusCode.OK) -> Any:
+        """Answers the next call of a unary method; returns its request."""
+        _, request, rpc = self._take("take_unary_unary", method)
+        rpc.terminate(response, (), code, "It is so.")
+        return request
+
+    def stream(self, method: str, *events: RunEvent, code: Any = grpc.StatusCode.OK) -> Any:
+        """Answers the next call of a streaming method; returns its request."""
+        request, rpc = self.begin(method, *events)
+        rpc.terminate((), code, "It is so.")
+        return request
+
+    def begin(self, method: str, *events: RunEvent) -> tuple[Any, Any]:
+        """Begins to answer; returns the request and what goes on with the answer."""
+        _, request, rpc = self._take("take_unary_stream", method)
+        for event in events:
+            rpc.send_response(event)
+        return request, rpc
+
+    def ended(self) -> str:
+        """Waits for the end of the conversation; returns what the terminal has shown."""
+        assert self.chat is not None
+        self.chat.result(SECONDS)
+        return self.terminal.shown
+
+    def _take(self, how: str, method: str) -> Any:
+        # It waits for ever by itself.
+        return in_background(lambda: getattr(self._channel, how)(METHODS[method])).result(SECONDS)
+
+
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """Runs work in a thread that does not keep the process alive."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def begin(*typed: Typed, interrupt_at: str = "") -> Scene:
+    """Begins a conversation on an assistant and a thread; its user leaves in the end."""
+    scene = Scene(Terminal(*typed, EOFError, interrupt_at=interrupt_at))
+    scene.hold("asst_1", "thread_1")
+    assert scene.answer("GetAssistant", ASSISTANT).assistant_id == "asst_1"
+    assert scene.answer("GetThread", threads_pb2.Thread(id="thread_1")).thread_id == "thread_1"
+    return scene
+
+
+def run(status: Any, **fields: Any) -> RunEvent:
+    name = Run.Status.Name(status)
+    state = Run(id="run_1", thread_id="thread_1", status=status, **fields)
+    return RunEvent(event=f"thread.run.{name}", run=state)
+
+
+def text(*pieces: str) -> list[RunEvent]:
+    part = events_pb2.MessageDelta.ContentDelta
+    return [
+        RunEvent(event="thread.message.created", message=messages_pb2.Message(id="msg_1")),
+        *(
+            RunEvent(
+                event="thread.message.delta",
+                message_delta=events_pb2.MessageDelta(
+                    content=[part(text=events_pb2.MessageDelta.TextDelta(value=piece))]
+                ),
+            )
+            for piece in pieces
+        ),
+    ]
+
+
+DONE = RunEvent(event="done", done=RunEvent.Done())
+ANSWERED = [run(Run.in_progress), *text("He", "llo [b]!"), run(Run.completed), DONE]
+
+
+def test_an_answer_is_printed_as_it_is() -> None:
+    scene = begin("Hi [there]", "")
+    request = scene.stream("StreamRun", *ANSWERED)
+    assert (request.thread_id, request.assistant_id) == ("thread_1", "asst_1")
+    [message] = request.additional_messages
+    assert (message.role, message.parts[0].text.value) == ("user", "Hi [there]")
+    shown = scene.ended()
+    assert "[bold]Ann[/] (m), thread thread_1." in shown
+    assert "Hello [b]!" in shown
+    assert shown.endswith("To go on: assistants chat --thread thread_1\n")
+
+
+def test_the_user_chooses_an_assistant() -> None:
+    scene = Scene(Terminal("9", "x", "2", EOFError))
+    scene.hold()
+    page = assistants_pb2.ListAssistantsResponse(
+        data=[ASSISTANT, assistants_pb2.Assistant(id="asst_2", model="m")]
+    )
+    scene.answer("ListAssistants", page)
+    scene.answer("CreateThread", threads_pb2.Thread(id="thread_1"))
+    shown = scene.ended()
+    assert "There is no number 9." in shown
+    assert "There is no number x." in shown
+    assert "[bold]asst_2[/] (m), thread thread_1." in shown
+
+
+@pytest.mark.parametrize("known", [[], [ASSISTANT]])
+def test_the_user_creates_an_assistant(known: list[assistants_pb2.Assistant]) -> None:
+    answers = [""] if known else []
+    scene = Scene(Terminal(*answers, "Bob", "Be brief.", EOFError))
+    scene.hold()
+    scene.answer("ListAssistants", assistants_pb2.ListAssistantsResponse(data=known))
+    request = scene.answer("CreateAssistant", ASSISTANT)
+    assert (request.model, request.name, request.instructions) == ("default", "Bob", "Be brief.")
+    scene.answer("CreateThread", threads_pb2.Thread(id="thread_1"))
+    scene.ended()
+
+
+def awaiting(*names: str) -> RunEvent:
+    calls = [run_objects_pb2.FunctionCall(id=f"call_{name}", name=name) for name in names]
+    action = Run.RequiredAction(submit_tool_outputs=Run.SubmitToolOutputs(tool_calls=calls))
+    return run(Run.requires_action, required_action=action)
+
+
+def called(name: str, arguments: str) -> RunEvent:
+    call = events_pb2.RunStepDelta.FunctionCallDelta
+    pieces = [call(index=0, id=f"call_{name}", name=name), call(index=0, arguments=arguments)]
+    return RunEvent(
+        event="thread.run.step.delta",
+        run_step_delta=events_pb2.RunStepDelta(id="step_1", tool_calls=pieces),
+    )
+
+
+def test_tool_calls_are_shown_and_their_outputs_submitted() -> None:
+    scene = begin("Go", "1", "2")
+    calls = [called("f", '{"x": 1}'), called("g", "{}"), awaiting("f", "g"), DONE]
+    scene.stream("StreamRun", run(Run.in_progress), *calls)
+    request = scene.stream("StreamToolOutputs", run(Run.queued), *ANSWERED)
+    outputs = [(each.tool_call_id, each.output) for each in request.tool_outputs]
+    assert outputs == [("call_f", "1"), ("call_g", "2")]
+    shown = scene.ended()
+    assert 'calls f[/] {"x": 1}' in shown
+    assert "What does [cyan]g[/] return? " in shown
+    assert "Hello" in shown
+
+
+@pytest.mark.parametrize("leaving", [KeyboardInterrupt, EOFError])
+def test_no_output_is_given(leaving: type[BaseException]) -> None:
+    scene = begin("Go", leaving)
+    scene.stream("StreamRun", run(Run.in_progress), called("f", "{}"), awaiting("f"), DONE)
+    request = scene.answer("CancelRun", Run())
+    assert (request.thread_id, request.run_id) == ("thread_1", "run_1")
+    scene.ended()
+
+
+def test_an_interrupt_cancels_the_run_and_the_loop_goes_on() -> None:
+    scene = begin("Hi", "Again", interrupt_at="He")
+    _, rpc = scene.begin("StreamRun", run(Run.in_progress), *text("He"))
+    assert scene.answer("CancelRun", Run()).run_id == "run_1"
+    for event in (run(Run.cancelling), run(Run.cancelled), DONE):
+        rpc.send_response(event)
+    rpc.terminate((), grpc.StatusCode.OK, "")
+    scene.stream("StreamRun", *ANSWERED)
+    shown = scene.ended()
+    assert "[yellow]cancelled[/]" in shown
+    assert "Hello" in shown
+
+
+def test_an_interrupt_that_comes_too_late() -> None:
+    scene = begin("Hi", interrupt_at="llo")
+    _, rpc = scene.begin("StreamRun", *ANSWERED)
+    scene.answer("CancelRun", Run(), grpc.StatusCode.FAILED_PRECONDITION)
+    rpc.terminate((), grpc.StatusCode.OK, "")
+    assert "It is so." not in scene.ended()
+
+
+def test_an_interrupt_before_the_run_is_known() -> None:
+    scene = begin("Hi", interrupt_at="Wait")
+    error = RunEvent(event="thread.run.queued", error=common_pb2.Error(message="Wait"))
+    _, rpc = scene.begin("StreamRun", error, run(Run.queued))
+    scene.answer("CancelRun", Run())
+    rpc.send_response(run(Run.cancelled))
+    rpc.terminate((), grpc.StatusCode.OK, "")
+    assert "cancelled" in scene.ended()
+
+
+def test_a_run_that_fails_and_a_stream_that_ends() -> None:
+    scene = begin("1", "2", "3", KeyboardInterrupt, "4")
+    failed = run(Run.failed, last_error=Run.LastError(message="No [x]."))
+    scene.stream("StreamRun", failed, DONE)
+    error = common_pb2.Error(message="The server is shutting down.", type="server_error")
+    scene.stream("StreamRun", RunEvent(event="error", error=error))
+    scene.stream("StreamRun", code=grpc.StatusCode.FAILED_PRECONDITION)
+    scene.stream("StreamRun", *ANSWERED)
+    shown = scene.ended()
+    assert "[red]failed: No \\[x].[/]" in shown
+    assert "[red]The server is shutting down.[/]" in shown
+    assert "[red]It is so.[/]" in shown
+    assert "Hello" in shown
+
+
+def test_an_unknown_assistant_ends_the_conversation() -> None:
+    scene = Scene(Terminal())
+    scene.hold("asst_x")
+    scene.answer("GetAssistant", None, grpc.StatusCode.NOT_FOUND)
+    with pytest.raises(grpc.RpcError):
+        scene.ended()
