@@ -21,6 +21,7 @@ from openai import AssistantEventHandler
 from openai.types.beta.threads import Text, TextDelta
 from rich.console import Console
 
+from service.child import dying_with_parent
 from service.settings import SettingsError
 
 STARTUP = 120
@@ -44,6 +45,8 @@ class Printer(AssistantEventHandler):
 
 def run_demo(console: Console) -> None:
     """Holds the conversation. Raises SettingsError where the server does not start."""
+    # As Ctrl-C does: not before the server has ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with _server(console) as (base_url, grpc_address):
         # The openai package as it is: all that it needs is the address, and some key.
         with openai.OpenAI(base_url=base_url, api_key="none") as client:
@@ -128,8 +131,10 @@ def _server(console: Console) -> Iterator[tuple[str, str]]:
         _line(console, "Starting the server: gRPC, Envoy, SQLite and the embedded model ...")
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve"],
-                env=os.environ | environment,
+                dying_with_parent([sys.executable, "-m", "service.cli", "serve"]),
+                # Nothing of the user's: least of all a database.
+                env={k: v for k, v in os.environ.items() if not k.startswith("ASSISTANTS_")}
+                | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
