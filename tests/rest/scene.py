@@ -1,10 +1,12 @@
 """What most tests begin with: an assistant with a scripted model, and a thread with a message."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import openai
+import pytest
 from openai.types.beta.threads import Message, Run
 from openai.types.beta.threads.runs import RunStep
 
@@ -95,3 +97,26 @@ def outputs(run: Run, *texts: str) -> list[Any]:
 def wait(event: threading.Event) -> None:
     """Waits for what must happen."""
     assert event.wait(SECONDS)
+
+
+def expect(
+    client: openai.OpenAI,
+    call: Callable[[openai.OpenAI], Any],
+    status: int,
+    message: str,
+    param: Any,
+    code: Any,
+) -> None:
+    """Fails unless the call is refused in exactly these words."""
+    with pytest.raises(openai.APIStatusError) as refused:
+        call(client)
+    error = refused.value
+    kind = openai.NotFoundError if status == 404 else openai.BadRequestError
+    assert (type(error), error.status_code) == (kind, status)
+    assert error.body == {
+        "message": message,
+        "type": "invalid_request_error",
+        "param": param,
+        "code": code,
+    }
+    assert error.request_id
