@@ -9,13 +9,17 @@ from tests.stack import Stack
 
 def processes_of(stack: Stack) -> dict[int, str]:
     """Returns every live process of a stack, whoever its parent is, with its program's name."""
-    mark = f"ASSISTANTS_DATA_DIR={stack.env['ASSISTANTS_DATA_DIR']}".encode()
+    return marked(f"ASSISTANTS_DATA_DIR={stack.env['ASSISTANTS_DATA_DIR']}")
+
+
+def marked(mark: str) -> dict[int, str]:
+    """Returns the live processes that have NAME=VALUE in their environment."""
     found = {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             environment = (directory / "environ").read_bytes().split(b"\0")
             name = (directory / "comm").read_text().strip()
-            if mark in environment and _alive(directory):
+            if mark.encode() in environment and _alive(directory):
                 found[int(directory.name)] = name
         except OSError:
             continue  # It has ended, or is another user's.
