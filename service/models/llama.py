@@ -31,10 +31,7 @@ def serve(port: int, weights: str) -> None:
     # Threads that spin while they wait for each other take the cores from whoever has work to do:
     # on two busy cores that costs nine tenths of the tokens per second. Read when OpenMP loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        import xllamacpp
-    except ImportError as error:
-        sys.exit(f"xllamacpp cannot be loaded: {error} (libgomp1 is the package it needs)")
+    import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = weights
