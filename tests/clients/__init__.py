@@ -1,0 +1,1 @@
+"""OpenAI's clients, unmodified, each in an environment of its own, against the running stack."""

@@ -1,0 +1,54 @@
+// Does everything that OpenAI's JavaScript client can do with a server, and says what fails.
+//
+// `node --preserve-symlinks --preserve-symlinks-main drive/main.mjs CONFIG`, where `drive` is a link to
+// this directory, beside the node_modules that hold the client. CONFIG is JSON: `base_url`, and either
+// `models`, the scripted model of each `MODE CHECK`, or `held`, one that falls silent in the middle of
+// an answer. Prints a line of JSON for each check: `mode`, which is always `async`, `check`, and
+// `error`, which is null if all went well.
+
+import assert from "node:assert/strict";
+
+import * as objects from "./objects.mjs";
+import * as polling from "./polling.mjs";
+import * as responses from "./responses.mjs";
+import { config, runs, scene } from "./scene.mjs";
+import * as streams from "./streams.mjs";
+
+const CHECKS = { ...objects, ...streams, ...polling, ...responses };
+
+/** Prints `held` once a stream has begun, then the class and the text of how it ends. */
+async function waitForTheEnd(model) {
+  const stream = runs.stream(...(await scene(model)));
+  stream.on("textDelta", () => console.log("held"));
+  try {
+    await stream.finalRun();
+    console.log("it ended as if all were well");
+  } catch (error) {
+    console.log(error.constructor.name, error.message);
+  }
+}
+
+/** Runs one check and prints what became of it. */
+async function runCheck(name, check) {
+  let error = null;
+  try {
+    await check();
+  } catch (thrown) {
+    error = thrown.stack ?? String(thrown);
+  }
+  console.log(JSON.stringify({ mode: "async", check: name, error }));
+}
+
+const warned = [];
+process.on("warning", (warning) => warned.push(String(warning)));
+console.warn = (...given) => warned.push(given.join(" "));
+console.error = console.warn;
+
+if (config.held) {
+  await waitForTheEnd(config.held);
+} else {
+  for (const [name, check] of Object.entries(CHECKS)) {
+    await runCheck(name, () => check(config.models[`async ${name}`]));
+  }
+  await runCheck("no_warnings", async () => assert.deepEqual(warned, []));
+}
