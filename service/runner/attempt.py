@@ -51,6 +51,11 @@ class Attempt:
         self._stopped: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
         self._answer = Answer(claims, claim, self._publish)
 
+    @property
+    def run_id(self) -> str:
+        """The run it is at."""
+        return self._claim.run.id
+
     def stop(self, why: Stop) -> None:
         """Breaks the model off, and lets `execute` end. The first reason counts."""
         if not self._stopped.done():
@@ -196,13 +201,13 @@ async def _until(
             upcoming = asyncio.ensure_future(_next(chunks))
             either: set[asyncio.Future[Any]] = {upcoming, stopped}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not upcoming.done():
+            if stopped.done():
                 return
             yield upcoming.result()
     finally:
-        if upcoming is not None and not upcoming.done():
+        if upcoming is not None:
             upcoming.cancel()
-            await asyncio.wait({upcoming})
+            await asyncio.gather(upcoming, return_exceptions=True)
         await chunks.aclose()
 
 

@@ -1,7 +1,6 @@
 """The queue between whoever has a run to execute and the workers."""
 
 import asyncio
-from collections import deque
 from typing import Protocol
 
 
@@ -23,26 +22,21 @@ class InProcessQueue:
 
     def __init__(self) -> None:
         """Starts empty."""
-        self._waiting: deque[str] = deque()
+        self._waiting: asyncio.Queue[str] = asyncio.Queue()
         self._known: set[str] = set()
-        self._arrived = asyncio.Condition()
 
     async def put(self, run_id: str) -> None:
         """Adds a run, unless it waits already."""
-        async with self._arrived:
-            if run_id not in self._known:
-                self._known.add(run_id)
-                self._waiting.append(run_id)
-                self._arrived.notify()
+        if run_id not in self._known:
+            self._known.add(run_id)
+            self._waiting.put_nowait(run_id)
 
     async def take(self) -> str:
         """Waits for a run and returns its id."""
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: self._waiting)
-            run_id = self._waiting.popleft()
-            # From here on a put is news: the run may become queued again while it is worked on.
-            self._known.discard(run_id)
-            return run_id
+        run_id = await self._waiting.get()
+        # From here on a put is news: the run may become queued again while it is worked on.
+        self._known.discard(run_id)
+        return run_id
 
     async def acknowledge(self, run_id: str) -> None:
         """Does nothing: a taken run is lost only with the process, and so is this queue."""

@@ -67,10 +67,17 @@ class Worker:
             # The lease runs out, and the run is taken up again.
             log.error("attempt broke down", task=task.get_name(), exc_info=error)
 
+    def _stop_others(self, run_id: str) -> None:
+        """Stops an attempt of ours whose lease has run out: its deltas need no claim to be sent."""
+        for other in self._attempts.values():
+            if other is not None and other.run_id == run_id:
+                other.stop(Stop.lost)
+
     async def _execute(self, run_id: str) -> None:
         claim = await self._claims.claim(run_id)
         if claim is not None:
             attempt = Attempt(claim, self._claims, self._bus, self._model, self._lease_seconds)
+            self._stop_others(run_id)
             task = asyncio.current_task()
             assert task is not None
             self._attempts[task] = attempt
