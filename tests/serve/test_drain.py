@@ -5,7 +5,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -31,8 +31,11 @@ def stack_of(models: ModelServer, **settings: object) -> Stack:
     return Stack({"ASSISTANTS_MODEL_BASE_URL": models.base_url} | env)
 
 
-def read(events: Iterable[RunEvent]) -> list[RunEvent]:
-    return list(events)
+def read(events: Iterable[RunEvent], so_far: list[RunEvent] | None = None) -> list[RunEvent]:
+    """Returns all events, and shows in `so_far` what has come."""
+    read = [] if so_far is None else so_far
+    read.extend(events)
+    return read
 
 
 def stream(stubs: Stubs, model: str) -> Iterator[RunEvent]:
@@ -43,11 +46,13 @@ def stream(stubs: Stubs, model: str) -> Iterator[RunEvent]:
     return events
 
 
-def stream_over_rest(stack: Stack, assistant_id: str) -> str:
+def stream_over_rest(stack: Stack, assistant_id: str, so_far: list[bytes] | None = None) -> str:
+    """Returns the whole body, and shows in `so_far` which lines have come."""
     body = {"assistant_id": assistant_id, "stream": True, "thread": {"messages": []}}
+    lines = [] if so_far is None else so_far
     with post(stack, "/threads/runs", body) as response:
-        text: bytes = response.read()
-    return text.decode()
+        lines.extend(response)
+    return b"".join(lines).decode()
 
 
 def post(stack: Stack, path: str, body: object) -> "urllib.request._UrlopenRet":
@@ -109,11 +114,13 @@ async def test_a_run_that_does_not_end_in_time(
     with stack_of(models, shutdown_grace=0, lease_seconds=600) as stack:
         stack.start()
         with connect(stack.grpc_address) as stubs:
-            over_grpc: Future[list[RunEvent]] = threads.submit(read, stream(stubs, scripts[0]))
+            so_far: list[RunEvent] = []
+            lines: list[bytes] = []
+            over_grpc = threads.submit(read, stream(stubs, scripts[0]), so_far)
             assistant = stubs.assistant(scripts[1])
-            over_rest = threads.submit(stream_over_rest, stack, assistant.id)
-            for each in held:
-                await until(each.held.is_set)
+            over_rest = threads.submit(stream_over_rest, stack, assistant.id, lines)
+            await until(lambda: "thread.message.delta" in names(so_far))
+            await until(lambda: b"event: thread.message.delta\n" in lines)
             assert stack.terminate() == 0, stack.printed()
             events = over_grpc.result(60)
             assert names(events)[-3:] == [

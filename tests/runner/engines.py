@@ -1,0 +1,105 @@
+"""Engines that a test starts, and short ways to what it looks at."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from service.models.client import ChatModel
+from service.runner.bus import RunEvent
+from service.runner.engine import Engine
+from storage import Storage
+from storage.pages import PageRequest
+from storage.tables import Run, RunStep
+from tests.storage.rows import PROJECT, make_run, make_thread
+from tests.waiting import until
+
+NEVER = 3600.0
+"""A lease so long that no heartbeat comes in a test's way."""
+
+
+class Engines:
+    """Engines on one database, each with a bus of its own."""
+
+    def __init__(self, storage: Storage, model: ChatModel) -> None:
+        self.storage = storage
+        self._model = model
+        self._working: dict[Engine, asyncio.Task[None]] = {}
+
+    def start(self, *, concurrency: int = 4, lease_seconds: float = NEVER) -> Engine:
+        """Starts another; a third of `lease_seconds` lies between two of its heartbeats."""
+        engine = Engine(
+            self.storage, self._model, concurrency=concurrency, lease_seconds=lease_seconds
+        )
+        self._working[engine] = asyncio.create_task(engine.work())
+        return engine
+
+    async def drain(self, engine: Engine, grace: float) -> None:
+        """Ends one as a server does."""
+        work = self._working.pop(engine)
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        await engine.drain(grace)
+
+    async def stop(self) -> None:
+        """Ends what works."""
+        for engine in list(self._working):
+            await self.drain(engine, 0)
+
+    async def run(self, engine: Engine, model: str, **changes: Any) -> "Following":
+        """Starts a run of `model` on a new thread and follows it."""
+        thread = await make_thread(self.storage, "Hi")
+        run = await make_run(self.storage, thread, model=model, **changes)
+        return Following(run, engine.follow(run, await engine.start(run)))
+
+    async def said(self, run: Run) -> list[tuple[str, str, str]]:
+        """Role, status and text of the messages in a run's thread, oldest first."""
+        page = PageRequest(order="asc")
+        found = await self.storage.messages.list(PROJECT, run.thread_id, page)
+        return [
+            (each.role, each.status, "".join(part["text"]["value"] for part in each.content))
+            for each in found.data
+        ]
+
+    async def steps(self, run: Run) -> list[RunStep]:
+        """A run's steps, oldest first."""
+        page = PageRequest(order="asc")
+        return (await self.storage.runs.list_steps(PROJECT, run.thread_id, run.id, page)).data
+
+
+class Following:
+    """A run, and its stream, read in the background."""
+
+    def __init__(self, run: Run, events: AsyncGenerator[RunEvent, None]) -> None:
+        self.run = run
+        self.events: list[RunEvent] = []
+        self._reading = asyncio.create_task(self._read(events))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what came so far; deltas that follow each other are one."""
+        found = [event.event for event in self.events]
+        return [name for at, name in enumerate(found) if at == 0 or found[at - 1] != name]
+
+    async def heard(self, text: str) -> None:
+        """Waits until the stream has said this much; the model has sent it earlier."""
+        await until(lambda: self._said() == text)
+
+    def _said(self) -> str:
+        pieces = [piece for event in self.events for piece in event.message_delta.content]
+        return "".join(piece.text.value for piece in pieces)
+
+    async def ended(self) -> list[str]:
+        """Waits for the stream's end, and returns the names of all events."""
+        async with asyncio.timeout(60):
+            await self._reading
+        numbers = [event.sequence_number for event in self.events]
+        assert numbers == sorted(set(numbers))
+        assert self.names[-1] in ("done", "error")
+        return self.names
+
+    async def _read(self, events: AsyncGenerator[RunEvent, None]) -> None:
+        async with contextlib.aclosing(events):
+            async for event in events:
+                self.events.append(event)

@@ -1,0 +1,207 @@
+"""Attempts that meet with trouble: lost, cancelled, or robbed of what they write to."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from service.runner import engine as engine_module
+from storage import Storage
+from tests.model_server import ModelServer
+from tests.runner.engines import Engines
+from tests.script import Answer, Calls, Hold
+from tests.storage.rows import PROJECT, get_run, set_run
+from tests.waiting import until
+
+PAST = 1.0
+BEGUN = [
+    "thread.run.created",
+    "thread.run.queued",
+    "thread.run.in_progress",
+    "thread.run.step.created",
+    "thread.run.step.in_progress",
+    "thread.message.created",
+    "thread.message.in_progress",
+    "thread.message.delta",
+]
+COMPLETED = [
+    "thread.message.completed",
+    "thread.run.step.completed",
+    "thread.run.completed",
+    "done",
+]
+
+
+@pytest.fixture
+def held() -> Hold:
+    return Hold(Answer("Hello there"), after="Hello")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Followers look into the database soon."""
+    monkeypatch.setattr(engine_module, "SILENCE", 0.05)
+
+
+async def test_another_server_takes_over(
+    engines: Engines, models: ModelServer, held: Hold, impatient: None
+) -> None:
+    first = engines.start()
+    lost = await engines.run(first, models.script(held, Answer("Again")))
+    await lost.heard("Hello")
+    await set_run(engines.storage, lost.run, lease_until=PAST)
+    engines.start()
+    assert await lost.ended() == [*BEGUN, "thread.run.completed", "done"]
+    before = await engines.steps(lost.run), await get_run(engines.storage, lost.run)
+    held.release()
+    await engines.drain(first, 60)
+    assert await engines.said(lost.run) == [
+        ("user", "completed", "Hi"),
+        ("assistant", "completed", "Again"),
+    ]
+    assert before == (await engines.steps(lost.run), await get_run(engines.storage, lost.run))
+    assert before[1].attempt == 2
+
+
+async def test_a_server_takes_over_from_itself(
+    engines: Engines, models: ModelServer, held: Hold
+) -> None:
+    again = Hold(Answer("Once again"), after="Once")
+    following = await engines.run(engines.start(), models.script(held, again))
+    await following.heard("Hello")
+    await set_run(engines.storage, following.run, lease_until=PAST)
+    await following.heard("HelloOnce")
+    # The first attempt would still send deltas: it is stopped at once.
+    await until(held.disconnected.is_set)
+    again.release()
+    assert await following.ended() == [
+        *BEGUN,
+        "thread.message.incomplete",
+        "thread.run.step.failed",
+        *BEGUN[2:],
+        *COMPLETED,
+    ]
+    ids = {event.message.id for event in following.events if event.HasField("message")}
+    assert len(ids) == 2
+    assert [text for _, _, text in await engines.said(following.run)] == ["Hi", "Once again"]
+    assert len(await engines.steps(following.run)) == 1
+
+
+async def test_a_cancel_in_the_very_last_moment(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    held = Hold(Answer("Hello"), after="Hello")
+    following = await engines.run(engines.start(), models.script(held))
+    await following.heard("Hello")
+    # Nobody tells the attempt, which finds out when it wants to complete the run.
+    await storage.runs.cancel(PROJECT, following.run.thread_id, following.run.id)
+    held.release()
+    assert await following.ended() == [
+        *BEGUN,
+        "thread.message.incomplete",
+        "thread.run.step.cancelled",
+        "thread.run.cancelled",
+        "done",
+    ]
+    assert (await engines.said(following.run))[1:] == [("assistant", "incomplete", "Hello")]
+    [step] = await engines.steps(following.run)
+    assert (step.status, step.cancelled_at is None) == ("cancelled", False)
+
+
+async def test_a_cancel_before_the_model_calls(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    held = Hold(Calls(("f", {})))
+    tools = [{"type": "function", "function": {"name": "f", "strict": False}}]
+    following = await engines.run(engines.start(), models.script(held), tools=tools)
+    await until(held.held.is_set)
+    await storage.runs.cancel(PROJECT, following.run.thread_id, following.run.id)
+    held.release()
+    assert await following.ended() == [*BEGUN[:3], "thread.run.cancelled", "done"]
+    assert await engines.steps(following.run) == []
+
+
+async def test_a_heartbeat_hears_of_a_cancel_elsewhere(
+    storage: Storage, engines: Engines, models: ModelServer, held: Hold
+) -> None:
+    following = await engines.run(engines.start(lease_seconds=0.1), models.script(held))
+    await following.heard("Hello")
+    await storage.runs.cancel(PROJECT, following.run.thread_id, following.run.id)
+    assert (await following.ended())[-2:] == ["thread.run.cancelled", "done"]
+    await until(held.disconnected.is_set)
+
+
+@pytest.mark.parametrize("lease_seconds", [0.1, 3600.0])
+async def test_a_thread_that_is_deleted_elsewhere(
+    storage: Storage,
+    engines: Engines,
+    models: ModelServer,
+    held: Hold,
+    impatient: None,
+    lease_seconds: float,
+) -> None:
+    """The heartbeat notices, or at last the write."""
+    engine = engines.start(lease_seconds=lease_seconds)
+    following = await engines.run(engine, models.script(held))
+    await following.heard("Hello")
+    await storage.threads.delete(PROJECT, following.run.thread_id)
+    assert await following.ended() == [*BEGUN, "error"]
+    assert following.events[-1].error.message == "The run was deleted."
+    if lease_seconds < 1:
+        await until(held.disconnected.is_set)
+    held.release()
+    await engines.drain(engine, 60)
+
+
+async def test_a_message_that_is_deleted_while_it_is_written(
+    storage: Storage, engines: Engines, models: ModelServer, held: Hold
+) -> None:
+    following = await engines.run(engines.start(), models.script(held))
+    await following.heard("Hello")
+    message = next(event.message for event in following.events if event.HasField("message"))
+    await storage.messages.delete(PROJECT, following.run.thread_id, message.id)
+    held.release()
+    assert await following.ended() == [*BEGUN, *COMPLETED[1:]]
+    assert await engines.said(following.run) == [("user", "completed", "Hi")]
+
+
+async def rename(storage: Storage, table: str, to: str) -> None:
+    async with storage.database.transaction() as session:
+        connection = await session.connection()
+        await connection.execute(text(f"ALTER TABLE {table} RENAME TO {to}"))
+
+
+async def test_a_write_that_the_database_refuses_fails_the_run(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    held = Hold(Answer("Hello"))
+    following = await engines.run(engines.start(), models.script(held))
+    await until(held.held.is_set)
+    await rename(storage, "messages", "hidden")
+    held.release()
+    await following.ended()
+    await rename(storage, "hidden", "messages")
+    run = await get_run(storage, following.run)
+    assert (run.status, (run.last_error or {}).get("code")) == ("failed", "server_error")
+    assert "hidden" not in str(run.last_error)
+    assert following.names[-2:] == ["thread.run.failed", "done"]
+
+
+async def test_a_run_whose_end_cannot_be_written_is_taken_up_again(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    held = Hold(Answer("Hello"), after="Hello")
+    engine = engines.start()
+    following = await engines.run(engine, models.script(held, Answer("Again")))
+    await following.heard("Hello")
+    await rename(storage, "run_steps", "hidden")
+    held.release()
+    await engines.drain(engine, 60)
+    await rename(storage, "hidden", "run_steps")
+    assert following.names == [*BEGUN, "error"]
+    assert (await get_run(storage, following.run)).status == "in_progress"
+    await set_run(storage, following.run, lease_until=PAST)
+    engines.start()
+    while (await get_run(storage, following.run)).status != "completed":
+        await asyncio.sleep(0.02)
+    assert [text for _, _, text in await engines.said(following.run)] == ["Hi", "Again"]

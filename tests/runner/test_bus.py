@@ -1,0 +1,168 @@
+"""The event bus: numbers, what is kept and for how long, and readers of every speed."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from itertools import pairwise
+
+import pytest
+
+from service.errors import ApiError, Kind
+from service.runner import bus as bus_module
+from service.runner.bus import InProcessBus, RunEvent
+
+RUN, OTHER = "run_1", "run_2"
+
+
+def named(*names: str) -> list[RunEvent]:
+    return [RunEvent(event=name) for name in names]
+
+
+async def take(source: AsyncGenerator[RunEvent, None], count: int) -> list[str]:
+    async with asyncio.timeout(60):
+        return [(await anext(source)).event for _ in range(count)]
+
+
+async def refused(source: AsyncGenerator[RunEvent, None]) -> Kind:
+    """Reads on, which must fail."""
+    with pytest.raises(ApiError) as caught:
+        async with asyncio.timeout(60):
+            await anext(source)
+    return caught.value.kind
+
+
+async def test_events_are_numbered_in_order() -> None:
+    bus = InProcessBus()
+    events = named("a", "b", "c")
+    assert await bus.publish(RUN, 0, *events[:2]) == 1
+    assert await bus.publish(RUN, 1, events[2]) == 3
+    assert [event.sequence_number for event in events] == [1, 2, 3]
+    assert await bus.publish(OTHER, 0, *named("x")) == 1
+
+
+async def test_numbers_jump_with_the_attempt_where_the_bus_has_lost_count() -> None:
+    numbers = [await InProcessBus().publish(RUN, attempt, *named("a")) for attempt in range(4)]
+    assert all(after - before > 1_000_000 for before, after in pairwise(numbers))
+
+
+async def test_publishing_nothing_tells_the_next_number() -> None:
+    bus = InProcessBus()
+    await bus.publish(RUN, 0, *named("a"))
+    assert await bus.publish(RUN, 0) == 2
+
+
+async def test_a_reader_gets_what_is_kept_then_what_comes() -> None:
+    bus = InProcessBus()
+    await bus.publish(RUN, 0, *named("a", "b"))
+    async with (
+        contextlib.aclosing(bus.subscribe(RUN, 0)) as all_of_it,
+        contextlib.aclosing(bus.subscribe(RUN, 1)) as rest,
+    ):
+        assert await take(all_of_it, 2) == ["a", "b"]
+        assert await take(rest, 1) == ["b"]
+        upcoming = [asyncio.ensure_future(take(each, 2)) for each in (all_of_it, rest)]
+        await asyncio.sleep(0)
+        await bus.publish(OTHER, 0, *named("x"))
+        await bus.publish(RUN, 0, *named("c"))
+        await bus.publish(RUN, 0, *named("d"))
+        assert await asyncio.gather(*upcoming) == [["c", "d"], ["c", "d"]]
+
+
+async def test_a_reader_may_come_before_the_run() -> None:
+    bus = InProcessBus()
+    async with contextlib.aclosing(bus.subscribe(RUN, 0)) as source:
+        upcoming = asyncio.ensure_future(take(source, 1))
+        await asyncio.sleep(0)
+        await bus.publish(RUN, 0, *named("a"))
+        assert await upcoming == ["a"]
+
+
+async def test_publishing_never_waits_for_a_reader_that_lags() -> None:
+    bus = InProcessBus()
+    await bus.publish(RUN, 0, *named("0"))
+    async with contextlib.aclosing(bus.subscribe(RUN, 0)) as source:
+        assert await take(source, 1) == ["0"]
+        for number in range(1, 1000):
+            await bus.publish(RUN, 0, *named(str(number)))
+        assert await take(source, 999) == [str(number) for number in range(1, 1000)]
+
+
+async def test_too_many_bytes_cost_the_quietest_run_its_oldest_events() -> None:
+    size = RunEvent(event="x" * 100, sequence_number=1).ByteSize()
+    bus = InProcessBus(max_bytes=4 * size)
+    lagging = bus.subscribe(RUN, 0)
+    await bus.publish(RUN, 0, *named("a" * 100, "b" * 100))
+    assert await take(lagging, 1) == ["a" * 100]
+    await bus.publish(OTHER, 0, *named("c" * 100, "d" * 100, "e" * 100))
+    # One had to go: it is the one that has been read.
+    assert await refused(bus.subscribe(RUN, 0)) == Kind.events_gone
+    assert await take(lagging, 1) == ["b" * 100]
+    await bus.publish(OTHER, 0, *named("f" * 100))
+    await bus.publish(RUN, 0, *named("g" * 100))
+    # Now the other run is the quieter one.
+    assert await take(lagging, 1) == ["g" * 100]
+    assert await refused(bus.subscribe(OTHER, 0)) == Kind.events_gone
+    assert await take(bus.subscribe(OTHER, 1), 3) == ["d" * 100, "e" * 100, "f" * 100]
+
+
+async def test_a_reader_that_lags_too_far_is_told() -> None:
+    size = RunEvent(event="x" * 100, sequence_number=1).ByteSize()
+    bus = InProcessBus(max_bytes=2 * size)
+    await bus.publish(RUN, 0, *named("a" * 100))
+    source = bus.subscribe(RUN, 0)
+    assert await take(source, 1) == ["a" * 100]
+    await bus.publish(RUN, 0, *named("b" * 100, "c" * 100, "d" * 100))
+    assert await refused(source) == Kind.events_gone
+
+
+class Clock:
+    """A clock that stands still."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+async def test_events_are_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(bus_module, "time", clock)
+    bus = InProcessBus(keep_seconds=10)
+    await bus.publish(RUN, 0, *named("a", "b"))
+    await bus.publish("followed", 0, *named("a", "b"))
+    async with contextlib.aclosing(bus.subscribe("followed", 0)) as source:
+        assert await take(source, 1) == ["a"]
+        clock.time += 10
+        await bus.publish(OTHER, 0, *named("x"))
+        async with contextlib.aclosing(bus.subscribe(RUN, 0)) as late:
+            assert await take(late, 2) == ["a", "b"]
+        clock.time += 1
+        await bus.publish(OTHER, 0, *named("y"))
+        # Forgotten: the count begins with the attempt again. But not where somebody reads.
+        assert await bus.publish(RUN, 2, *named("c")) > 2 << 20
+        assert await take(source, 1) == ["b"]
+        assert await bus.publish("followed", 2, *named("c")) == 3
+    clock.time += 11
+    await bus.publish(OTHER, 0, *named("z"))
+    assert await bus.publish("followed", 3, *named("d")) > 3 << 20
+
+
+async def test_closing_ends_readers_once_they_have_read_what_is_kept() -> None:
+    bus = InProcessBus()
+    await bus.publish(RUN, 0, *named("a"))
+    lagging = bus.subscribe(RUN, 0)
+    assert await take(lagging, 1) == ["a"]
+    await bus.publish(RUN, 0, *named("b", "done"))
+    bus.close()
+    assert await take(lagging, 2) == ["b", "done"]
+    assert await refused(lagging) == Kind.unavailable
+    assert await refused(bus.subscribe("run_new", 0)) == Kind.unavailable
+
+
+async def test_closing_ends_a_reader_that_waits() -> None:
+    bus = InProcessBus()
+    refusal = asyncio.ensure_future(refused(bus.subscribe(RUN, 0)))
+    await asyncio.sleep(0)
+    bus.close()
+    assert await refusal == Kind.unavailable
