@@ -1,13 +1,14 @@
-"""The wire between OpenAI's client and the server: it keeps and checks all that comes back.
+"""The wire between OpenAI's client and the server: it keeps all that comes back, to check it.
 
 Every answer is checked against the published schemas, and every stream also for what holds for all
-of them, whatever a test looks at. Nothing is changed on the way.
+of them, whatever a test looks at: by the `wire` fixture when the test has ended, so that checking
+delays nothing. Nothing is changed on the way.
 """
 
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -24,23 +25,68 @@ Event = tuple[str, Any]
 
 @dataclass
 class Exchange:
-    """A request and its response; `body` is JSON, `events` is what a stream has sent so far."""
+    """A request and its response, so far as the client has read it; `whole` if to its end."""
 
-    operation: str
+    method: str
+    path: str
     status: int
-    body: Any = None
-    events: list[Event] = field(default_factory=list)
+    headers: httpx2.Headers
+    data: bytes = b""
     whole: bool = False
-    """Whether the client has read it to its end."""
+
+    @property
+    def operation(self) -> str:
+        """The operation's name in the contract, or the request itself if it has none."""
+        for name, (method, path) in operations().items():
+            if method == self.method and path.fullmatch(self.path):
+                return name
+        return f"{self.method} {self.path}"
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return self.headers.get("content-type") == "text/event-stream"
+
+    @property
+    def body(self) -> Any:
+        """The JSON of the answer."""
+        return json.loads(self.data)
+
+    @property
+    def events(self) -> list[Event]:
+        """The events of the stream."""
+        return list(map(_event, self.data.split(b"\n\n")[:-1]))
+
+    def check(self) -> None:
+        """Fails unless the answer is as the contract and the semantics want it."""
+        assert self.headers.get("x-request-id")
+        if self.streams:
+            for name, data in self.events:
+                validate_event(name, data)
+            if self.whole:
+                assert self.data.endswith(b"\n\n"), "the stream breaks off"
+                check_stream(self.events)
+            return
+        assert self.headers.get("content-type") == "application/json"
+        if self.status == 200:
+            validate_response(self.method, self.path, self.body)
+        else:
+            validate("ErrorResponse", self.body)
+
+
+def _event(frame: bytes) -> Event:
+    match = _EVENT.fullmatch(frame.decode())
+    assert match, f"no event: {frame!r}"
+    name, text = match.groups()
+    return name, text if name == "done" else json.loads(text)
 
 
 class Wire:
-    """All exchanges of one client, in order, and what was wrong with them."""
+    """All exchanges of one client, in order."""
 
     def __init__(self) -> None:
         """Nothing has been exchanged yet."""
         self.exchanges: list[Exchange] = []
-        self.problems: list[str] = []
 
     @property
     def last(self) -> Exchange:
@@ -56,6 +102,15 @@ class Wire:
         """The names of the operations that were answered with 200."""
         return {exchange.operation for exchange in self.exchanges if exchange.status == 200}
 
+    def check(self) -> None:
+        """Fails unless every answer is right."""
+        for exchange in self.exchanges:
+            try:
+                exchange.check()
+            except Exception as error:
+                error.add_note(f"The answer to {exchange.method} {exchange.path}")
+                raise
+
     def sync_transport(self) -> httpx2.BaseTransport:
         """Returns a transport for a client."""
         return _Transport(self)
@@ -64,81 +119,26 @@ class Wire:
         """Returns a transport for an asynchronous client."""
         return _AsyncTransport(self)
 
-    def begin(self, request: httpx2.Request, response: httpx2.Response) -> "Reader":
-        """Takes the head of a response; the reader takes the rest."""
-        exchange = Exchange(_operation_id(request), response.status_code)
+    def begin(self, request: httpx2.Request, response: httpx2.Response) -> Exchange:
+        """Takes the head of a response."""
+        exchange = Exchange(
+            request.method, request.url.path, response.status_code, response.headers
+        )
         self.exchanges.append(exchange)
-        return Reader(self, exchange, request, response)
+        return exchange
 
 
-class Reader:
-    """Reads the body of one response."""
-
-    def __init__(
-        self, wire: Wire, exchange: Exchange, request: httpx2.Request, response: httpx2.Response
-    ) -> None:
-        self._wire = wire
-        self._exchange = exchange
-        self._request = request
-        self._headers = response.headers
-        self._streams = response.headers.get("content-type") == "text/event-stream"
-        self._data = b""
-
-    def read(self, data: bytes) -> None:
-        """Takes a piece of the body."""
-        self._data += data
-        if self._streams:
-            *frames, self._data = self._data.split(b"\n\n")
-            for frame in frames:
-                self._checked(self._read_event, frame.decode())
-
-    def finish(self) -> None:
-        """Takes the end of the body."""
-        if not self._exchange.whole:
-            self._exchange.whole = True
-            self._checked(self._check_end)
-
-    def _checked(self, check: Any, *arguments: Any) -> None:
-        # Kept, not raised: the client would take it for a failure of the connection.
-        try:
-            check(*arguments)
-        except (AssertionError, ValueError) as problem:
-            self._wire.problems.append(f"{self._exchange.operation}: {problem}")
-
-    def _read_event(self, frame: str) -> None:
-        match = _EVENT.fullmatch(frame)
-        assert match, f"no event: {frame!r}"
-        name, text = match.groups()
-        data = text if name == "done" else json.loads(text)
-        self._exchange.events.append((name, data))
-        validate_event(name, data)
-
-    def _check_end(self) -> None:
-        exchange = self._exchange
-        assert self._headers.get("x-request-id"), "no x-request-id"
-        if self._streams:
-            assert not self._data, f"the stream breaks off: {self._data!r}"
-            check_stream(exchange.events)
-            return
-        assert self._headers["content-type"] == "application/json"
-        exchange.body = json.loads(self._data)
-        if exchange.status == 200:
-            validate_response(self._request.method, self._request.url.path, exchange.body)
-        else:
-            validate("ErrorResponse", exchange.body)
-
-
-class _SyncStream(httpx2.SyncByteStream):
-    def __init__(self, response: httpx2.Response, reader: Reader) -> None:
+class _Stream(httpx2.SyncByteStream):
+    def __init__(self, response: httpx2.Response, exchange: Exchange) -> None:
         assert isinstance(response.stream, httpx2.SyncByteStream)
         self._stream = response.stream
-        self._reader = reader
+        self._exchange = exchange
 
     def __iter__(self) -> Iterator[bytes]:
         for data in self._stream:
-            self._reader.read(data)
+            self._exchange.data += data
             yield data
-        self._reader.finish()
+        self._exchange.whole = True
 
     def close(self) -> None:
         self._stream.close()
@@ -151,21 +151,21 @@ class _Transport(httpx2.HTTPTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         response = super().handle_request(request)
-        response.stream = _SyncStream(response, self._wire.begin(request, response))
+        response.stream = _Stream(response, self._wire.begin(request, response))
         return response
 
 
 class _AsyncStream(httpx2.AsyncByteStream):
-    def __init__(self, response: httpx2.Response, reader: Reader) -> None:
+    def __init__(self, response: httpx2.Response, exchange: Exchange) -> None:
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         self._stream = response.stream
-        self._reader = reader
+        self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for data in self._stream:
-            self._reader.read(data)
+            self._exchange.data += data
             yield data
-        self._reader.finish()
+        self._exchange.whole = True
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -188,16 +188,9 @@ def operations() -> dict[str, tuple[str, re.Pattern[str]]]:
     return {
         operation["operationId"]: (
             method.upper(),
+            # `/threads/runs` is no thread.
             re.compile("/v1" + re.sub(r"{\w+}", "(?!runs$)[^/]+", path)),
         )
         for path, methods in document()["paths"].items()
         for method, operation in methods.items()
     }
-
-
-def _operation_id(request: httpx2.Request) -> str:
-    for name, (method, path) in operations().items():
-        # `/threads/runs` is no thread.
-        if method == request.method and path.fullmatch(request.url.path):
-            return name
-    return f"{request.method} {request.url.path}"
