@@ -82,7 +82,9 @@ class InProcessBus:
 
     async def publish(self, run_id: str, attempt: int, *events: RunEvent) -> int:
         """Numbers and keeps the events, and wakes who follows the run."""
-        log = self._logs.setdefault(run_id, _Log(last=attempt << 20))
+        log = self._logs.setdefault(run_id, _Log(last=0))
+        if not log.last:
+            log.last = attempt << 20
         first = log.last + 1
         for number, event in enumerate(events, first):
             event.sequence_number = number
@@ -95,7 +97,7 @@ class InProcessBus:
 
     async def subscribe(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         """Yields what is kept, then what comes."""
-        log = self._logs.setdefault(run_id, _Log(last=after))
+        log = self._logs.setdefault(run_id, _Log(last=0))
         log.readers += 1
         try:
             while True:
