@@ -15,7 +15,7 @@ def configure(level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
-                # The other ones show local variables, which hold what callers say, and take seconds.
+                # Others show local variables: they hold what callers say, and take seconds.
                 exception_formatter=structlog.dev.plain_traceback,
             ),
         ],
