@@ -3,11 +3,19 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from service.models.client import ChatModel
 from storage import Storage
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_logs() -> None:
+    """As a server logs: by default structlog would take seconds for each exception."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture

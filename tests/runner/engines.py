@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from sqlalchemy import text
+
 from service.models.client import ChatModel
 from service.runner.bus import RunEvent
 from service.runner.engine import Engine
@@ -52,6 +54,12 @@ class Engines:
         thread = await make_thread(self.storage, "Hi")
         run = await make_run(self.storage, thread, model=model, **changes)
         return Following(run, engine.follow(run, await engine.start(run)))
+
+    async def rename(self, table: str, to: str) -> None:
+        """Makes the database refuse whatever needs a table, until it is renamed back."""
+        async with self.storage.database.transaction() as session:
+            connection = await session.connection()
+            await connection.execute(text(f"ALTER TABLE {table} RENAME TO {to}"))
 
     async def said(self, run: Run) -> list[tuple[str, str, str]]:
         """Role, status and text of the messages in a run's thread, oldest first."""

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from sqlalchemy import text
 
 from service.runner import engine as engine_module
 from storage import Storage
@@ -165,22 +164,16 @@ async def test_a_message_that_is_deleted_while_it_is_written(
     assert await engines.said(following.run) == [("user", "completed", "Hi")]
 
 
-async def rename(storage: Storage, table: str, to: str) -> None:
-    async with storage.database.transaction() as session:
-        connection = await session.connection()
-        await connection.execute(text(f"ALTER TABLE {table} RENAME TO {to}"))
-
-
 async def test_a_write_that_the_database_refuses_fails_the_run(
     storage: Storage, engines: Engines, models: ModelServer
 ) -> None:
     held = Hold(Answer("Hello"))
     following = await engines.run(engines.start(), models.script(held))
     await until(held.held.is_set)
-    await rename(storage, "messages", "hidden")
+    await engines.rename("messages", "hidden")
     held.release()
     await following.ended()
-    await rename(storage, "hidden", "messages")
+    await engines.rename("hidden", "messages")
     run = await get_run(storage, following.run)
     assert (run.status, (run.last_error or {}).get("code")) == ("failed", "server_error")
     assert "hidden" not in str(run.last_error)
@@ -194,10 +187,10 @@ async def test_a_run_whose_end_cannot_be_written_is_taken_up_again(
     engine = engines.start()
     following = await engines.run(engine, models.script(held, Answer("Again")))
     await following.heard("Hello")
-    await rename(storage, "run_steps", "hidden")
+    await engines.rename("run_steps", "hidden")
     held.release()
     await engines.drain(engine, 60)
-    await rename(storage, "hidden", "run_steps")
+    await engines.rename("hidden", "run_steps")
     assert following.names == [*BEGUN, "error"]
     assert (await get_run(storage, following.run)).status == "in_progress"
     await set_run(storage, following.run, lease_until=PAST)

@@ -45,6 +45,15 @@ async def test_numbers_jump_with_the_attempt_where_the_bus_has_lost_count() -> N
     assert all(after - before > 1_000_000 for before, after in pairwise(numbers))
 
 
+async def test_numbers_jump_though_a_reader_was_there_first() -> None:
+    bus = InProcessBus()
+    async with contextlib.aclosing(bus.subscribe(RUN, 7)) as source:
+        upcoming = asyncio.ensure_future(take(source, 1))
+        await asyncio.sleep(0)
+        assert await bus.publish(RUN, 2, *named("a")) == (2 << 20) + 1
+        assert await upcoming == ["a"]
+
+
 async def test_publishing_nothing_tells_the_next_number() -> None:
     bus = InProcessBus()
     await bus.publish(RUN, 0, *named("a"))

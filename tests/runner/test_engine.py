@@ -1,0 +1,185 @@
+"""Workers and the reconciler: how many at once, what is picked up, what expires, how it ends."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from service.models.client import ChatModel
+from service.runner import reconciler as reconciler_module
+from service.runner.bus import InProcessBus
+from service.runner.queue import InProcessQueue
+from service.runner.reconciler import Reconciler
+from service.runner.worker import Worker
+from storage import Storage, thread_lock
+from storage.tables import RunStatus
+from tests.model_server import ModelServer
+from tests.runner.engines import NEVER, Engines, Following
+from tests.runner.test_attempts import BEGUN, COMPLETED, PAST
+from tests.script import Answer, Hold
+from tests.storage.rows import PROJECT, claimed, get_run, make_run, make_thread, set_run
+from tests.waiting import until
+
+
+async def test_no_more_runs_at_once_than_allowed(engines: Engines, models: ModelServer) -> None:
+    held = [Hold(Answer("Hello")) for _ in range(4)]
+    engine = engines.start(concurrency=2)
+    runs = [await engines.run(engine, models.script(each)) for each in held]
+    for at, each in enumerate(held):
+        await until(each.held.is_set)
+        # As many as may be are at work: what comes behind them has not begun.
+        await until((held[at + 1] if at % 2 == 0 else each).held.is_set)
+        begun = [other.held.is_set() for other in held]
+        assert begun.count(True) - at <= 2, begun
+        each.release()
+        await runs[at].ended()
+    for following in runs:
+        assert following.names[-2:] == ["thread.run.completed", "done"]
+
+
+async def test_a_run_that_was_lost_on_its_way_is_picked_up(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    """As after a crash: queued in the database, and in no queue."""
+    run = await make_run(
+        storage, await make_thread(storage, "Hi"), model=models.script(Answer("Hello"))
+    )
+    engine = engines.start()
+    following = Following(run, engine.follow(run, 1))
+    assert (await following.ended())[-2:] == ["thread.run.completed", "done"]
+
+
+async def test_what_a_dead_worker_left_is_withdrawn(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    run = await make_run(
+        storage, await make_thread(storage, "Hi"), model=models.script(Answer("Hello"))
+    )
+    step, message = await storage.claims.start_message(await claimed(storage, run))
+    await set_run(storage, run, lease_until=PAST)
+    engine = engines.start()
+    following = Following(run, engine.follow(run, 1))
+    withdrawn = ["thread.message.incomplete", "thread.run.step.failed"]
+    assert await following.ended() == [*withdrawn, *BEGUN[2:], *COMPLETED]
+    assert (following.events[0].message.id, following.events[1].run_step.id) == (
+        message.id,
+        step.id,
+    )
+    assert following.events[0].sequence_number > 2 << 20
+    assert [text for _, _, text in await engines.said(run)] == ["Hi", "Hello"]
+    assert step.id not in [each.id for each in await engines.steps(run)]
+
+
+async def test_a_run_expires_while_the_model_answers(engines: Engines, models: ModelServer) -> None:
+    held = Hold(Answer("Hello there"), after="Hello")
+    following = await engines.run(engines.start(), models.script(held), lifetime=2)
+    assert await following.ended() == [
+        *BEGUN,
+        "thread.message.incomplete",
+        "thread.run.step.expired",
+        "thread.run.expired",
+        "done",
+    ]
+    await until(held.disconnected.is_set)
+    assert (await engines.said(following.run))[1:] == [("assistant", "incomplete", "Hello")]
+
+
+@pytest.mark.parametrize("status", ["queued", "requires_action", "cancelling"])
+async def test_the_reconciler_expires_and_cancels_what_nobody_holds(
+    storage: Storage, engines: Engines, status: str
+) -> None:
+    run = await make_run(storage, await make_thread(storage))
+    cancelling = status == RunStatus.cancelling
+    await set_run(storage, run, status=status, **({} if cancelling else {"expires_at": 1}))
+    engine = engines.start()
+    following = Following(run, engine.follow(run, 1))
+    end = "thread.run.cancelled" if cancelling else "thread.run.expired"
+    assert await following.ended() == [end, "done"]
+
+
+async def test_the_reconciler_outlives_a_database_that_is_away(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, engines: Engines
+) -> None:
+    monkeypatch.setattr(reconciler_module, "PERIOD", 0.01)
+    run = await make_run(storage, await make_thread(storage))
+    await set_run(storage, run, status=RunStatus.cancelling)
+    await engines.rename("runs", "hidden")
+    reconciler = Reconciler(storage.claims, InProcessQueue(), InProcessBus())
+    with pytest.raises(Exception, match="runs"):
+        await reconciler.round(0)
+    task = asyncio.create_task(reconciler.reconcile())
+    await engines.rename("hidden", "runs")
+    while (await get_run(storage, run)).status != RunStatus.cancelled:
+        assert not task.done()
+        await asyncio.sleep(0.01)
+    task.cancel()
+
+
+async def test_a_drain_releases_what_does_not_end(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    held = Hold(Answer("Hello there"), after="Hello")
+    engine = engines.start()
+    following = await engines.run(engine, models.script(held, Answer("Again")))
+    await following.heard("Hello")
+    await engines.drain(engine, 0)
+    await until(held.disconnected.is_set)
+    withdrawn = ["thread.message.incomplete", "thread.run.step.failed"]
+    assert await following.ended() == [*BEGUN, *withdrawn, "error"]
+    assert following.events[-1].error.message == "The server is shutting down."
+    run = await get_run(storage, following.run)
+    assert (run.status, run.lease_until) == ("in_progress", 0)
+    again = Following(run, engines.start().follow(run, 1))
+    assert (await again.ended())[-2:] == ["thread.run.completed", "done"]
+    assert [text for _, _, text in await engines.said(run)] == ["Hi", "Again"]
+
+
+async def test_a_drain_lets_runs_end(engines: Engines, models: ModelServer) -> None:
+    held = Hold(Answer("Hello there"), after="Hello")
+    engine = engines.start()
+    following = await engines.run(engine, models.script(held))
+    await following.heard("Hello")
+    draining = asyncio.create_task(engines.drain(engine, 60))
+    held.release()
+    await draining
+    assert await following.ended() == [*BEGUN, *COMPLETED]
+
+
+class WatchedQueue(InProcessQueue):
+    """Tells when a run is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = asyncio.Event()
+
+    async def take(self) -> str:
+        run_id = await super().take()
+        self.taken.set()
+        return run_id
+
+
+async def test_a_run_that_is_claimed_during_the_drain_is_released(
+    storage: Storage, models: ModelServer, chat_model: ChatModel
+) -> None:
+    thread = await make_thread(storage, "Hi")
+    # It would hold for ever.
+    run = await make_run(storage, thread, model=models.script(Hold(Answer("Hello"))))
+    queue = WatchedQueue()
+    worker = Worker(
+        storage.claims, queue, InProcessBus(), chat_model, concurrency=1, lease_seconds=NEVER
+    )
+    working = asyncio.create_task(worker.work())
+    async with storage.database.transaction() as session:
+        await thread_lock.lock(session, PROJECT, thread.id)
+        await queue.put(run.id)
+        await queue.taken.wait()
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+        draining = asyncio.create_task(worker.drain(0))
+        # Until the drain has looked at what there is to release.
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(60):
+        await draining
+    now = await get_run(storage, run)
+    assert (now.status, now.lease_until) == ("in_progress", 0)

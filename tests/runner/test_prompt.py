@@ -1,0 +1,184 @@
+"""From rows to the request that a model gets."""
+
+from typing import Any
+
+import pytest
+
+from service.runner import prompt
+from service.runner.prompt import PromptTooLong
+from storage.claims import Context
+from storage.tables import Message, Run, RunStep
+from tests.storage.rows import call, text_part
+
+FUNCTION = {"type": "function", "function": {"name": "f", "strict": False}}
+
+
+def run(**changes: Any) -> Run:
+    values: dict[str, Any] = {
+        "model": "m",
+        "instructions": "Be brief.",
+        "tools": [],
+        "temperature": 0.5,
+        "top_p": 1.0,
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "response_format": "auto",
+    }
+    return Run(**(values | changes))
+
+
+def message(role: str, *content: str | dict[str, Any], id: str = "msg_x") -> Message:
+    parts = [text_part(part) if isinstance(part, str) else part for part in content]
+    return Message(id=id, project_id="p", status="completed", role=role, content=parts)
+
+
+def spoke(message_id: str, **columns: Any) -> RunStep:
+    details = {"type": "message_creation", "message_creation": {"message_id": message_id}}
+    return RunStep(type="message_creation", step_details=details, **columns)
+
+
+def called(*calls: dict[str, Any], **columns: Any) -> RunStep:
+    details = {"type": "tool_calls", "tool_calls": list(calls)}
+    return RunStep(type="tool_calls", step_details=details, **columns)
+
+
+def context(
+    *messages: Message, steps: tuple[RunStep, ...] = (), written: tuple[Message, ...] = ()
+) -> Context:
+    return Context(list(messages), list(steps), {each.id: each for each in written})
+
+
+def messages(run: Run, context: Context) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = prompt.build(run, context)["messages"]
+    return found
+
+
+def test_a_plain_conversation() -> None:
+    thread = context(
+        message("user", "Hi"), message("assistant", "Hello"), message("user", "a", "b")
+    )
+    assert prompt.build(run(), thread) == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hello"},
+            {"role": "user", "content": "a\nb"},
+        ],
+        "temperature": 0.5,
+        "top_p": 1.0,
+    }
+
+
+def test_what_has_no_value_is_left_out() -> None:
+    bare = run(instructions="", temperature=None, top_p=None)
+    assert prompt.build(bare, context()) == {"model": "m", "messages": []}
+
+
+def test_images_are_for_users_only() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}
+    refusal = {"type": "refusal", "refusal": "No."}
+    thread = context(message("user", "Look", image), message("assistant", "Well", image, refusal))
+    assert messages(run(instructions=""), thread) == [
+        {"role": "user", "content": [{"type": "text", "text": "Look"}, image]},
+        {"role": "assistant", "content": "Well\nNo."},
+    ]
+
+
+def test_a_message_without_content_is_left_out() -> None:
+    thread = context(message("user", "Hi"), message("assistant"), message("user", "Hm?"))
+    assert [each["content"] for each in messages(run(instructions=""), thread)] == ["Hi", "Hm?"]
+
+
+def test_tools_and_their_choice() -> None:
+    request = prompt.build(run(tools=[FUNCTION], tool_choice="required"), context())
+    assert (request["tools"], request["tool_choice"]) == ([FUNCTION], "required")
+    assert request["parallel_tool_calls"] is True
+    # Forced again after its outputs, it would never end.
+    after = context(steps=(called(call("call_1", "1")),))
+    request = prompt.build(run(tools=[FUNCTION], tool_choice="required"), after)
+    assert request["tool_choice"] == "auto"
+
+
+def turn(call_id: str) -> dict[str, Any]:
+    function = {"name": "get_weather", "arguments": "{}"}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def test_own_calls_and_outputs_follow_the_thread() -> None:
+    steps = (called(call("call_1", "1"), call("call_2", "2")), called(call("call_3", "3")))
+    assert messages(run(instructions=""), context(message("user", "Go"), steps=steps)) == [
+        {"role": "user", "content": "Go"},
+        {"role": "assistant", "content": None, "tool_calls": [turn("call_1"), turn("call_2")]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+        {"role": "tool", "tool_call_id": "call_2", "content": "2"},
+        {"role": "assistant", "content": None, "tool_calls": [turn("call_3")]},
+        {"role": "tool", "tool_call_id": "call_3", "content": "3"},
+    ]
+
+
+def test_a_message_and_calls_of_one_turn_are_one_message() -> None:
+    said = message("assistant", "One moment.", id="msg_1")
+    steps = (spoke("msg_1"), called(call("call_1", "1")))
+    assert messages(run(instructions=""), context(steps=steps, written=(said,))) == [
+        {"role": "assistant", "content": "One moment.", "tool_calls": [turn("call_1")]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+    ]
+
+
+def test_calls_whose_message_was_deleted() -> None:
+    steps = (spoke("msg_gone"), called(call("call_1", "1")))
+    assert messages(run(instructions=""), context(steps=steps)) == [
+        {"role": "assistant", "content": None, "tool_calls": [turn("call_1")]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("auto", None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "json_object"}),
+        ({"type": "json_schema", "json_schema": {"name": "n"}},
+         {"type": "json_schema", "json_schema": {"name": "n"}}),
+    ],
+)  # fmt: skip
+def test_response_formats(given: Any, expected: Any) -> None:
+    assert prompt.build(run(response_format=given), context()).get("response_format") == expected
+
+
+# About 250 tokens each, by the estimate.
+LONG = "x" * 1000
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(256, 0), (400, 1), (600, 2), (900, 3), (100_000, 3)])
+def test_the_oldest_messages_are_dropped_first(budget: int, kept: int) -> None:
+    older = [message("user" if n % 2 else "assistant", f"{n}{LONG}") for n in range(3)]
+    thread = context(*older, message("user", "Hi"))
+    asked = messages(run(max_prompt_tokens=budget), thread)
+    assert asked[0]["role"] == "system"
+    assert asked[-1]["content"] == "Hi"
+    assert [each["content"][0] for each in asked[1:-1]] == ["0", "1", "2"][3 - kept :]
+
+
+def test_the_newest_user_message_is_never_dropped() -> None:
+    with pytest.raises(PromptTooLong):
+        messages(run(max_prompt_tokens=256), context(message("user", LONG * 2)))
+    after = context(message("user", "Hi"), message("assistant", LONG * 2))
+    with pytest.raises(PromptTooLong):
+        messages(run(max_prompt_tokens=256), after)
+
+
+def test_tokens_of_earlier_turns_count() -> None:
+    usage = {"prompt_tokens": 900, "completion_tokens": 200, "total_tokens": 1100}
+    steps = (called(call("call_1", "1"), usage=usage),)
+    thread = context(message("user", LONG), message("user", "Hi"), steps=steps)
+    asked = messages(run(max_prompt_tokens=1100), thread)
+    assert [each["role"] for each in asked] == ["system", "user", "assistant", "tool"]
+    with pytest.raises(PromptTooLong):
+        messages(run(max_prompt_tokens=900), thread)
+    assert "max_completion_tokens" not in prompt.build(run(), thread)
+    for limit, rest in [(256, 56), (200, 0), (100, 0)]:
+        request = prompt.build(run(max_completion_tokens=limit), thread)
+        assert request["max_completion_tokens"] == rest
