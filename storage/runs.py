@@ -159,7 +159,14 @@ class Runs:
             }
             step.status, step.completed_at = StepStatus.completed, int(now)
             queued = await transitions.apply(
-                session, run_id, transitions.SUBMIT, now, queued_at=now, lease_until=None
+                session,
+                run_id,
+                transitions.SUBMIT,
+                now,
+                queued_at=now,
+                lease_until=None,
+                # Not a claim yet, but events are numbered by it (see service/runner/bus.py).
+                attempt=Run.attempt + 1,
             )
             if queued is None:
                 raise NotAwaitingOutputs(run.status)

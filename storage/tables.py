@@ -193,7 +193,7 @@ class Run(SQLModel, table=True):
     waiting: bool = False
     """Queued behind another run of its thread, and not yet in the workers' queue."""
     attempt: int = 0
-    """Counts claims; every write of a worker is conditional on the one it was given."""
+    """Grows with every claim; every write of a worker is conditional on the one it was given."""
     lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     """Until when the claim holds, in unix seconds."""
     queued_at: float = Field(sa_column=Column(Float(53), nullable=False))

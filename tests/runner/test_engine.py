@@ -16,7 +16,7 @@ from storage.tables import RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import NEVER, Engines, Following
 from tests.runner.test_attempts import BEGUN, COMPLETED, PAST
-from tests.script import Answer, Hold
+from tests.script import Answer, Calls, Hold
 from tests.storage.rows import PROJECT, claimed, get_run, make_run, make_thread, set_run
 from tests.waiting import until
 
@@ -183,3 +183,25 @@ async def test_a_run_that_is_claimed_during_the_drain_is_released(
         await draining
     now = await get_run(storage, run)
     assert (now.status, now.lease_until) == ("in_progress", 0)
+
+
+async def test_numbers_increase_over_restarts(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    """Each engine has a bus of its own, as a server has that was started again."""
+    tools = [{"type": "function", "function": {"name": "f", "strict": False}}]
+    model = models.script(Calls(("f", {})), Answer("Hello"))
+    run = await make_run(storage, await make_thread(storage, "Hi"), model=model, tools=tools)
+    first = engines.start()
+    before = Following(run, first.follow(run, 1))
+    assert (await before.ended())[-2:] == ["thread.run.requires_action", "done"]
+    await engines.drain(first, 60)
+    call_id = before.events[-2].run.required_action.submit_tool_outputs.tool_calls[0].id
+    submitted = await storage.runs.submit_tool_outputs(
+        PROJECT, run.thread_id, run.id, [(call_id, "1")]
+    )
+    second = engines.start()
+    after = Following(submitted.run, second.follow(run, await second.resume(submitted)))
+    assert (await after.ended())[0] == "thread.run.step.completed"
+    assert after.events[0].sequence_number > before.events[-1].sequence_number
+    assert after.names[-2:] == ["thread.run.completed", "done"]

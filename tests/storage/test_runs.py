@@ -163,7 +163,7 @@ async def test_outputs_complete_the_step_and_queue_the_run(storage: Storage) -> 
     assert submitted.step.completed_at is not None
     assert submitted.step.step_details["tool_calls"] == [call("call_a", ""), call("call_b", "2")]
     assert await storage.runs.get_step(PROJECT, thread.id, run.id, step.id) == submitted.step
-    assert (await claimed(storage, run)).attempt == run.attempt + 1
+    assert (await claimed(storage, run)).attempt > run.attempt
 
 
 @pytest.mark.parametrize(
