@@ -59,14 +59,20 @@ def npm(name: str) -> Path:
 
 
 @contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Keeps out others who want the same: tests run in several processes."""
+    with file.open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def _to_build(directory: Path, lock: Path) -> Iterator[bool]:
     """Yields whether the environment has to be made anew, while no one else may make it."""
     BUILD.mkdir(parents=True, exist_ok=True)
     made_from = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
     mark = BUILD / f"{directory.name}.made-from"
-    # Tests run in several processes.
-    with (BUILD / f"{directory.name}.lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    with locked(BUILD / f"{directory.name}.lock"):
         if directory.exists() and mark.exists() and mark.read_text() == made_from:
             yield False
             return

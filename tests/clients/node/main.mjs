@@ -16,13 +16,13 @@ import * as streams from "./streams.mjs";
 
 const CHECKS = { ...objects, ...streams, ...polling, ...responses };
 
-/** Prints `held` once a stream has begun, then the class and the text of how it ends. */
-async function waitForTheEnd(model) {
+/** Prints `held` at each piece of an answer, and then how the stream ends. */
+async function follow(model) {
   const stream = runs.stream(...(await scene(model)));
   stream.on("textDelta", () => console.log("held"));
   try {
-    await stream.finalRun();
-    console.log("it ended as if all were well");
+    const [message] = await stream.finalMessages();
+    console.log("completed", message.content[0].text.value);
   } catch (error) {
     console.log(error.constructor.name, error.message);
   }
@@ -45,7 +45,7 @@ console.warn = (...given) => warned.push(given.join(" "));
 console.error = console.warn;
 
 if (config.held) {
-  await waitForTheEnd(config.held);
+  await follow(config.held);
 } else {
   for (const [name, check] of Object.entries(CHECKS)) {
     await runCheck(name, () => check(config.models[`async ${name}`]));

@@ -16,7 +16,7 @@ import openai
 
 from tests.clients.python import objects, polling, responses, streams
 from tests.clients.python.harness import CHECKS, entered, got, same
-from tests.clients.python.scene import recorder, scene
+from tests.clients.python.scene import scene
 
 MODULES: Final = [objects, streams, polling, responses]
 """What registers the checks."""
@@ -58,28 +58,25 @@ async def no_warnings(caught: list[warnings.WarningMessage]) -> None:
     same(texts.difference(DEPRECATED), set())
 
 
-async def wait_for_the_end(base_url: str, model: str) -> None:
-    """Prints `held` once a stream has begun, then the class and the text of how it ends."""
+async def follow(base_url: str, model: str) -> None:
+    """Prints `held` at each piece of an answer, and then how the stream ends."""
     warnings.simplefilter("ignore", DeprecationWarning)
     async with entered(openai.AsyncOpenAI(base_url=base_url, api_key="none")) as client:
-        handler = recorder(client)
-        ids = await scene(client, model)
-        manager = client.beta.threads.runs.stream(**ids, event_handler=handler)
+        manager = client.beta.threads.runs.stream(**await scene(client, model))
         try:
             async with entered(manager) as stream:
                 async for _ in stream.text_deltas:
                     print("held", flush=True)
-            await got(handler.get_final_run())
+                [message] = await got(stream.get_final_messages())
+            print("completed", message.content[0].text.value, flush=True)
         except openai.APIError as error:
             print(type(error).__name__, error.message, flush=True)
-        else:
-            print("it ended as if all were well", flush=True)
 
 
 async def main(config: dict[str, Any]) -> None:
     """Does what the configuration asks for."""
     if "held" in config:
-        await wait_for_the_end(config["base_url"], config["held"])
+        await follow(config["base_url"], config["held"])
     else:
         await run_checks(config["base_url"], config["models"])
 

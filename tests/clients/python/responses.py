@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -16,17 +17,18 @@ async def raw_responses(client: Any, model: str) -> None:
     ids = await scene(client, model)
     run = await got(beta.threads.runs.create_and_poll(**ids, poll_interval_ms=POLL))
     at = {"thread_id": run.thread_id}
-    for call in (
-        beta.assistants.with_raw_response.create(model=model),
-        beta.assistants.with_raw_response.list(limit=1),
-        beta.threads.with_raw_response.create(messages=[HELLO]),
-        beta.threads.messages.with_raw_response.list(**at),
-        beta.threads.runs.with_raw_response.retrieve(run.id, **at),
-        beta.threads.runs.with_raw_response.list(**at),
-        beta.threads.runs.steps.with_raw_response.list(run.id, **at),
-        beta.threads.with_raw_response.delete(**at),
-    ):
-        raw = await got(call)
+    calls: list[Callable[[], Any]] = [
+        lambda: beta.assistants.with_raw_response.create(model=model),
+        lambda: beta.assistants.with_raw_response.list(limit=1),
+        lambda: beta.threads.with_raw_response.create(messages=[HELLO]),
+        lambda: beta.threads.messages.with_raw_response.list(**at),
+        lambda: beta.threads.runs.with_raw_response.retrieve(run.id, **at),
+        lambda: beta.threads.runs.with_raw_response.list(**at),
+        lambda: beta.threads.runs.steps.with_raw_response.list(run.id, **at),
+        lambda: beta.threads.with_raw_response.delete(**at),
+    ]
+    for call in calls:
+        raw = await got(call())
         same((raw.status_code, raw.headers["content-type"]), (200, "application/json"))
         _check_request_id(raw.headers["x-request-id"])
         parsed = raw.parse()
