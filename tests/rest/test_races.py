@@ -13,7 +13,7 @@ from tests.rest.wire import Wire
 from tests.script import Answer, Calls, Hold
 
 TEXT = "one two three four"
-MOMENTS = range(16)
+MOMENTS = range(1, 17, 2)
 """How many events of a run are read before something happens to it."""
 
 Act = Callable[[Any], Awaitable[object]]

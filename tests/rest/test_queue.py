@@ -1,0 +1,96 @@
+"""Runs that wait for a worker, on a server that executes one run at a time."""
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.model_server import ModelServer
+from tests.rest.conftest import connect
+from tests.rest.scene import Scene, wait
+from tests.rest.streams import PLAIN
+from tests.rest.wire import Wire
+from tests.script import Answer, Hold
+from tests.stack import Stack
+
+pytestmark = pytest.mark.xdist_group("queue")
+
+
+@pytest.fixture(scope="module")
+def busy(model_server: ModelServer) -> Iterator[Stack]:
+    """A server of its own."""
+    settings = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_WORKER_CONCURRENCY": "1",
+    }
+    with Stack(settings) as stack:
+        yield stack.start()
+        assert stack.terminate() == 0, stack.printed()
+
+
+@pytest.fixture
+def client(busy: Stack, wire: Wire) -> Iterator[openai.OpenAI]:
+    """OpenAI's client of it."""
+    with connect(busy, wire) as client:
+        yield client
+
+
+@pytest.fixture
+def hold(client: openai.OpenAI, models: ModelServer) -> Iterator[Hold]:
+    """A run that keeps the worker busy until it is released."""
+    hold = Hold(Answer("At last."))
+    scene = Scene.create(client, models.script(hold))
+    run = scene.start()
+    wait(hold.held)
+    yield hold
+    hold.release()
+    assert scene.end_of(run).status == "completed"
+
+
+def test_cancelling_a_queued_run(
+    client: openai.OpenAI, models: ModelServer, wire: Wire, hold: Hold
+) -> None:
+    model = models.script()
+    scene = Scene.create(client, model)
+    with client.beta.threads.runs.stream(**scene.ids) as stream:
+        streamed = wire.last
+        assert next(stream).event == "thread.run.created"
+        [run] = client.beta.threads.runs.list(scene.thread_id)
+        assert (run.status, run.started_at) == ("queued", None)
+        run = client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+        assert run.status == "cancelling"
+        stream.until_done()
+    assert [name for name, _ in streamed.events] == [
+        *PLAIN[:2],
+        "thread.run.cancelling",
+        "thread.run.cancelled",
+        "done",
+    ]
+    assert stream.get_final_run() == scene.end_of(run)
+    assert (scene.steps(run), models.requests(model)) == ([], [])
+
+
+def test_deleting_the_thread_of_a_queued_run(
+    client: openai.OpenAI, models: ModelServer, hold: Hold
+) -> None:
+    model = models.script()
+    scene = Scene.create(client, model)
+    with client.beta.threads.runs.stream(**scene.ids) as stream:
+        assert next(stream).event == "thread.run.created"
+        client.beta.threads.delete(scene.thread_id)
+        stream.until_done()
+    assert stream.get_final_run().status == "cancelled"
+    assert models.requests(model) == []
+
+
+def test_queued_runs_come_one_after_the_other(
+    client: openai.OpenAI, models: ModelServer, hold: Hold
+) -> None:
+    model = models.script(Answer("1"), Answer("2"), Answer("3"))
+    scenes = [Scene.create(client, model) for _ in range(3)]
+    runs = [scene.start() for scene in scenes]
+    assert models.requests(model) == []
+    hold.release()
+    for number, (scene, run) in enumerate(zip(scenes, runs, strict=True), 1):
+        assert scene.end_of(run).status == "completed"
+        assert scene.said() == ["Hello", str(number)]
