@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -26,8 +27,10 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Ends in the other order: first the server drains, through Envoy and with the model at hand.
     async with contextlib.AsyncExitStack() as stack:
-        _check_free("ASSISTANTS_HTTP_ADDRESS", settings.http_address)
-        _check_free("ASSISTANTS_GRPC_ADDRESS", settings.grpc_address)
+        _check_free(
+            ("ASSISTANTS_HTTP_ADDRESS", settings.http_address),
+            ("ASSISTANTS_GRPC_ADDRESS", settings.grpc_address),
+        )
         stack.enter_context(_data_directory(settings.data_dir))
         await stack.enter_async_context(_envoy(settings))
         model = await stack.enter_async_context(_model(settings))
@@ -114,16 +117,17 @@ def _data_directory(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _check_free(name: str, address: str) -> None:
-    """Raises SettingsError where the address is taken: one line, where Envoy and gRPC need many."""
-    host, _, port = address.rpartition(":")
-    try:
-        family = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][0]
-        with socket.create_server((host.strip("[]"), int(port)), family=family):
-            pass
-    except socket.gaierror as error:
-        raise SettingsError(f"{name}: {address}: {error.strerror}") from None
-    except OSError as error:
-        # Its own text goes on about where in Python it happened.
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise SettingsError(f"{name}: {address}: {reason}") from None
+def _check_free(*addresses: tuple[str, str]) -> None:
+    """Raises SettingsError where one is taken: one line, where Envoy and gRPC need many."""
+    with contextlib.ExitStack() as all_at_once:
+        for name, address in addresses:
+            host, _, port = address.rpartition(":")
+            place = (host.strip("[]"), int(port))
+            try:
+                family = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0][0]
+                all_at_once.enter_context(socket.create_server(place, family=family))
+            except OSError as error:
+                # Its own text goes on about where in Python it happened; a resolver's does not.
+                known = error.errno in errno.errorcode
+                reason = os.strerror(error.errno or 0) if known else error.strerror
+                raise SettingsError(f"{name}: {address}: {reason}") from None
