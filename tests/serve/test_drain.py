@@ -6,10 +6,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
 from assistants.v1 import runs_pb2, threads_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.grpc_face.client import connect
 from tests.grpc_face.stubs import Run, RunEvent, Stubs, last_run, names, user, whole
@@ -143,6 +145,20 @@ async def test_a_run_that_does_not_end_in_time(
             for script in scripts:
                 await until(lambda script=script: len(models.requests(script)) == 2)  # type: ignore[misc]
         assert stack.terminate() == 0, stack.printed()
+
+
+async def test_a_stream_that_never_ends_does_not_hold_the_server_up(models: ModelServer) -> None:
+    with stack_of(models, shutdown_grace=0) as stack:
+        stack.start()
+        with grpc.insecure_channel(stack.grpc_address) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            watch = stub.Watch(health_pb2.HealthCheckRequest())
+            statuses = [next(watch).status]
+            assert stack.terminate() == 0, stack.printed()
+            with pytest.raises(grpc.RpcError):
+                statuses.extend(each.status for each in watch)
+        assert statuses[0] == health_pb2.HealthCheckResponse.SERVING
+        assert "Traceback" not in stack.printed()
 
 
 async def test_a_run_that_is_queued(models: ModelServer, threads: ThreadPoolExecutor) -> None:

@@ -4,14 +4,14 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.settings import Settings, SettingsError
 from tests.serve.processes import processes_of
-from tests.stack import Stack
+from tests.stack import Stack, free_address
 
 MODEL = {"ASSISTANTS_MODEL_BASE_URL": "http://127.0.0.1:1/v1"}
 NO_ENVOY = "import gateway.envoy as e; e.find_spec = lambda name: None; "
@@ -51,6 +51,17 @@ def test_a_port_in_use(name: str) -> None:
         assert refusal(MODEL | {name: address}) == f"{name}: {address}: Address already in use"
 
 
+def test_one_port_for_both() -> None:
+    address = free_address()
+    line = refusal(MODEL | {"ASSISTANTS_HTTP_ADDRESS": address, "ASSISTANTS_GRPC_ADDRESS": address})
+    assert line == f"ASSISTANTS_GRPC_ADDRESS: {address}: Address already in use"
+
+
+def test_a_host_without_an_address() -> None:
+    line = refusal(MODEL | {"ASSISTANTS_GRPC_ADDRESS": "host.invalid:80"})
+    assert line.startswith("ASSISTANTS_GRPC_ADDRESS: host.invalid:80: ")
+
+
 def test_a_data_directory_that_another_server_holds(server: Stack) -> None:
     path = server.env["ASSISTANTS_DATA_DIR"]
     # Its processes are found by their data directory, and those of the other are there to stay.
@@ -81,9 +92,6 @@ def test_a_missing_envoy() -> None:
 def test_a_missing_embedded_model() -> None:
     line = refusal({}, NO_MODEL)
     assert line.startswith("ASSISTANTS_MODEL_BASE_URL: not set, and the embedded model's package")
-
-
-Environment = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.mark.parametrize(
