@@ -17,7 +17,6 @@ from storage import clock, ids, thread_lock, transitions
 from storage.database import Database
 from storage.errors import ClaimLost, NotFound
 from storage.tables import (
-    ACTIVE,
     Message,
     MessageStatus,
     Run,
@@ -26,7 +25,6 @@ from storage.tables import (
     StepStatus,
     Thread,
 )
-from storage.transitions import Ended
 
 HELD = (RunStatus.in_progress, RunStatus.cancelling)
 """Statuses in which a worker can hold a run."""
@@ -100,18 +98,8 @@ class Context:
     """The messages that the steps wrote, by id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """Ids of runs that nobody seems to care for."""
-
-    queued: list[str]
-    orphaned: list[str]
-    cancelling: list[str]
-    expired: list[str]
-
-
 class Claims:
-    """Runs as workers and the reconciler see them. Each method is one transaction."""
+    """Runs as workers see them. Each method is one transaction."""
 
     def __init__(self, database: Database, lease_seconds: float) -> None:
         """Works on `database`; a claim holds for `lease_seconds` unless renewed."""
@@ -124,7 +112,7 @@ class Claims:
         What a dead attempt left open is deleted, and returned with the claim.
         """
         async with self._database.transaction() as session:
-            if await _lock_thread_of(session, run_id) is None:
+            if await thread_lock.lock_of(session, run_id) is None:
                 return None
             now = await clock.read(session)
             run = await transitions.apply(
@@ -256,51 +244,6 @@ class Claims:
                 messages[::-1], list(steps.all()), {each.id: each for each in written.all()}
             )
 
-    async def end_unowned(self, run_id: str, status: RunStatus) -> Ended | None:
-        """Ends a run that no live lease holds: `cancelling` as cancelled, overdue ones as expired.
-
-        Returns None when there is nothing to do any more.
-        """
-        async with self._database.transaction() as session:
-            if await _lock_thread_of(session, run_id) is None:
-                return None
-            now = await clock.read(session)
-            unowned = or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now)
-            if status == RunStatus.cancelled:
-                where = [unowned, col(Run.status) == RunStatus.cancelling]
-                return await transitions.end(session, run_id, transitions.CANCEL, now, *where)
-            where = [unowned, col(Run.expires_at) <= now]
-            return await transitions.end(session, run_id, transitions.EXPIRE, now, *where)
-
-    async def overdue(self, queued_for: float) -> Overdue:
-        """Returns what waits for the reconciler; queued runs only after `queued_for` seconds."""
-        now = clock.now()
-        unowned = or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now)
-        async with self._database.read() as session:
-            return Overdue(
-                queued=await _ids(
-                    session,
-                    col(Run.status) == RunStatus.queued,
-                    col(Run.waiting).is_(False),
-                    col(Run.queued_at) <= now - queued_for,
-                    col(Run.expires_at) > now,
-                ),
-                orphaned=await _ids(
-                    session,
-                    col(Run.status) == RunStatus.in_progress,
-                    col(Run.lease_until) <= now,
-                    col(Run.expires_at) > now,
-                ),
-                cancelling=await _ids(session, col(Run.status) == RunStatus.cancelling, unowned),
-                expired=await _ids(
-                    session,
-                    col(Run.status).in_(ACTIVE),
-                    col(Run.waiting).is_(False),
-                    col(Run.expires_at) <= now,
-                    unowned,
-                ),
-            )
-
     async def _guard(
         self,
         session: AsyncSession,
@@ -349,17 +292,6 @@ def _new_step(run: Run, thread: Thread, now: int, step_details: dict[str, Any]) 
     )
 
 
-async def _lock_thread_of(session: AsyncSession, run_id: str) -> Thread | None:
-    # Columns, not the row: read ahead of the lock, it would be out of date behind it.
-    statement = select(Run.project_id, Run.thread_id).where(Run.id == run_id)
-    if (parent := (await session.exec(statement)).one_or_none()) is None:
-        return None
-    try:
-        return await thread_lock.lock(session, *parent)
-    except NotFound:
-        return None
-
-
 async def _withdraw(session: AsyncSession, run_id: str) -> Withdrawn:
     steps = await transitions.open_steps(session, run_id)
     messages = await transitions.open_messages(session, run_id)
@@ -393,9 +325,3 @@ async def _end_step(session: AsyncSession, end: StepEnd, now: int) -> RunStep:
     if end.status != StepStatus.in_progress:
         setattr(step, f"{end.status}_at", now)
     return step
-
-
-async def _ids(session: AsyncSession, *where: ColumnElement[bool]) -> list[str]:
-    # Oldest first, and no more than a round can work off: the next round sees the rest.
-    statement = select(Run.id).where(*where).order_by(col(Run.queued_at)).limit(1000)
-    return list((await session.exec(statement)).all())

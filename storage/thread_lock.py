@@ -21,6 +21,18 @@ async def lock(session: AsyncSession, project_id: str, thread_id: str) -> Thread
     return await _one(session, project_id, thread_id, locked=True)
 
 
+async def lock_of(session: AsyncSession, run_id: str) -> Thread | None:
+    """Returns the locked thread of a run, or None when either is gone."""
+    # Columns, not the row: read ahead of the lock, it would be out of date behind it.
+    statement = select(Run.project_id, Run.thread_id).where(Run.id == run_id)
+    if (parent := (await session.exec(statement)).one_or_none()) is None:
+        return None
+    try:
+        return await lock(session, *parent)
+    except NotFound:
+        return None
+
+
 async def _one(session: AsyncSession, project_id: str, thread_id: str, *, locked: bool) -> Thread:
     statement = select(Thread).where(Thread.project_id == project_id, Thread.id == thread_id)
     if locked:

@@ -41,7 +41,7 @@ class Engine:
             concurrency=concurrency,
             lease_seconds=lease_seconds,
         )
-        self._reconciler = Reconciler(storage.claims, self._queue, self._bus)
+        self._reconciler = Reconciler(storage.sweep, self._queue, self._bus)
 
     async def work(self) -> None:
         """Executes runs until cancelled. Any exception is a defect of this program."""

@@ -8,7 +8,7 @@ import structlog
 from service.runner import events
 from service.runner.bus import EventBus
 from service.runner.queue import RunQueue
-from storage.claims import Claims
+from storage.sweep import Sweep
 from storage.tables import RunStatus
 from storage.transitions import Ended
 
@@ -24,9 +24,9 @@ QUEUED_FOR = 5.0
 class Reconciler:
     """Starting a server is nothing special: it is the first round."""
 
-    def __init__(self, claims: Claims, queue: RunQueue, bus: EventBus) -> None:
-        """Reads and writes through `claims`; puts into `queue`, publishes on `bus`."""
-        self._claims = claims
+    def __init__(self, sweep: Sweep, queue: RunQueue, bus: EventBus) -> None:
+        """Reads and writes through `sweep`; puts into `queue`, publishes on `bus`."""
+        self._sweep = sweep
         self._queue = queue
         self._bus = bus
         self._woken = asyncio.Event()
@@ -51,7 +51,7 @@ class Reconciler:
 
     async def round(self, queued_for: float) -> None:
         """Queues what was lost, and ends what is overdue."""
-        overdue = await self._claims.overdue(queued_for)
+        overdue = await self._sweep.overdue(queued_for)
         for run_id in overdue.cancelling:
             await self._end(run_id, RunStatus.cancelled)
         for run_id in overdue.expired:
@@ -60,7 +60,7 @@ class Reconciler:
             await self._queue.put(run_id)
 
     async def _end(self, run_id: str, status: RunStatus) -> None:
-        if (ended := await self._claims.end_unowned(run_id, status)) is not None:
+        if (ended := await self._sweep.end(run_id, status)) is not None:
             log.info("run ended", run_id=run_id, status=status)
             await announce(self._bus, ended)
 

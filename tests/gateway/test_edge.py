@@ -13,8 +13,6 @@ from assistants.v1 import threads_pb2, threads_pb2_grpc
 from tests.schemas import validate, validate_response
 from tests.stack import Stack
 
-pytestmark = pytest.mark.xdist_group("edge")
-
 
 @dataclass(frozen=True)
 class Answer:

@@ -16,10 +16,7 @@ from service.models.client import ChatModel, Finished, ModelError, TextDelta
 from service.settings import SettingsError
 from tests.waiting import until
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.xdist_group("embedded"),  # Started once, not by every worker.
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

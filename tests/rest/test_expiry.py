@@ -13,8 +13,6 @@ from tests.rest.wire import Wire
 from tests.script import Answer, Calls, Hold
 from tests.stack import Stack
 
-pytestmark = pytest.mark.xdist_group("expiry")
-
 
 @pytest.fixture(scope="module")
 def impatient(model_server: ModelServer) -> Iterator[Stack]:

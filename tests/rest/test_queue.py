@@ -13,8 +13,6 @@ from tests.rest.wire import Wire
 from tests.script import Answer, Hold
 from tests.stack import Stack
 
-pytestmark = pytest.mark.xdist_group("queue")
-
 
 @pytest.fixture(scope="module")
 def busy(model_server: ModelServer) -> Iterator[Stack]:

@@ -207,7 +207,7 @@ async def test_everything_at_once_ends_in_storage_errors_at_worst(servers: list[
                     steps=[StepEnd(step.id, StepStatus.completed)],
                     run=RunEnd(RunStatus.completed),
                 ),
-                storage.claims.end_unowned(run.id, RunStatus.cancelled),
+                storage.sweep.end(run.id, RunStatus.cancelled),
                 storage.runs.cancel(PROJECT, thread.id, run.id),
                 storage.runs.modify(PROJECT, thread.id, run.id, {"metadata_": {"a": "1"}}),
                 storage.runs.create(PROJECT, thread.id, new_run(), [user("three")]),
