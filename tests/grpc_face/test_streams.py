@@ -5,27 +5,8 @@ from assistants.v1 import runs_pb2, threads_pb2
 from tests.grpc_face.stubs import Run, Stubs, function, last_run, names, user, whole
 from tests.model_server import ModelServer
 from tests.script import Answer, Calls, Fail, Hold
+from tests.sequences import PLAIN, QUEUED, WITH_CALLS
 from tests.waiting import until
-
-BEGIN = ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
-ANSWER = [
-    "thread.run.step.created",
-    "thread.run.step.in_progress",
-    "thread.message.created",
-    "thread.message.in_progress",
-    "thread.message.delta",
-    "thread.message.completed",
-    "thread.run.step.completed",
-    "thread.run.completed",
-    "done",
-]
-CALLS = [
-    "thread.run.step.created",
-    "thread.run.step.in_progress",
-    "thread.run.step.delta",
-    "thread.run.requires_action",
-    "done",
-]
 
 
 def test_a_run(stubs: Stubs, models: ModelServer) -> None:
@@ -33,7 +14,7 @@ def test_a_run(stubs: Stubs, models: ModelServer) -> None:
     thread = stubs.thread("Hi")
     request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=assistant.id)
     events = whole(stubs.runs.StreamRun(request))
-    assert names(events) == BEGIN + ANSWER
+    assert names(events) == PLAIN
     deltas = [
         piece.text
         for event in events
@@ -51,7 +32,7 @@ def test_a_thread_and_its_run(stubs: Stubs, models: ModelServer) -> None:
         assistant_id=assistant.id, thread=threads_pb2.NewThread(messages=[user("Hi")])
     )
     events = whole(stubs.runs.StreamThreadAndRun(request))
-    assert names(events) == ["thread.created", *BEGIN, *ANSWER]
+    assert names(events) == ["thread.created", *PLAIN]
     assert events[0].thread.id == last_run(events).thread_id
 
 
@@ -61,7 +42,7 @@ def test_tool_outputs(stubs: Stubs, models: ModelServer) -> None:
     thread = stubs.thread("Go")
     request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=assistant.id)
     events = whole(stubs.runs.StreamRun(request))
-    assert names(events) == BEGIN + CALLS
+    assert names(events) == WITH_CALLS
     run = last_run(events)
     calls = run.required_action.submit_tool_outputs.tool_calls
     said = dict.fromkeys((call.id for call in calls), "")
@@ -78,8 +59,7 @@ def test_tool_outputs(stubs: Stubs, models: ModelServer) -> None:
         tool_outputs=[runs_pb2.ToolOutput(tool_call_id=call.id, output="1") for call in calls],
     )
     after = whole(stubs.runs.StreamToolOutputs(submission))
-    begin = ["thread.run.step.completed", "thread.run.queued", "thread.run.in_progress"]
-    assert names(after) == begin + ANSWER
+    assert names(after) == AFTER_OUTPUTS
     assert after[0].sequence_number > events[-1].sequence_number
     assert [call.output for call in after[0].run_step.tool_calls.tool_calls] == ["1", "1"]
 
@@ -89,7 +69,7 @@ def test_a_run_that_fails(stubs: Stubs, models: ModelServer) -> None:
     thread = stubs.thread("Hi")
     request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=assistant.id)
     events = whole(stubs.runs.StreamRun(request))
-    assert names(events) == [*BEGIN, "thread.run.failed", "done"]
+    assert names(events) == [*QUEUED, "thread.run.failed", "done"]
     error = last_run(events).last_error
     assert (error.code, error.message) == (Run.LastError.invalid_prompt, "Too long.")
 

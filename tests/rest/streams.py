@@ -12,27 +12,6 @@ ENDS = {
     for status in ("completed", "failed", "cancelled", "expired", "incomplete")
 }
 
-PLAIN = [
-    "thread.run.created",
-    "thread.run.queued",
-    "thread.run.in_progress",
-    "thread.run.step.created",
-    "thread.run.step.in_progress",
-    "thread.message.created",
-    "thread.message.in_progress",
-    "thread.message.delta",
-    "thread.message.completed",
-    "thread.run.step.completed",
-    "thread.run.completed",
-    "done",
-]
-"""A run that answers with text; deltas that follow each other are shown as one."""
-
-
-def folded(names: Sequence[str]) -> list[str]:
-    """Returns the names with each row of equal ones shown as one."""
-    return [name for at, name in enumerate(names) if at == 0 or names[at - 1] != name]
-
 
 def check_stream(events: Sequence[tuple[str, Any]]) -> None:
     """Fails unless the events are those of a whole stream that the clients' helpers can follow."""

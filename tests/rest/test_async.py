@@ -8,9 +8,9 @@ from openai.types.beta.threads import Text, TextDelta
 
 from tests.model_server import ModelServer
 from tests.rest.scene import POLL, text_of
-from tests.rest.streams import PLAIN, folded
 from tests.rest.wire import Wire
 from tests.script import Answer
+from tests.sequences import PLAIN, folded
 
 
 class Handler(AsyncAssistantEventHandler):

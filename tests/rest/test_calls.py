@@ -9,38 +9,13 @@ from openai.types.beta.threads.runs import FunctionToolCall, ToolCall, ToolCallD
 
 from tests.model_server import ModelServer
 from tests.rest.scene import POLL, Scene, function, outputs
-from tests.rest.streams import folded
 from tests.rest.wire import Wire
 from tests.script import Answer, Calls
+from tests.sequences import AFTER_OUTPUTS, WITH_CALLS, folded
 
 PARIS = ("get_weather", {"city": "Paris", "unit": "c"})
 ROME = ("get_time", '{"city": "Rome"}')
 TOOLS = [function("get_weather"), function("get_time")]
-
-CALLING = [
-    "thread.run.created",
-    "thread.run.queued",
-    "thread.run.in_progress",
-    "thread.run.step.created",
-    "thread.run.step.in_progress",
-    "thread.run.step.delta",
-    "thread.run.requires_action",
-    "done",
-]
-AFTER_OUTPUTS = [
-    "thread.run.step.completed",
-    "thread.run.queued",
-    "thread.run.in_progress",
-    "thread.run.step.created",
-    "thread.run.step.in_progress",
-    "thread.message.created",
-    "thread.message.in_progress",
-    "thread.message.delta",
-    "thread.message.completed",
-    "thread.run.step.completed",
-    "thread.run.completed",
-    "done",
-]
 
 
 class Handler(AssistantEventHandler):
@@ -121,7 +96,7 @@ def test_parallel_calls_on_a_stream(client: openai.OpenAI, models: ModelServer, 
     scene = Scene.create(client, model, tools=TOOLS)
     with client.beta.threads.runs.stream(**scene.ids, event_handler=Handler()) as stream:
         stream.until_done()
-    assert folded(wire.event_names) == CALLING
+    assert folded(wire.event_names) == WITH_CALLS
     assert stream.created == ["get_weather", "get_time"]
     assert stream.done == [("get_weather", '{"city": "Paris", "unit": "c"}'), ROME]
     assert "".join(stream.deltas) == '{"city": "Paris", "unit": "c"}{"city": "Rome"}'

@@ -5,9 +5,9 @@ import pytest
 
 from tests.model_server import ModelServer
 from tests.rest.scene import Scene, function, text_of, wait
-from tests.rest.streams import folded
 from tests.rest.wire import Wire
 from tests.script import Answer, Calls, Fail, Hold
+from tests.sequences import folded
 
 TOOLS = [function("look")]
 

@@ -8,9 +8,9 @@ import pytest
 from tests.model_server import ModelServer
 from tests.rest.conftest import connect
 from tests.rest.scene import Scene, function, outputs, text_of, wait
-from tests.rest.streams import folded
 from tests.rest.wire import Wire
 from tests.script import Answer, Calls, Hold
+from tests.sequences import folded
 from tests.stack import Stack
 
 

@@ -6,9 +6,9 @@ from openai.types.beta.threads import Run
 
 from tests.model_server import ModelServer
 from tests.rest.scene import Scene, function, outputs, text_of
-from tests.rest.streams import PLAIN, folded
 from tests.rest.wire import Wire
 from tests.script import Answer, BreakOff, Calls, Fail, Refusal, Step
+from tests.sequences import PLAIN, folded
 
 FAILED = [
     *PLAIN[:7],

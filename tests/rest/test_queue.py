@@ -8,9 +8,9 @@ import pytest
 from tests.model_server import ModelServer
 from tests.rest.conftest import connect
 from tests.rest.scene import Scene, wait
-from tests.rest.streams import PLAIN
 from tests.rest.wire import Wire
 from tests.script import Answer, Hold
+from tests.sequences import PLAIN
 from tests.stack import Stack
 
 

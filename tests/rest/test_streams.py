@@ -7,9 +7,9 @@ from openai.types.beta.threads.runs import RunStep
 
 from tests.model_server import ModelServer
 from tests.rest.scene import Scene, text_of, wait
-from tests.rest.streams import PLAIN, folded
 from tests.rest.wire import Wire
 from tests.script import Answer, Hold
+from tests.sequences import PLAIN, folded
 
 
 class Handler(AssistantEventHandler):

@@ -9,26 +9,12 @@ from storage import Storage
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
 from tests.script import Answer, Calls, Hold
+from tests.sequences import COMPLETED, QUEUED, SPEAKING
 from tests.storage.rows import PROJECT, get_run, set_run
 from tests.waiting import until
 
 PAST = 1.0
-BEGUN = [
-    "thread.run.created",
-    "thread.run.queued",
-    "thread.run.in_progress",
-    "thread.run.step.created",
-    "thread.run.step.in_progress",
-    "thread.message.created",
-    "thread.message.in_progress",
-    "thread.message.delta",
-]
-COMPLETED = [
-    "thread.message.completed",
-    "thread.run.step.completed",
-    "thread.run.completed",
-    "done",
-]
+BEGUN = [*QUEUED, *SPEAKING]
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from storage import Storage, thread_lock
 from storage.tables import RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import NEVER, Engines, Following
-from tests.runner.test_attempts import BEGUN, COMPLETED, PAST
+from tests.runner.test_attempts import BEGUN, PAST
 from tests.script import Answer, Calls, Hold
+from tests.sequences import COMPLETED
 from tests.storage.rows import PROJECT, claimed, get_run, make_run, make_thread, set_run
 from tests.waiting import until
 
