@@ -5,7 +5,7 @@ from assistants.v1 import runs_pb2, threads_pb2
 from tests.grpc_face.stubs import Run, Stubs, function, last_run, names, user, whole
 from tests.model_server import ModelServer
 from tests.script import Answer, Calls, Fail, Hold
-from tests.sequences import PLAIN, QUEUED, WITH_CALLS
+from tests.sequences import AFTER_OUTPUTS, PLAIN, QUEUED, WITH_CALLS
 from tests.waiting import until
 
 
