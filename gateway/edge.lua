@@ -11,6 +11,10 @@ local MAX_KEY_BYTES = 64
 -- The transcoder gives up at as many levels.
 local MAX_DEPTH = 100
 
+-- How long the official clients' polling helpers are to wait before they look at a run again: a look
+-- is one row, and without this header Python waits a second, and JavaScript up to five.
+local POLL_AFTER_MS = "250"
+
 local UNREADABLE = "We could not parse the body of your request: it must be a JSON object."
 
 local ESCAPED = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
@@ -130,6 +134,7 @@ local EXPECTED = {
   TYPE_STRING = "a string", TYPE_BOOL = "a boolean", TYPE_INT32 = "an integer",
   TYPE_INT64 = "an integer", TYPE_DOUBLE = "a decimal",
 }
+local MAX_INTEGER = 2147483647
 local ARRAYS = {
   tools = true, messages = true, additional_messages = true, tool_outputs = true,
   attachments = true, vector_stores = true,
@@ -170,6 +175,21 @@ local function type_of(value)
   return "a string"
 end
 
+-- Returns the body for a whole number that is none of 32 bits, or nil for another value. The
+-- field's own limits, which the service knows, are narrower.
+local function out_of_range(name, value)
+  local text = value:match('^"?(%-?%d[%d.eE+]*)"?$')
+  local number = tonumber(text or "")
+  if not number or math.floor(number) ~= number then return nil end
+  if number > MAX_INTEGER then
+    return invalid(string.format("Invalid '%s': integer above maximum value. Expected a value <= "
+      .. "%d, but got %s instead.", name, MAX_INTEGER, text), name, "integer_above_max_value")
+  elseif number < -MAX_INTEGER - 1 then
+    return invalid(string.format("Invalid '%s': integer below minimum value. Expected a value >= "
+      .. "%d, but got %s instead.", name, -MAX_INTEGER - 1, text), name, "integer_below_min_value")
+  end
+end
+
 -- Returns the body for a value that did not fit its field, as `limit: invalid value "abc" for type
 -- TYPE_INT32`, or nil if the text is another.
 local function unfit(text)
@@ -178,12 +198,8 @@ local function unfit(text)
   local entry = name:match("^(.*metadata)%[%d+%]%.%w+$")
   if entry then return wrong_type(entry, "an object with string values") end
   local expected, got = EXPECTED[wanted], type_of(value)
-  if expected == "an integer" and got == expected then
-    local below = value:sub(1, 1) == "-"
-    return invalid(string.format("Invalid '%s': integer %s value.", name,
-      below and "below minimum" or "above maximum"), name,
-      below and "integer_below_min_value" or "integer_above_max_value")
-  end
+  local body = expected == "an integer" and out_of_range(name, value)
+  if body then return body end
   if not expected then
     expected = ARRAYS[name:match("[%w_]+$")] and "an array" or "an object"
   end
@@ -246,6 +262,11 @@ local function remove(headers, unwanted)
   for _, name in ipairs(names) do headers:remove(name) end
 end
 
+-- Whether the request reads a run: what the clients' polling helpers do until it has ended.
+local function polls(request)
+  return request.method == "GET" and request.path:match("^/v1/threads/[^/]+/runs/[^/]+$") ~= nil
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local grpc = is_grpc(headers)
@@ -280,6 +301,7 @@ function envoy_on_response(handle)
   local known, override = headers:get("openai-error"), headers:get("openai-status")
   remove(headers, ours)
   if status < 400 then
+    if polls(request) then headers:add("openai-poll-after-ms", POLL_AFTER_MS) end
     local trailers = handle:trailers()
     if trailers then remove(trailers, ours) end
     return

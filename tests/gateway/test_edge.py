@@ -77,6 +77,42 @@ def test_wrong_types(
     )
 
 
+TOKENS = '{"assistant_id": "a", "max_prompt_tokens": %s}'
+ABOVE = ("above maximum value. Expected a value <= 2147483647", "integer_above_max_value")
+BELOW = ("below minimum value. Expected a value >= -2147483648", "integer_below_min_value")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "expected"),
+    [
+        ("99999999999", "99999999999", ABOVE),
+        ("-3e9", "-3000000000", BELOW),
+        ("1e30", "1e+30", ABOVE),
+    ],
+)
+def test_integers_that_32_bits_do_not_hold(
+    server: Stack, given: str, shown: str, expected: tuple[str, str]
+) -> None:
+    words, code = expected
+    for param, got, answer in (
+        ("limit", given, ask(server, "GET", f"/v1/assistants?limit={given}")),
+        (
+            "max_prompt_tokens",
+            shown,
+            ask(server, "POST", "/v1/threads/t/runs", (TOKENS % given).encode()),
+        ),
+    ):
+        assert (answer.status, answer.error) == (
+            400,
+            {
+                "message": f"Invalid '{param}': integer {words}, but got {got} instead.",
+                "type": "invalid_request_error",
+                "param": param,
+                "code": code,
+            },
+        )
+
+
 REFUSED = [
     ("POST", "/v1/assistants", b'{"model": "m", "foo": 1}', 400, "Unknown parameter: 'foo'."),
     ("POST", "/v1/assistants", b'{"model": "m", "f\\u00f6\\ud83d\\ude00": 1}', 400,
