@@ -238,6 +238,7 @@ _BY_TYPE: dict[type[Message], Callable[[Any], Json]] = {
     events_pb2.MessageDelta: message_delta,
     events_pb2.RunStepDelta: run_step_delta,
     assistants_pb2.ListAssistantsResponse: _page(assistant),
+    threads_pb2.ListThreadsResponse: _page(thread),
     messages_pb2.ListMessagesResponse: _page(message),
     runs_pb2.ListRunsResponse: _page(run),
     runs_pb2.ListRunStepsResponse: _page(run_step),

@@ -6,6 +6,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+import orjson
 from assistants.json import json_pb2
 from assistants.v1 import common_pb2
 
@@ -48,6 +49,26 @@ def page(request: ListRequest) -> PageRequest:
 def _cursor(request: ListRequest, param: str) -> str | None:
     value: str = getattr(request, param)
     return validate.text(param, value, 512) if request.HasField(param) and value else None
+
+
+def metadata_filter(param: str, given: str) -> dict[str, str]:
+    """Returns the pairs that metadata must have, of a JSON object as text; an empty text has none.
+
+    As everywhere in JSON, of a key that is given twice the last counts.
+    """
+    if not given:
+        return {}
+    try:
+        pairs = orjson.loads(given)
+    except orjson.JSONDecodeError:
+        message = f'Invalid \'{param}\': expected a JSON object as text, such as {{"key":"value"}}.'
+        raise ApiError(Kind.invalid_value, message, param) from None
+    if not isinstance(pairs, dict):
+        validate.wrong_type(param, "an object", pairs)
+    if not all(isinstance(value, str) for value in pairs.values()):
+        message = f"Invalid type for '{param}': expected an object with string values."
+        raise ApiError(Kind.invalid_type, message, param)
+    return validate.metadata(param, pairs)
 
 
 def tools(param: str, given: Sequence[common_pb2.Tool], maximum: int) -> list[dict[str, Any]]:

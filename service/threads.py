@@ -51,6 +51,23 @@ class ThreadsServicer(threads_pb2_grpc.ThreadsServiceServicer):
         """Returns a thread."""
         return objects.thread(await self._storage.threads.get(PROJECT, request.thread_id))
 
+    async def ListThreads(
+        self, request: threads_pb2.ListThreadsRequest, context: Context
+    ) -> threads_pb2.ListThreadsResponse:
+        """Returns a page of threads."""
+        metadata = fields.metadata_filter("metadata", request.metadata)
+        page = await self._storage.threads.list(PROJECT, fields.page(request), metadata)
+        return threads_pb2.ListThreadsResponse(
+            data=map(objects.thread, page.data), **objects.page(page)
+        )
+
+    async def CopyThread(
+        self, request: threads_pb2.CopyThreadRequest, context: Context
+    ) -> threads_pb2.Thread:
+        """Branches a thread."""
+        up_to = validate.text("up_to_message_id", request.up_to_message_id, 512) or None
+        return objects.thread(await self._storage.threads.copy(PROJECT, request.thread_id, up_to))
+
     async def ModifyThread(
         self, request: threads_pb2.ModifyThreadRequest, context: Context
     ) -> threads_pb2.Thread:

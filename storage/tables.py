@@ -116,7 +116,16 @@ class Thread(SQLModel, table=True):
     """A conversation. Whoever writes to it locks its row first."""
 
     __tablename__ = "threads"
-    __table_args__ = (Index("threads_by_position", "project_id", "position", unique=True),)
+    __table_args__ = (
+        Index("threads_by_position", "project_id", "position", unique=True),
+        # What the metadata filter looks through; SQLite has nothing of the kind.
+        Index(
+            "threads_by_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+        ).ddl_if(dialect="postgresql"),
+    )
 
     id: str = Field(primary_key=True)
     project_id: str

@@ -3,14 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import bindparam, delete, inspect, literal
+from sqlalchemy import insert as insert_into
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from storage import clock, ids, transitions
+from storage import clock, ids, pages, transitions
 from storage.database import Database
+from storage.errors import NotFound
+from storage.json_pairs import has_pairs
 from storage.messages import NewMessage, add_messages
-from storage.tables import ACTIVE, Run, Thread
+from storage.pages import Page, PageRequest
+from storage.tables import ACTIVE, Message, MessageStatus, Run, Thread
 from storage.thread_lock import find, lock
 from storage.transitions import Ended
 
@@ -38,6 +42,33 @@ class Threads:
         async with self._database.read() as session:
             return await find(session, project_id, thread_id)
 
+    async def list(
+        self, project_id: str, page: PageRequest, metadata: Mapping[str, str]
+    ) -> Page[Thread]:
+        """Returns a page of the project's threads whose metadata has all the given pairs.
+
+        Raises InvalidCursor.
+        """
+        where: Any = [Thread.project_id == project_id]
+        if metadata:
+            where.append(has_pairs(Thread.metadata_, metadata))
+        async with self._database.read() as session:
+            return await pages.fetch(session, Thread, ids.THREAD, page, *where)
+
+    async def copy(self, project_id: str, thread_id: str, up_to: str | None = None) -> Thread:
+        """Inserts a thread that begins as another one did, and returns it.
+
+        It has the other's metadata and tool resources, and copies of its messages up to and
+        including the message `up_to`, or of all. Those that a run is still writing are left out.
+        Raises NotFound (the thread, or the message).
+        """
+        async with self._database.transaction() as session:
+            source = await lock(session, project_id, thread_id)
+            copied = await _messages(session, source, up_to)
+            thread = await insert(session, project_id, source.metadata_, source.tool_resources, [])
+            await _copy_messages(session, copied, thread)
+        return thread
+
     async def modify(self, project_id: str, thread_id: str, changes: Mapping[str, Any]) -> Thread:
         """Replaces the given columns. Raises NotFound."""
         async with self._database.transaction() as session:
@@ -46,7 +77,7 @@ class Threads:
                 setattr(thread, column, value)
         return thread
 
-    async def delete(self, project_id: str, thread_id: str) -> list[Ended]:
+    async def delete(self, project_id: str, thread_id: str) -> Sequence[Ended]:
         """Deletes a thread with all it holds; returns the active runs that it cancelled.
 
         Raises NotFound.
@@ -91,3 +122,37 @@ async def insert(
     await session.flush()
     add_messages(session, thread, messages, int(now))
     return thread
+
+
+async def _messages(session: AsyncSession, thread: Thread, up_to: str | None) -> list[str]:
+    """Returns the ids of the messages that have ended, oldest first, to the end or `up_to` one."""
+    statement = select(Message.id).where(
+        Message.thread_id == thread.id, Message.status != MessageStatus.in_progress
+    )
+    if up_to is not None:
+        last = select(Message.position).where(Message.thread_id == thread.id, Message.id == up_to)
+        if (position := (await session.exec(last)).one_or_none()) is None:
+            raise NotFound("message", up_to)
+        statement = statement.where(Message.position <= position)
+    return list((await session.exec(statement.order_by(Message.position))).all())
+
+
+async def _copy_messages(session: AsyncSession, copied: Sequence[str], thread: Thread) -> None:
+    """Inserts copies of the messages of these ids, in their order, into a new thread."""
+    if not copied:
+        return
+    changes = []
+    for old in copied:
+        thread.last_position = ids.next_position(thread.last_position)
+        new = ids.make_id(ids.MESSAGE, thread.last_position)
+        changes.append({"old": old, "new": new, "new_position": thread.last_position})
+    # What they say never leaves the database. Their run stays behind, as runs are not copied.
+    columns = {each.name: each for each in inspect(Message).columns if each.name != "run_id"}
+    values = columns | {
+        "id": bindparam("new", type_=columns["id"].type),
+        "position": bindparam("new_position", type_=columns["position"].type),
+        "thread_id": literal(thread.id),
+    }
+    copies = select(*values.values()).where(columns["id"] == bindparam("old"))
+    statement = insert_into(Message).from_select(list(values), copies)
+    await (await session.connection()).execute(statement, changes)

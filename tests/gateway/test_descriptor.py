@@ -6,6 +6,7 @@ from google.protobuf import descriptor_pool
 
 from gateway import descriptor
 from gateway.requests import Schema
+from tests import extensions
 from tests.schemas import document
 
 Operation = tuple[str, str]
@@ -17,27 +18,29 @@ METHODS = {
 def operations() -> dict[Operation, dict[str, Any]]:
     return {
         (verb.upper(), path): operation
-        for path, verbs in document()["paths"].items()
+        for path, verbs in [*document()["paths"].items(), *extensions.PATHS.items()]
         for verb, operation in verbs.items()
     }
 
 
-def test_the_rest_methods_are_the_operations_of_the_contract() -> None:
+def test_the_rest_methods_are_the_operations_of_the_contract_and_ours() -> None:
     assert METHODS.keys() == operations().keys()
 
 
 @pytest.mark.parametrize("operation", METHODS, ids=" ".join)
-def test_bodies_take_the_keys_of_the_contract(operation: Operation) -> None:
+def test_bodies_take_the_documented_keys(operation: Operation) -> None:
     content = operations()[operation].get("requestBody", {}).get("content", {})
     keys: set[str] = set()
     if content:
-        name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
-        keys = set(document()["components"]["schemas"][name]["properties"])
+        schema = content["application/json"]["schema"]
+        if "$ref" in schema:
+            schema = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        keys = set(schema["properties"])
     assert Schema(METHODS[operation]).body == keys
 
 
 @pytest.mark.parametrize("operation", METHODS, ids=" ".join)
-def test_queries_take_the_parameters_of_the_contract(operation: Operation) -> None:
+def test_queries_take_the_documented_parameters(operation: Operation) -> None:
     parameters = operations()[operation].get("parameters", [])
     names = {entry["name"] for entry in parameters if entry["in"] == "query"}
     assert Schema(METHODS[operation]).query == names

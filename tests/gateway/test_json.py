@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from gateway.json import render
 from service.json_value import struct_from_python
-from tests.schemas import validate
+from tests.schemas import validate, validate_response
 
 FUNCTION = common_pb2.Tool(
     type="function",
@@ -160,6 +160,12 @@ CASES: list[tuple[str, Message]] = [
 ]
 
 
+LISTS = [
+    threads_pb2.ListThreadsResponse(),
+    threads_pb2.ListThreadsResponse(data=[THREAD], first_id="thread_1", last_id="thread_1"),
+]
+
+
 def rendered(message: Message) -> Any:
     return json.loads(render(message))
 
@@ -167,6 +173,11 @@ def rendered(message: Message) -> Any:
 @pytest.mark.parametrize(("schema", "message"), CASES)
 def test_renders_as_published(schema: str, message: Message) -> None:
     validate(schema, rendered(message))
+
+
+@pytest.mark.parametrize("message", LISTS)
+def test_renders_our_own_list_like_the_others(message: Message) -> None:
+    validate_response("GET", "/threads", rendered(message))
 
 
 def test_function_parameters_keep_their_order_and_their_integers() -> None:
