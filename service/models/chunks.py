@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from service.models.failures import BROKEN_OFF, NO_ANSWER, ModelError, error_in_stream
+
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
-ErrorCode = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +57,6 @@ class Finished:
 Piece = TextDelta | RefusalDelta | CallDelta
 Chunk = Piece | Finished
 
-NO_ANSWER = "The model server sent something that is no answer."
-BROKEN_OFF = "The model server broke the answer off."
-
-
-class ModelError(Exception):
-    """The model gave no whole answer. `message` is fit for a run's `last_error`."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
 
 @dataclass(slots=True)
 class _Call:
@@ -94,7 +83,7 @@ class Reader:
         if not isinstance(event, dict):
             raise ModelError("server_error", NO_ANSWER)
         if error := event.get("error"):
-            raise ModelError("server_error", error_text(error) or BROKEN_OFF)
+            raise error_in_stream(error)
         try:
             return list(self._pieces(event))
         except (AttributeError, TypeError, ValueError) as unexpected:
@@ -117,9 +106,10 @@ class Reader:
     def finish(self) -> Finished:
         """Returns the end of the answer. Raises ModelError if the stream ended before it did."""
         if self.reason is None:
-            raise ModelError("server_error", BROKEN_OFF)
+            raise ModelError("server_error", BROKEN_OFF, retryable=True)
         if self.reason in ("error", "abort"):
-            raise ModelError("server_error", "The model server gave up on the answer.")
+            message = "The model server gave up on the answer."
+            raise ModelError("server_error", message, retryable=True)
         if any(call.name is None for call in self._calls):
             raise ModelError("server_error", "The model called a function without naming it.")
         match self.reason:
@@ -170,20 +160,6 @@ class Reader:
         elif name is not None and call.name is not None:
             begins = begins or name != call.name
         return None if begins else call
-
-
-def error_text(error: object) -> str | None:
-    """Returns the message of an error as servers put it: text, or an object that has it."""
-    if isinstance(error, dict):
-        for key in ("message", "error", "detail"):
-            if text := error_text(error.get(key)):
-                return text
-        return None
-    if isinstance(error, str) and not error.lstrip().startswith(
-        "<"
-    ):  # A proxy's page tells nothing.
-        return error.strip() or None
-    return None
 
 
 def _text(value: object) -> str:

@@ -14,18 +14,15 @@ import httpx2
 import openai
 import structlog
 
-from service.models.chunks import (
-    BROKEN_OFF,
+from service.models.chunks import CallDelta, Chunk, Finished, Reader, RefusalDelta, TextDelta
+from service.models.failures import (
     NO_ANSWER,
-    CallDelta,
-    Chunk,
-    ErrorCode,
-    Finished,
     ModelError,
-    Reader,
-    RefusalDelta,
-    TextDelta,
+    code_of,
+    error_in_stream,
     error_text,
+    is_retryable,
+    retry_after,
 )
 
 __all__ = [
@@ -67,9 +64,8 @@ class ChatModel:
             base_url=base_url,
             api_key=api_key,
             timeout=httpx2.Timeout(idle_timeout, connect=min(CONNECT_TIMEOUT, idle_timeout)),
-            max_retries=2,
+            max_retries=0,  # The run engine tries again: it knows how long a run has left.
             http_client=openai.DefaultAsyncHttpxClient(
-                transport=_Transport(limits=limits),
                 limits=limits,
                 # A proxy from the environment has no way to a server on this machine.
                 trust_env=not _is_loopback(base_url),
@@ -103,9 +99,7 @@ class ChatModel:
             finally:
                 await stream.close()
             end = reader.finish()
-        except ModelError as error:
-            raise self._failure(error.code, error.message, error) from error
-        except (openai.OpenAIError, ValueError) as error:
+        except (ModelError, openai.OpenAIError, ValueError) as error:
             raise self._model_error(error) from error
         yield end
 
@@ -115,29 +109,48 @@ class ChatModel:
 
     def _model_error(self, error: Exception) -> ModelError:
         """Returns what a run may tell of an error, and logs the rest."""
+        failure = self._failure(error)
+        log.warning(
+            "model failed",
+            code=failure.code,
+            status=getattr(error, "status_code", None),
+            retryable=failure.retryable,
+            retry_after=failure.retry_after,
+            cause=self._presentable(str(error.__cause__ or error)),
+        )
+        return ModelError(
+            failure.code,
+            self._presentable(failure.message),
+            retryable=failure.retryable,
+            retry_after=failure.retry_after,
+        )
+
+    def _failure(self, error: Exception) -> ModelError:
+        """Returns what an error means, in the server's own words if it has any."""
         match error:
+            case ModelError():
+                return error
             case openai.APIStatusError(status_code=401 | 403):
                 # What servers say here is about the key, and speaks to the operator.
                 message = "The model server refuses this server's API key."
-                return self._failure("server_error", message, error)
-            case openai.APIStatusError(status_code=status):
-                message = error_text(error.body) or f"The model server answered {status}."
-                return self._failure(_code(status), message, error)
-            case openai.APITimeoutError():
+                return ModelError("server_error", message)
+            case openai.APIStatusError(status_code=status, body=body):
+                return ModelError(
+                    code_of(status),
+                    error_text(body) or f"The model server answered {status}.",
+                    retryable=is_retryable(status, body),
+                    retry_after=retry_after(error.response.headers),
+                )
+            case openai.APITimeoutError() if not isinstance(error.__cause__, httpx2.ConnectTimeout):
                 message = f"The model server was silent for {self._idle_timeout:g} seconds."
+                return ModelError("server_error", message, retryable=True)
             case openai.APIConnectionError():
                 message = "The connection to the model server failed."
-            case openai.APIError():
-                message = error_text(error.body) or BROKEN_OFF
+                return ModelError("server_error", message, retryable=True)
+            case openai.APIError(body=body) if body is not None:
+                return error_in_stream(body)
             case _:
-                message = NO_ANSWER
-        return self._failure("server_error", message, error)
-
-    def _failure(self, code: ErrorCode, message: str, error: Exception) -> ModelError:
-        status = getattr(error, "status_code", None)
-        cause = self._presentable(str(error.__cause__ or error))
-        log.warning("model failed", code=code, status=status, cause=cause)
-        return ModelError(code, self._presentable(message))
+                return ModelError("server_error", NO_ANSWER)
 
     def _presentable(self, text: str) -> str:
         """Returns a text without URLs and our key, on one line, not too long."""
@@ -145,26 +158,6 @@ class ChatModel:
         if len(self._api_key) >= 8:
             text = text.replace(self._api_key, "[key]")
         return " ".join(text.split())[:MAX_MESSAGE]
-
-
-class _Transport(httpx2.AsyncHTTPTransport):
-    """Gives a silent server up at once: the package would ask it again, and wait as long again."""
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        try:
-            return await super().handle_async_request(request)
-        except httpx2.ReadTimeout as error:
-            raise openai.APITimeoutError(request) from error
-
-
-def _code(status: int) -> ErrorCode:
-    match status:
-        case 429:
-            return "rate_limit_exceeded"
-        case 400 | 422:
-            return "invalid_prompt"
-        case _:
-            return "server_error"
 
 
 def _is_loopback(url: str) -> bool:

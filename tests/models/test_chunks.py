@@ -8,11 +8,11 @@ from service.models.chunks import (
     CallDelta,
     Chunk,
     Finished,
-    ModelError,
     Reader,
     RefusalDelta,
     TextDelta,
 )
+from service.models.failures import ModelError
 from tests.models.raw_server import choice
 
 
@@ -84,7 +84,7 @@ def test_reasons(said: str, reason: str) -> None:
 def test_no_good_end(said: str | None) -> None:
     with pytest.raises(ModelError) as caught:
         read(choice(content="x"), choice(said))
-    assert caught.value.code == "server_error"
+    assert (caught.value.code, caught.value.retryable) == ("server_error", True)
 
 
 def test_calls_as_openai_streams_them() -> None:

@@ -1,6 +1,8 @@
 """The model client: what it sends, what it makes of failures, and how it is broken off."""
 
 import asyncio
+import datetime
+import email.utils
 import json
 from contextlib import aclosing
 from typing import Any
@@ -25,10 +27,15 @@ async def answer(model: ChatModel, request: dict[str, Any]) -> list[Chunk]:
     return [chunk async for chunk in model.stream(request)]
 
 
-async def failure(model: ChatModel, request: dict[str, Any]) -> tuple[str, str]:
+async def error_of(model: ChatModel, request: dict[str, Any]) -> ModelError:
     with pytest.raises(ModelError) as caught:
         await answer(model, request)
-    return caught.value.code, caught.value.message
+    return caught.value
+
+
+async def failure(model: ChatModel, request: dict[str, Any]) -> tuple[str, str]:
+    error = await error_of(model, request)
+    return error.code, error.message
 
 
 def text_of(chunks: list[Chunk]) -> str:
@@ -95,33 +102,93 @@ async def test_neither_urls_nor_keys_are_told(models: ModelServer, model: ChatMo
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(429, "rate_limit_exceeded"), (500, "server_error"), (503, "server_error")]
+    ("status", "error_code", "code", "retryable"),
+    [
+        (400, None, "invalid_prompt", False),
+        (401, None, "server_error", False),
+        (404, None, "server_error", False),
+        (408, None, "server_error", True),
+        (409, None, "server_error", True),
+        (422, None, "invalid_prompt", False),
+        (429, None, "rate_limit_exceeded", True),
+        (429, "rate_limit_exceeded", "rate_limit_exceeded", True),
+        (429, "insufficient_quota", "rate_limit_exceeded", False),
+        (500, None, "server_error", True),
+        (503, None, "server_error", True),
+        (529, None, "server_error", True),
+    ],
 )
-async def test_failures_are_tried_again(
-    models: ModelServer, model: ChatModel, status: int, code: str
+async def test_what_may_be_tried_again(
+    models: ModelServer,
+    model: ChatModel,
+    status: int,
+    error_code: str | None,
+    code: str,
+    retryable: bool,
 ) -> None:
-    name = models.script(Fail(status), Answer("Now."))
-    assert text_of(await answer(model, request(name))) == "Now."
-    name = models.script(*[Fail(status, "Too much.") for _ in range(3)])
-    assert await failure(model, request(name)) == (code, "Too much.")
+    name = models.script(Fail(status, "Not now.", error_code))
+    error = await error_of(model, request(name))
+    assert (error.code, error.retryable, error.retry_after) == (code, retryable, None)
+    # Trying again is for the run engine.
+    assert len(models.requests(name)) == 1
+
+
+async def test_how_long_to_wait(models: ModelServer, model: ChatModel) -> None:
+    error = await error_of(model, request(models.script(Fail(429, retry_after=7))))
+    assert error.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ("retry-after: 0", 0),
+        ("Retry-After: 1.5", 1.5),
+        ("retry-after-ms: 1500", 1.5),
+        ("retry-after: 2\r\nretry-after-ms: 1500", 1.5),
+        ("retry-after: 2\r\nretry-after-ms: soon", 2),
+        ("retry-after: Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("retry-after: Fri, 01 Jan 9999 00:00:00 GMT", None),
+        ("retry-after: Fri, 99 Jan 9999", None),
+        ("retry-after: soon", None),
+        ("retry-after: -1", None),
+        ("retry-after: nan", None),
+        ("retry-after: inf", None),
+        ("retry-after: 1e9", None),
+        ("retry-after:", None),
+    ],
+)
+async def test_headers_that_ask_to_wait(
+    raw: RawServer, odd_model: ChatModel, headers: str, seconds: float | None
+) -> None:
+    raw.answer(f"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n{headers}\r\n\r\n".encode())
+    error = await error_of(odd_model, request())
+    assert (error.retryable, error.retry_after) == (True, seconds)
+
+
+async def test_a_date_to_wait_for(raw: RawServer, odd_model: ChatModel) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    date = email.utils.format_datetime(now + datetime.timedelta(hours=1), usegmt=True)
+    raw.answer(f"HTTP/1.1 429 Busy\r\ncontent-length: 0\r\nretry-after: {date}\r\n\r\n".encode())
+    error = await error_of(odd_model, request())
+    assert error.retry_after is not None
+    assert 0 < error.retry_after <= 3600
 
 
 @pytest.mark.parametrize(
     "step", [BreakOff("So f"), BreakOff("So f", politely=True), BreakOff("", politely=True)]
 )
 async def test_broken_off(models: ModelServer, model: ChatModel, step: Step) -> None:
-    code, message = await failure(model, request(models.script(step)))
-    assert code == "server_error"
-    assert "broke" in message or "connection" in message
+    error = await error_of(model, request(models.script(step)))
+    assert (error.code, error.retryable) == ("server_error", True)
+    assert "broke" in error.message or "connection" in error.message
 
 
 async def test_nobody_listens() -> None:
     model = ChatModel("http://127.0.0.1:1/v1", KEY, idle_timeout=60)
-    assert await failure(model, request()) == (
-        "server_error",
-        "The connection to the model server failed.",
-    )
+    error = await error_of(model, request())
     await model.close()
+    assert (error.code, error.retryable) == ("server_error", True)
+    assert error.message == "The connection to the model server failed."
 
 
 @pytest.mark.parametrize("after", [None, "Hel"])
@@ -144,15 +211,14 @@ async def test_closing_the_generator_stops_the_model(models: ModelServer, model:
     assert await asyncio.to_thread(step.disconnected.wait, SECONDS)
 
 
-SILENT = ("server_error", "The model server was silent for 0.5 seconds.")
-
-
 @pytest.mark.parametrize(
     "sent", [(), (events(),), (events(choice(content="x")),)], ids=["all", "head", "text"]
 )
 async def test_silence(raw: RawServer, odd_model: ChatModel, sent: tuple[bytes, ...]) -> None:
     raw.answer(*sent, SILENCE)
-    assert await failure(odd_model, request()) == SILENT
+    error = await error_of(odd_model, request())
+    assert (error.code, error.retryable) == ("server_error", True)
+    assert error.message == "The model server was silent for 0.5 seconds."
     await asyncio.wait_for(raw.disconnected.wait(), SECONDS)
     assert len(raw.requests) == 1
 
@@ -164,9 +230,25 @@ async def test_silence_after_the_end_costs_the_usage_only(
     assert await answer(odd_model, request()) == [TextDelta("x"), Finished("stop", None)]
 
 
-async def test_error_event(raw: RawServer, odd_model: ChatModel) -> None:
-    raw.answer(events(choice(content="x"), {"error": {"message": "Out of memory.", "code": 500}}))
-    assert await failure(odd_model, request()) == ("server_error", "Out of memory.")
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        ({}, "server_error", True),
+        ({"code": 500}, "server_error", True),
+        ({"code": 429}, "rate_limit_exceeded", True),
+        ({"code": 400}, "invalid_prompt", False),
+        ({"code": "insufficient_quota"}, "server_error", False),
+        ({"code": "overloaded", "type": "server_error"}, "server_error", True),
+        ({"code": "too_long", "type": "invalid_request_error"}, "invalid_prompt", False),
+    ],
+)
+async def test_error_event(
+    raw: RawServer, odd_model: ChatModel, error: dict[str, Any], code: str, retryable: bool
+) -> None:
+    raw.answer(events(choice(content="x"), {"error": {"message": "Out of memory."} | error}))
+    caught = await error_of(odd_model, request())
+    assert (caught.code, caught.message) == (code, "Out of memory.")
+    assert caught.retryable is retryable
 
 
 @pytest.mark.parametrize(
@@ -182,9 +264,9 @@ async def test_error_event(raw: RawServer, odd_model: ChatModel) -> None:
 )
 async def test_no_answer_at_all(raw: RawServer, odd_model: ChatModel, body: bytes) -> None:
     raw.answer(body)
-    code, message = await failure(odd_model, request())
-    assert code == "server_error"
-    assert message in (
+    error = await error_of(odd_model, request())
+    assert error.code == "server_error"
+    assert error.message in (
         "The model server sent something that is no answer.",
         "The model server broke the answer off.",
     )

@@ -1,0 +1,113 @@
+"""How a model fails, and whether asking it again may help."""
+
+import email.utils
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+ErrorCode = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
+
+NO_ANSWER = "The model server sent something that is no answer."
+BROKEN_OFF = "The model server broke the answer off."
+
+LONGEST_WAIT = 86_400.0
+"""Seconds. Who asks for more than a day means something else."""
+
+
+class ModelError(Exception):
+    """The model gave no whole answer. `message` is fit for a run's `last_error`.
+
+    `retryable` says that the same request may succeed later; it says nothing about pieces of the
+    answer that came before the failure. `retry_after` is the least number of seconds (0 to a day)
+    that the server wants to be left alone for, None if it did not say.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+def code_of(status: int) -> ErrorCode:
+    """Returns what a run says of an HTTP status."""
+    match status:
+        case 429:
+            return "rate_limit_exceeded"
+        case 400 | 422:
+            return "invalid_prompt"
+        case _:
+            return "server_error"
+
+
+def is_retryable(status: int, error: object) -> bool:
+    """Returns whether a request that got this status and error may succeed later."""
+    # An account without money stays so: OpenAI says 429 to that as well.
+    if isinstance(error, dict) and "insufficient_quota" in (error.get("code"), error.get("type")):
+        return False
+    return status in (408, 409, 429) or status >= 500
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Returns for how many seconds a response's headers (names in lower case) ask to wait.
+
+    Understands Retry-After, in seconds or as a date, and the more precise `retry-after-ms`. None
+    if there is neither, and for what makes no sense.
+    """
+    seconds = _number(headers.get("retry-after-ms"), 1000)
+    if seconds is None:
+        seconds = _number(headers.get("retry-after"), 1)
+    if seconds is None:
+        seconds = _until(headers.get("retry-after"))
+    if seconds is None or not 0 <= seconds <= LONGEST_WAIT:
+        return None
+    return seconds
+
+
+def error_in_stream(error: object) -> ModelError:
+    """Returns what a server says in the middle of an answer; some give a status as its `code`."""
+    given: Mapping[str, Any] = error if isinstance(error, dict) else {}
+    status = given.get("code")
+    if not isinstance(status, int) or not 400 <= status <= 599:
+        status = 400 if given.get("type") == "invalid_request_error" else 500
+    message = error_text(error) or BROKEN_OFF
+    return ModelError(code_of(status), message, retryable=is_retryable(status, error))
+
+
+def error_text(error: object) -> str | None:
+    """Returns the message of an error as servers put it: text, or an object that has it."""
+    if isinstance(error, dict):
+        for key in ("message", "error", "detail"):
+            if text := error_text(error.get(key)):
+                return text
+        return None
+    # A proxy's page tells nothing.
+    if isinstance(error, str) and not error.lstrip().startswith("<"):
+        return error.strip() or None
+    return None
+
+
+def _number(text: str | None, unit: int) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value / unit if math.isfinite(value) else None
+
+
+def _until(date: str | None) -> float | None:
+    """Returns the seconds until an HTTP date, 0 if it is past."""
+    try:
+        parsed = email.utils.parsedate_to_datetime(date or "")
+        return max(parsed.timestamp() - time.time(), 0)
+    except (ValueError, OverflowError):
+        return None
