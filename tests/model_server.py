@@ -16,21 +16,29 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from tests.script import Delta, Drop, Hold, Reply, Step, Wait
 
 Headers = Mapping[str, str]
 
+Tokenizer = Literal["llama.cpp", "vllm"]
+"""Whose form of `POST /tokenize` a model has. A token is a word and the space around it."""
+
 
 @dataclass
 class _Script:
     steps: deque[Step]
+    tokenizer: Tokenizer | None
     requests: list[dict[str, Any]] = field(default_factory=list)
+    tokenized: list[str] = field(default_factory=list)
 
 
 class ModelServer:
-    """`POST /v1/chat/completions` and `GET /v1/models`, in a thread, on a free loopback port."""
+    """`POST /v1/chat/completions` and `GET /v1/models`, in a thread, on a free loopback port.
+
+    Models that are scripted with a tokenizer have `POST /tokenize` as well.
+    """
 
     def __init__(self) -> None:
         """Starts nothing yet."""
@@ -58,15 +66,19 @@ class ModelServer:
         self._thread.join()
         self._loop.close()
 
-    def script(self, *steps: Step) -> str:
+    def script(self, *steps: Step, tokenizer: Tokenizer | None = None) -> str:
         """Returns the name of a new model, whose requests play one step each, in order."""
         model = f"scripted-{next(self._numbers)}"
-        self._scripts[model] = _Script(deque(steps))
+        self._scripts[model] = _Script(deque(steps), tokenizer)
         return model
 
     def requests(self, model: str) -> list[dict[str, Any]]:
         """The bodies of the requests that the model has had so far."""
         return list(self._scripts[model].requests)
+
+    def tokenized(self, model: str) -> list[str]:
+        """The texts that the model's tokenizer was asked about so far."""
+        return list(self._scripts[model].tokenized)
 
     async def _shut_down(self) -> None:
         self._server.close()
@@ -91,6 +103,8 @@ class ModelServer:
             await connection.send_json(200, {"object": "list", "data": data})
         elif target == "POST /v1/chat/completions":
             await self._complete(connection, json.loads(body))
+        elif target == "POST /tokenize":
+            await self._tokenize(connection, json.loads(body))
         else:
             await self._refuse(connection, 404, f"unknown path: {target}")
 
@@ -108,6 +122,19 @@ class ModelServer:
         step.started.set()
         async with connection.watch(step):
             return await _play(connection, step, request)
+
+    async def _tokenize(self, connection: "_Connection", request: dict[str, Any]) -> None:
+        script = self._scripts.get(str(request.get("model")))
+        if script is None or script.tokenizer is None:
+            # No problem: whether there is one, callers find out by asking.
+            return await connection.send_json(404, _error("Not Found", None))
+        text = request["content" if script.tokenizer == "llama.cpp" else "prompt"]
+        script.tokenized.append(text)
+        tokens = list(range(len(text.split())))
+        answer: dict[str, Any] = {"tokens": tokens}
+        if script.tokenizer == "vllm":
+            answer |= {"count": len(tokens), "max_model_len": 4096}
+        return await connection.send_json(200, answer)
 
     async def _refuse(self, connection: "_Connection", status: int, message: str) -> None:
         self.problems.append(message)

@@ -24,6 +24,7 @@ from service.models.failures import (
     is_retryable,
     retry_after,
 )
+from service.models.tokens import TokenCounter
 
 __all__ = [
     "CallDelta",
@@ -52,7 +53,7 @@ class ChatModel:
     """A chat-completions endpoint.
 
     `base_url` goes up to and with its `/v1`. `idle_timeout` is in seconds: a server that sends no
-    byte for so long, before its answer or within, is taken for dead.
+    byte for so long, before its answer or within, is taken for dead. `tokens` counts its prompts.
     """
 
     def __init__(self, base_url: str, api_key: str, idle_timeout: float) -> None:
@@ -71,6 +72,7 @@ class ChatModel:
                 trust_env=not _is_loopback(base_url),
             ),
         )
+        self.tokens = TokenCounter(self._client, base_url)
 
     async def stream(self, request: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """Yields the answer as it comes, and Finished once, last.
@@ -99,6 +101,8 @@ class ChatModel:
             finally:
                 await stream.close()
             end = reader.finish()
+            if end.usage is not None:
+                self.tokens.learn(request, end.usage["prompt_tokens"])
         except (ModelError, openai.OpenAIError, ValueError) as error:
             raise self._model_error(error) from error
         yield end

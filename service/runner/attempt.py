@@ -81,7 +81,7 @@ class Attempt:
             context = await self._claims.context(
                 self._claim.run, self._claim.run.truncation_strategy["last_messages"]
             )
-            request = prompt.build(self._claim.run, context)
+            request = await prompt.build(self._claim.run, context, self._model.tokens)
             if request.get("max_completion_tokens") == 0:
                 # Earlier turns have used it up. No model takes this for a limit.
                 return Ending(

@@ -1,35 +1,53 @@
 """From a run and its thread to the request that its model gets."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from service.models.tokens import TokenCounter
 from storage.claims import Context
 from storage.tables import Message, Run, RunStep
-
-CHARACTERS_PER_TOKEN = 4
-"""A common estimate for English text."""
-
-TOKENS_PER_MESSAGE = 4
-"""What a chat template adds to a message, about."""
 
 
 class PromptTooLong(Exception):
     """Not even the newest user message fits in `max_prompt_tokens`."""
 
 
-def build(run: Run, context: Context) -> dict[str, Any]:
-    """Returns the parameters of a chat completion. Raises PromptTooLong."""
+async def build(run: Run, context: Context, tokens: TokenCounter) -> dict[str, Any]:
+    """Returns the parameters of a chat completion. Raises PromptTooLong.
+
+    `max_prompt_tokens` is for all turns of the run together: what earlier ones took is used up. To
+    keep to it, whole messages of the thread are left out, the oldest first. The newest message of
+    the user stays, with all that follows it, and so does what the run itself has said and called:
+    without any of these, the model would answer something else.
+
+    A run without `max_prompt_tokens` shows its model all messages of the context. The truncation
+    strategy `last_messages` has limited that already; `auto` leaves nothing out, because how much a
+    model can read is not known in general: its server refuses what is too much.
+    """
     system = [{"role": "system", "content": run.instructions}] if run.instructions else []
     own = _own(context)
     # What an answer had said that was broken off by a crash is not known: it has no content.
     thread = [_message(message) for message in context.messages if message.content]
-    if run.max_prompt_tokens is not None:
-        used = _used(context.steps, "prompt_tokens")
-        thread = _newest(thread, run.max_prompt_tokens - used - _estimate([*system, *own]))
+    request = _parameters(run, context, own)
+
+    def without(first: int) -> dict[str, Any]:
+        return request | {"messages": [*system, *thread[first:], *own]}
+
+    if run.max_prompt_tokens is None:
+        return without(0)
+    budget = run.max_prompt_tokens - _used(context.steps, "prompt_tokens")
+
+    async def fits(first: int) -> bool:
+        return await tokens.count(without(first)) <= budget
+
+    users = (at for at in reversed(range(len(thread))) if thread[at]["role"] == "user")
+    return without(await _least(fits, next(users, len(thread))))
+
+
+def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any]:
+    """Returns all parameters but the messages."""
     request: dict[str, Any] = {
         "model": run.model,
-        "messages": [*system, *thread, *own],
         "temperature": run.temperature,
         "top_p": run.top_p,
         "reasoning_effort": run.reasoning_effort,
@@ -39,9 +57,29 @@ def build(run: Run, context: Context) -> dict[str, Any]:
     if run.tools:
         request["tools"] = run.tools
         # A forced call is meant for the first turn: forced again after it, no run would end.
-        request["tool_choice"] = "auto" if own else run.tool_choice
+        forced = run.tool_choice not in ("none", "auto")
+        request["tool_choice"] = "auto" if own and forced else run.tool_choice
         request["parallel_tool_calls"] = run.parallel_tool_calls
     return {name: value for name, value in request.items() if value is not None}
+
+
+async def _least(fits: Callable[[int], Awaitable[bool]], most: int) -> int:
+    """Returns how few of the oldest messages must go, `most` of them at most, for the rest to fit.
+
+    Halves the range again and again, so that few prompts have to be counted. Raises PromptTooLong.
+    """
+    if await fits(0):
+        return 0
+    if most == 0 or not await fits(most):
+        raise PromptTooLong
+    too_few = 0
+    while most - too_few > 1:
+        middle = (too_few + most) // 2
+        if await fits(middle):
+            most = middle
+        else:
+            too_few = middle
+    return most
 
 
 def completion_budget(run: Run, steps: Iterable[RunStep]) -> int | None:
@@ -111,24 +149,3 @@ def _own(context: Context) -> list[dict[str, Any]]:
             for call in calls
         ]
     return turns
-
-
-def _newest(turns: Sequence[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
-    """Returns the newest turns that fit in `budget` tokens: never without the last of the user."""
-    kept: list[dict[str, Any]] = []
-    must_keep = next((turn for turn in reversed(turns) if turn["role"] == "user"), None)
-    for turn in reversed(turns):
-        budget -= _estimate([turn])
-        if budget < 0:
-            break
-        kept.append(turn)
-    if must_keep is not None and not any(turn is must_keep for turn in kept):
-        raise PromptTooLong
-    return kept[::-1]
-
-
-def _estimate(turns: Iterable[Mapping[str, Any]]) -> int:
-    return sum(
-        TOKENS_PER_MESSAGE + len(json.dumps(turn, ensure_ascii=False)) // CHARACTERS_PER_TOKEN
-        for turn in turns
-    )

@@ -1,9 +1,12 @@
 """From rows to the request that a model gets."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from service.models.client import ChatModel
+from service.models.tokens import TokenCounter
 from service.runner import prompt
 from service.runner.prompt import PromptTooLong
 from storage.claims import Context
@@ -48,16 +51,35 @@ def context(
     return Context(list(messages), list(steps), {each.id: each for each in written})
 
 
-def messages(run: Run, context: Context) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = prompt.build(run, context)["messages"]
-    return found
+@pytest.fixture
+def tokens(chat_model: ChatModel) -> TokenCounter:
+    """Estimates: the model server has no tokenizer."""
+    return chat_model.tokens
 
 
-def test_a_plain_conversation() -> None:
+Build = Callable[[Run, Context], Awaitable[dict[str, Any]]]
+Messages = Callable[[Run, Context], Awaitable[list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def build(tokens: TokenCounter) -> Build:
+    return lambda run, context: prompt.build(run, context, tokens)
+
+
+@pytest.fixture
+def messages(build: Build) -> Messages:
+    async def messages(run: Run, context: Context) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await build(run, context))["messages"]
+        return found
+
+    return messages
+
+
+async def test_a_plain_conversation(build: Build) -> None:
     thread = context(
         message("user", "Hi"), message("assistant", "Hello"), message("user", "a", "b")
     )
-    assert prompt.build(run(), thread) == {
+    assert await build(run(), thread) == {
         "model": "m",
         "messages": [
             {"role": "system", "content": "Be brief."},
@@ -70,33 +92,36 @@ def test_a_plain_conversation() -> None:
     }
 
 
-def test_what_has_no_value_is_left_out() -> None:
+async def test_what_has_no_value_is_left_out(build: Build) -> None:
     bare = run(instructions="", temperature=None, top_p=None)
-    assert prompt.build(bare, context()) == {"model": "m", "messages": []}
+    assert await build(bare, context()) == {"model": "m", "messages": []}
 
 
-def test_images_are_for_users_only() -> None:
+async def test_images_are_for_users_only(messages: Messages) -> None:
     image = {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}
     refusal = {"type": "refusal", "refusal": "No."}
     thread = context(message("user", "Look", image), message("assistant", "Well", image, refusal))
-    assert messages(run(instructions=""), thread) == [
+    assert await messages(run(instructions=""), thread) == [
         {"role": "user", "content": [{"type": "text", "text": "Look"}, image]},
         {"role": "assistant", "content": "Well\nNo."},
     ]
 
 
-def test_a_message_without_content_is_left_out() -> None:
+async def test_a_message_without_content_is_left_out(messages: Messages) -> None:
     thread = context(message("user", "Hi"), message("assistant"), message("user", "Hm?"))
-    assert [each["content"] for each in messages(run(instructions=""), thread)] == ["Hi", "Hm?"]
+    assert [each["content"] for each in await messages(run(instructions=""), thread)] == [
+        "Hi",
+        "Hm?",
+    ]
 
 
-def test_tools_and_their_choice() -> None:
-    request = prompt.build(run(tools=[FUNCTION], tool_choice="required"), context())
+async def test_tools_and_their_choice(build: Build) -> None:
+    request = await build(run(tools=[FUNCTION], tool_choice="required"), context())
     assert (request["tools"], request["tool_choice"]) == ([FUNCTION], "required")
     assert request["parallel_tool_calls"] is True
     # Forced again after its outputs, it would never end.
     after = context(steps=(called(call("call_1", "1")),))
-    request = prompt.build(run(tools=[FUNCTION], tool_choice="required"), after)
+    request = await build(run(tools=[FUNCTION], tool_choice="required"), after)
     assert request["tool_choice"] == "auto"
 
 
@@ -105,9 +130,9 @@ def turn(call_id: str) -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": function}
 
 
-def test_own_calls_and_outputs_follow_the_thread() -> None:
+async def test_own_calls_and_outputs_follow_the_thread(messages: Messages) -> None:
     steps = (called(call("call_1", "1"), call("call_2", "2")), called(call("call_3", "3")))
-    assert messages(run(instructions=""), context(message("user", "Go"), steps=steps)) == [
+    assert await messages(run(instructions=""), context(message("user", "Go"), steps=steps)) == [
         {"role": "user", "content": "Go"},
         {"role": "assistant", "content": None, "tool_calls": [turn("call_1"), turn("call_2")]},
         {"role": "tool", "tool_call_id": "call_1", "content": "1"},
@@ -117,18 +142,18 @@ def test_own_calls_and_outputs_follow_the_thread() -> None:
     ]
 
 
-def test_a_message_and_calls_of_one_turn_are_one_message() -> None:
+async def test_a_message_and_calls_of_one_turn_are_one_message(messages: Messages) -> None:
     said = message("assistant", "One moment.", id="msg_1")
     steps = (spoke("msg_1"), called(call("call_1", "1")))
-    assert messages(run(instructions=""), context(steps=steps, written=(said,))) == [
+    assert await messages(run(instructions=""), context(steps=steps, written=(said,))) == [
         {"role": "assistant", "content": "One moment.", "tool_calls": [turn("call_1")]},
         {"role": "tool", "tool_call_id": "call_1", "content": "1"},
     ]
 
 
-def test_calls_whose_message_was_deleted() -> None:
+async def test_calls_whose_message_was_deleted(messages: Messages) -> None:
     steps = (spoke("msg_gone"), called(call("call_1", "1")))
-    assert messages(run(instructions=""), context(steps=steps)) == [
+    assert await messages(run(instructions=""), context(steps=steps)) == [
         {"role": "assistant", "content": None, "tool_calls": [turn("call_1")]},
         {"role": "tool", "tool_call_id": "call_1", "content": "1"},
     ]
@@ -144,8 +169,8 @@ def test_calls_whose_message_was_deleted() -> None:
          {"type": "json_schema", "json_schema": {"name": "n"}}),
     ],
 )  # fmt: skip
-def test_response_formats(given: Any, expected: Any) -> None:
-    assert prompt.build(run(response_format=given), context()).get("response_format") == expected
+async def test_response_formats(build: Build, given: Any, expected: Any) -> None:
+    assert (await build(run(response_format=given), context())).get("response_format") == expected
 
 
 # About 250 tokens each, by the estimate.
@@ -153,32 +178,34 @@ LONG = "x" * 1000
 
 
 @pytest.mark.parametrize(("budget", "kept"), [(256, 0), (400, 1), (600, 2), (900, 3), (100_000, 3)])
-def test_the_oldest_messages_are_dropped_first(budget: int, kept: int) -> None:
+async def test_the_oldest_messages_are_dropped_first(
+    messages: Messages, budget: int, kept: int
+) -> None:
     older = [message("user" if n % 2 else "assistant", f"{n}{LONG}") for n in range(3)]
     thread = context(*older, message("user", "Hi"))
-    asked = messages(run(max_prompt_tokens=budget), thread)
+    asked = await messages(run(max_prompt_tokens=budget), thread)
     assert asked[0]["role"] == "system"
     assert asked[-1]["content"] == "Hi"
     assert [each["content"][0] for each in asked[1:-1]] == ["0", "1", "2"][3 - kept :]
 
 
-def test_the_newest_user_message_is_never_dropped() -> None:
+async def test_the_newest_user_message_is_never_dropped(messages: Messages) -> None:
     with pytest.raises(PromptTooLong):
-        messages(run(max_prompt_tokens=256), context(message("user", LONG * 2)))
+        await messages(run(max_prompt_tokens=256), context(message("user", LONG * 2)))
     after = context(message("user", "Hi"), message("assistant", LONG * 2))
     with pytest.raises(PromptTooLong):
-        messages(run(max_prompt_tokens=256), after)
+        await messages(run(max_prompt_tokens=256), after)
 
 
-def test_tokens_of_earlier_turns_count() -> None:
+async def test_tokens_of_earlier_turns_count(build: Build, messages: Messages) -> None:
     usage = {"prompt_tokens": 900, "completion_tokens": 200, "total_tokens": 1100}
     steps = (called(call("call_1", "1"), usage=usage),)
     thread = context(message("user", LONG), message("user", "Hi"), steps=steps)
-    asked = messages(run(max_prompt_tokens=1100), thread)
+    asked = await messages(run(max_prompt_tokens=1100), thread)
     assert [each["role"] for each in asked] == ["system", "user", "assistant", "tool"]
     with pytest.raises(PromptTooLong):
-        messages(run(max_prompt_tokens=900), thread)
-    assert "max_completion_tokens" not in prompt.build(run(), thread)
+        await messages(run(max_prompt_tokens=900), thread)
+    assert "max_completion_tokens" not in await build(run(), thread)
     for limit, rest in [(256, 56), (200, 0), (100, 0)]:
-        request = prompt.build(run(max_completion_tokens=limit), thread)
+        request = await build(run(max_completion_tokens=limit), thread)
         assert request["max_completion_tokens"] == rest
