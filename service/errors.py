@@ -35,10 +35,9 @@ _INVALID = "invalid_request_error"
 
 
 class Kind(StrEnum):
-    """What went wrong. The value is ErrorInfo's reason where OpenAI gives no code."""
+    """What went wrong. The value is ErrorInfo's reason; it is OpenAI's code where there is one."""
 
     not_found = "not_found"
-    unknown_url = "unknown_url"
     active_run = "active_run"
     wrong_status = "wrong_status"
     wrong_tool_outputs = "wrong_tool_outputs"
@@ -53,11 +52,9 @@ class Kind(StrEnum):
     decimal_below_min = "decimal_below_min_value"
     decimal_above_max = "decimal_above_max_value"
     string_above_max = "string_above_max_length"
-    string_below_min = "string_below_min_length"
     array_above_max = "array_above_max_length"
     array_below_min = "empty_array"
     too_many_properties = "object_above_max_properties"
-    invalid_request = "invalid_request"
     events_gone = "events_gone"
     unavailable = "unavailable"
     internal = "internal"
@@ -69,7 +66,6 @@ def _bad(code: str | None) -> Row:
 
 TABLE: dict[Kind, Row] = {
     Kind.not_found: Row(404, grpc.StatusCode.NOT_FOUND, _INVALID, None),
-    Kind.unknown_url: Row(404, grpc.StatusCode.UNIMPLEMENTED, _INVALID, None),
     Kind.active_run: Row(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_status: Row(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_tool_outputs: _bad(None),
@@ -84,11 +80,9 @@ TABLE: dict[Kind, Row] = {
     Kind.decimal_below_min: _bad(Kind.decimal_below_min),
     Kind.decimal_above_max: _bad(Kind.decimal_above_max),
     Kind.string_above_max: _bad(Kind.string_above_max),
-    Kind.string_below_min: _bad(Kind.string_below_min),
     Kind.array_above_max: _bad(Kind.array_above_max),
     Kind.array_below_min: _bad(Kind.array_below_min),
     Kind.too_many_properties: _bad(Kind.too_many_properties),
-    Kind.invalid_request: _bad(None),
     Kind.events_gone: Row(410, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
     Kind.unavailable: Row(503, grpc.StatusCode.UNAVAILABLE, "server_error", None),
     Kind.internal: Row(500, grpc.StatusCode.INTERNAL, "server_error", None),

@@ -63,20 +63,13 @@ def choice(param: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def text(param: str, value: str, maximum: int, minimum: int = 0) -> str:
-    """Returns the text if its length in characters is within the bounds."""
+def text(param: str, value: str, maximum: int) -> str:
+    """Returns the text if it has at most `maximum` characters."""
     if len(value) > maximum:
         raise ApiError(
             Kind.string_above_max,
             f"Invalid '{param}': string too long. Expected a string with maximum length "
             f"{maximum}, but got a string with length {len(value)} instead.",
-            param,
-        )
-    if len(value) < minimum:
-        raise ApiError(
-            Kind.string_below_min,
-            f"Invalid '{param}': string too short. Expected a string with minimum length "
-            f"{minimum}, but got a string with length {len(value)} instead.",
             param,
         )
     return checked_text(value, param)
