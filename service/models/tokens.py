@@ -81,8 +81,7 @@ class _Prompt:
     @property
     def estimate(self) -> int:
         """The tokens of the text, about, with what the template adds."""
-        size = len(self.text.encode(errors="surrogatepass"))
-        return size // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.messages
+        return _size(self.text) // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.messages
 
 
 class TokenCounter:
@@ -149,9 +148,15 @@ class TokenCounter:
         if not isinstance(answer, dict):
             raise TypeError("no object")
         tokens = answer["count"] if "count" in answer else len(answer["tokens"])
-        if not 0 < tokens <= len(text.encode(errors="surrogatepass")) + 1:
+        # No token is less than a byte of text, but for one that may begin it.
+        if type(tokens) is not int or not 0 < tokens <= _size(text) + 1:
             raise ValueError("no number of tokens")
-        return int(tokens)
+        return tokens
+
+
+def _size(text: str) -> int:
+    """Returns the bytes of a text."""
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _parts(request: Mapping[str, Any]) -> Iterator[str | None]:
