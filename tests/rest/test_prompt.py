@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function
-from tests.script import Answer
+from tests.rest.scene import Scene, function, outputs
+from tests.script import Answer, Calls, Fail
 
 SCHEMA = {
     "type": "object",
@@ -158,6 +158,61 @@ def test_what_the_run_overrides(client: openai.OpenAI, models: ModelServer) -> N
     assert "response_format" not in request
 
 
+@pytest.mark.parametrize(
+    ("choice", "afterwards"),
+    [
+        ("none", "none"),
+        ("auto", "auto"),
+        ("required", "auto"),
+        ({"type": "function", "function": {"name": "look"}}, "auto"),
+    ],
+)
+def test_a_call_is_forced_once(
+    client: openai.OpenAI, models: ModelServer, choice: Any, afterwards: str
+) -> None:
+    # Forced again with its outputs at hand, no run would end.
+    model = models.script(Calls(("look", {})), Answer("Yes."))
+    scene = Scene.create(client, model, tools=[function("look"), function("hear")])
+    run = scene.run(tool_choice=choice)
+    assert run.tool_choice == choice if isinstance(choice, str) else run.tool_choice is not None
+    client.beta.threads.runs.submit_tool_outputs(
+        run.id, thread_id=run.thread_id, tool_outputs=outputs(run, "seen")
+    )
+    assert scene.end_of(run).status == "completed"
+    choices = [request["tool_choice"] for request in models.requests(model)]
+    assert choices == [choice, afterwards]
+
+
+@pytest.mark.parametrize("given", [{"type": "text"}, "auto"])
+def test_text_is_what_models_answer_with(
+    client: openai.OpenAI, models: ModelServer, given: Any
+) -> None:
+    assert "response_format" not in ask(client, models, {"response_format": given})
+
+
+@pytest.mark.parametrize(
+    ("parameter", "run"),
+    [
+        ("reasoning_effort", {"reasoning_effort": "high"}),
+        ("parallel_tool_calls", {"parallel_tool_calls": False}),
+        ("response_format", {"response_format": {"type": "json_object"}}),
+        ("temperature", {"temperature": 0.5}),
+        ("tool_choice", {"tool_choice": "required"}),
+    ],
+)
+def test_a_parameter_that_the_model_does_not_know(
+    client: openai.OpenAI, models: ModelServer, parameter: str, run: Any
+) -> None:
+    message = f"Unsupported parameter: '{parameter}' is not supported with this model."
+    model = models.script(Fail(400, message, "unsupported_parameter"))
+    failed = Scene.create(client, model, tools=[function("look")]).run(**run)
+    assert failed.status == "failed"
+    assert failed.last_error is not None
+    assert (failed.last_error.code, failed.last_error.message) == ("invalid_prompt", message)
+    [request] = models.requests(model)
+    assert request[parameter] == run[parameter]
+
+
 def test_an_empty_list_of_tools_is_a_value(client: openai.OpenAI, models: ModelServer) -> None:
     tools = [function("look"), {"type": "file_search"}]
     request = ask(client, models, run={"tools": []}, tools=tools)
@@ -198,15 +253,17 @@ def test_the_last_messages(client: openai.OpenAI, models: ModelServer) -> None:
     assert [message["content"] for message in request["messages"]] == ["Be brief.", "b", "c"]
 
 
-def test_a_budget_for_the_prompt_drops_the_oldest(
-    client: openai.OpenAI, models: ModelServer
-) -> None:
+def test_without_a_budget_nothing_is_left_out(client: openai.OpenAI, models: ModelServer) -> None:
     model = models.script(Answer("Yes."))
-    scene = Scene.create(client, model, "old " * 300)
-    client.beta.threads.messages.create(scene.thread_id, role="user", content="new")
-    assert scene.run(max_prompt_tokens=256).status == "completed"
+    texts = [f"{n} " + "long " * 2000 for n in range(20)]
+    assistant = client.beta.assistants.create(model=model)
+    thread = client.beta.threads.create(
+        messages=[{"role": "user", "content": text} for text in texts]
+    )
+    scene = Scene(client, assistant.id, thread.id)
+    assert scene.run(truncation_strategy={"type": "auto"}).status == "completed"
     [request] = models.requests(model)
-    assert request["messages"] == [{"role": "user", "content": "new"}]
+    assert [message["content"] for message in request["messages"]] == texts
 
 
 def test_images(client: openai.OpenAI, models: ModelServer) -> None:
