@@ -41,6 +41,8 @@ class Method:
     verb: str
     path: str
     streaming: bool
+    events: bool
+    """Whether the typed method itself answers with events."""
 
     @property
     def variables(self) -> list[str]:
@@ -79,7 +81,7 @@ def derive() -> descriptor_pb2.FileDescriptorSet:
             entry = copied.method.add()
             entry.CopyFrom(method)
             entry.output_type = ".google.api.HttpBody"
-            entry.server_streaming = _streams(method.name)
+            entry.server_streaming = _streams(method)
         rest.dependency.append(file.name)
     result.file.append(rest)
     return result
@@ -111,9 +113,10 @@ def _has_rule(method: descriptor_pb2.MethodDescriptorProto) -> bool:
     return bool(method.options.HasExtension(annotations_pb2.http))
 
 
-def _streams(name: str) -> bool:
+def _streams(method: descriptor_pb2.MethodDescriptorProto) -> bool:
     # Lists too: Envoy refuses single answers that do not fit into its buffers, but not streams.
-    return name in STREAMS or name.startswith("List")
+    listing = method.name.startswith("List")
+    return method.server_streaming or listing or method.name in STREAMS
 
 
 def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method:
@@ -125,7 +128,8 @@ def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Metho
         input_type=method.input_type.removeprefix("."),
         verb=verb.upper(),
         path=getattr(rule, verb),
-        streaming=_streams(method.name),
+        streaming=_streams(method),
+        events=method.server_streaming,
     )
 
 

@@ -20,13 +20,19 @@ from google.protobuf.message import Message
 
 from gateway import descriptor, json, sse
 from gateway.requests import Schema
-from service.errors import ApiError, from_exception
+from service.errors import ApiError, Kind, from_exception
 from service.streams import with_silences
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_ERROR = 7 << 10
 """Bytes of an error's body: it travels in a header."""
+
+EVENT_IDS_HEADER = "x-event-ids"
+"""A client that sends it as `on` gets each event's number as its id."""
+
+LAST_EVENT_HEADER = "last-event-id"
+MAX_DIGITS = 18
 
 _CHUNK = 64 << 10
 _JSON = "application/json"
@@ -63,11 +69,13 @@ def _handler(
             request_deserializer=schema.deserializer(),
             response_serializer=httpbody_pb2.HttpBody.SerializeToString,
         )
-    stream = None
-    if method.name in descriptor.STREAMS:
-        stream = getattr(servicer, descriptor.STREAMS[method.name])
+    if method.events:
+        handle = _chunked(schema, None, call, keep_alive)
+    else:
+        stream = getattr(servicer, descriptor.STREAMS.get(method.name, ""), None)
+        handle = _chunked(schema, call, stream, keep_alive)
     return grpc.unary_stream_rpc_method_handler(
-        _chunked(schema, call, stream, keep_alive),
+        handle,
         request_deserializer=schema.deserializer(),
         response_serializer=httpbody_pb2.HttpBody.SerializeToString,
     )
@@ -92,15 +100,24 @@ def _single(
 
 
 def _chunked(
-    schema: Schema, call: Call, stream: Stream | None, keep_alive: float
+    schema: Schema, call: Call | None, stream: Stream | None, keep_alive: float
 ) -> Callable[[Message | None, Context], Awaitable[None]]:
+    """Returns a handler that answers with events: on demand, or always if there is no `call`."""
+
     async def handle(request: Message | None, context: Context) -> None:
+        metadata = _metadata(context)
         try:
-            complete: Any = schema.complete(request, _metadata(context))
-            if stream is not None and complete.stream:
-                complete.ClearField("stream")
-                failure = await _send_events(stream(complete, context), context, keep_alive)
+            complete: Any = schema.complete(request, metadata)
+            if stream is not None and (call is None or complete.stream):
+                if call is None:
+                    _continue(complete, metadata)
+                else:
+                    complete.ClearField("stream")
+                with_ids = call is None or metadata.get(EVENT_IDS_HEADER) == "on"
+                events = stream(complete, context)
+                failure = await _send_events(events, context, keep_alive, with_ids=with_ids)
             else:
+                assert call is not None
                 await _send_chunks(json.render(await call(complete, context)), context)
                 return
         except Exception as error:
@@ -111,6 +128,19 @@ def _chunked(
     return handle
 
 
+def _continue(request: Any, metadata: Mapping[str, str]) -> None:
+    """Lets the stream begin behind the event that the header names, which a reconnect repeats.
+
+    It counts for more than the query, which is the same at each reconnect.
+    """
+    if (last := metadata.get(LAST_EVENT_HEADER)) is None:
+        return
+    if not last.isdecimal() or len(last) > MAX_DIGITS:
+        message = f"Invalid 'Last-Event-ID': '{last[:100]}' is not the id of an event."
+        raise ApiError(Kind.invalid_value, message, "Last-Event-ID")
+    request.after_sequence = int(last)
+
+
 async def _send_chunks(data: bytes, context: Context) -> None:
     for start in range(0, len(data), _CHUNK):
         content_type = _JSON if start == 0 else ""
@@ -119,7 +149,11 @@ async def _send_chunks(data: bytes, context: Context) -> None:
 
 
 async def _send_events(
-    events: AsyncGenerator[events_pb2.RunEvent, None], context: Context, keep_alive: float
+    events: AsyncGenerator[events_pb2.RunEvent, None],
+    context: Context,
+    keep_alive: float,
+    *,
+    with_ids: bool,
 ) -> ApiError | None:
     """Forwards events as they come; returns the error of a stream that failed before its first.
 
@@ -132,7 +166,7 @@ async def _send_events(
     async with aclosing(with_silences(events, keep_alive)) as source:
         try:
             async for event in source:
-                data = sse.KEEP_ALIVE if event is None else sse.encode(event)
+                data = sse.KEEP_ALIVE if event is None else sse.encode(event, with_id=with_ids)
                 await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
                 content_type = ""
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Writes a run's events as server-sent events, as OpenAI's API does: no `id:` lines."""
+"""Writes a run's events as server-sent events, as OpenAI's API does."""
 
 import orjson
 from assistants.v1 import common_pb2, events_pb2
@@ -11,8 +11,16 @@ KEEP_ALIVE = b": keep-alive\n"
 """A comment. No blank line follows, of which the official clients would make an empty event."""
 
 
-def encode(event: events_pb2.RunEvent) -> bytes:
-    """Returns one event: `event: NAME`, `data: JSON`, and the blank line that ends it."""
+def encode(event: events_pb2.RunEvent, *, with_id: bool = False) -> bytes:
+    """Returns one event: `event: NAME`, `data: JSON`, and the blank line that ends it.
+
+    With its number as `id: NUMBER` before them, if asked for.
+    """
+    line = b"id: %d\n" % event.sequence_number if with_id else b""
+    return line + _encode(event)
+
+
+def _encode(event: events_pb2.RunEvent) -> bytes:
     match event.WhichOneof("data"):
         case None | "done":
             return b"event: done\ndata: [DONE]\n\n"

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway import envoy, rest
+from service import metrics
 from service.child import Child, ChildError
 from service.models.client import ChatModel
 from service.models.embedded import EmbeddedModel
@@ -32,6 +33,8 @@ async def run(settings: Settings) -> None:
             ("ASSISTANTS_GRPC_ADDRESS", settings.grpc_address),
         )
         stack.enter_context(_data_directory(settings.data_dir))
+        if settings.metrics_address is not None:
+            metrics.serve(settings.metrics_address)
         await stack.enter_async_context(_envoy(settings))
         model = await stack.enter_async_context(_model(settings))
         edge = partial(rest.handlers, keep_alive=settings.keep_alive_seconds)

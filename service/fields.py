@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import orjson
 from assistants.json import json_pb2
-from assistants.v1 import common_pb2
+from assistants.v1 import common_pb2, messages_pb2, runs_pb2
 
 from service import json_value, validate
 from service.errors import ApiError, Kind
@@ -232,6 +232,15 @@ def truncation_strategy(param: str, given: common_pb2.TruncationStrategy) -> dic
     if kind == "last_messages" and count is None:
         validate.missing(f"{param}.last_messages")
     return {"type": kind, "last_messages": count}
+
+
+def queues(
+    request: runs_pb2.CreateRunRequest | messages_pb2.CreateMessageRequest, default: str
+) -> bool:
+    """Returns whether what is created waits for the end of an active run, or else is refused."""
+    if not request.HasField("when_active"):
+        return default == "queue"
+    return validate.choice("when_active", request.when_active, ("reject", "queue")) == "queue"
 
 
 def include(given: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from assistants.v1 import messages_pb2, messages_pb2_grpc
 
 from service import content, fields, masks, objects, validate
 from service.project import PROJECT
+from service.settings import WhenActive
 from storage import Storage
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -15,16 +16,22 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class MessagesServicer(messages_pb2_grpc.MessagesServiceServicer):
     """Messages over gRPC."""
 
-    def __init__(self, storage: Storage) -> None:
-        """Works on `storage`."""
+    def __init__(self, storage: Storage, when_active: WhenActive) -> None:
+        """Works on `storage`.
+
+        `when_active` is what happens to a message whose thread has an active run, unless it says.
+        """
         self._storage = storage
+        self._when_active = when_active
 
     async def CreateMessage(
         self, request: messages_pb2.CreateMessageRequest, context: Context
     ) -> messages_pb2.Message:
         """Adds a message to the end of a thread."""
         new = content.new_message("", request)
-        return objects.message(await self._storage.messages.create(PROJECT, request.thread_id, new))
+        queue = fields.queues(request, self._when_active)
+        row = await self._storage.messages.create(PROJECT, request.thread_id, new, queue=queue)
+        return objects.message(row)
 
     async def ListMessages(
         self, request: messages_pb2.ListMessagesRequest, context: Context

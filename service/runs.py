@@ -11,6 +11,8 @@ from service import content, fields, masks, objects, validate
 from service.new_run import new_run, refuse_stream
 from service.project import PROJECT
 from service.runner.engine import Engine
+from service.runner.events import END_OF_STREAM
+from service.settings import WhenActive
 from storage import Storage
 from storage.tables import Run, Thread
 
@@ -20,11 +22,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
     """Runs and their steps over gRPC."""
 
-    def __init__(self, storage: Storage, engine: Engine, run_lifetime: int) -> None:
-        """Works on `storage`; `engine` executes the runs, which expire after `run_lifetime` s."""
+    def __init__(
+        self, storage: Storage, engine: Engine, run_lifetime: int, when_active: WhenActive
+    ) -> None:
+        """Works on `storage`; `engine` executes the runs, which expire after `run_lifetime` s.
+
+        `when_active` is what happens to a run whose thread has an active one, unless it says.
+        """
         self._storage = storage
         self._engine = engine
         self._lifetime = run_lifetime
+        self._when_active = when_active
 
     async def CreateRun(
         self, request: runs_pb2.CreateRunRequest, context: Context
@@ -41,7 +49,10 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         """Queues a run and answers with its events."""
         run = await self._create(request)
         first = await self._engine.start(run)
-        async with aclosing(self._engine.follow(run, first)) as events:
+        events = self._engine.follow(run, first)
+        if request.cancel_on_disconnect:
+            events = self._cancelled_with(events, run)
+        async with aclosing(events):
             async for event in events:
                 yield event
 
@@ -60,7 +71,10 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         """Creates a thread, queues a run of it and answers with its events."""
         thread, run = await self._create_with_thread(request)
         first = await self._engine.start(run, thread)
-        async with aclosing(self._engine.follow(run, first)) as events:
+        events = self._engine.follow(run, first)
+        if request.cancel_on_disconnect:
+            events = self._cancelled_with(events, run)
+        async with aclosing(events):
             async for event in events:
                 yield event
 
@@ -116,7 +130,20 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
             PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
         )
         first = await self._engine.resume(submitted)
-        async with aclosing(self._engine.follow(submitted.run, first)) as events:
+        events = self._engine.follow(submitted.run, first)
+        if request.cancel_on_disconnect:
+            events = self._cancelled_with(events, submitted.run)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def StreamRunEvents(
+        self, request: runs_pb2.StreamRunEventsRequest, context: Context
+    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+        """Answers with the run's events from a number on."""
+        after = validate.integer("after_sequence", request.after_sequence, 0)
+        found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
+        async with aclosing(self._engine.replay(found.run, after)) as events:
             async for event in events:
                 yield event
 
@@ -142,13 +169,34 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         )
         return objects.run_step(row)
 
+    async def _cancelled_with(
+        self, events: AsyncGenerator[events_pb2.RunEvent, None], run: Run
+    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+        """Yields the events; cancels the run if it is closed before their end."""
+        whole = False
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    whole = event.event in END_OF_STREAM
+                    yield event
+        finally:
+            if not whole:
+                # On its own, as this call is being cancelled.
+                self._engine.abandon(run)
+
     async def _create(self, request: runs_pb2.CreateRunRequest) -> Run:
         fields.include(request.include)
         assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
         assistant = await self._storage.assistants.get(PROJECT, assistant_id)
         new = new_run(request, assistant, self._lifetime)
         messages = content.new_messages("additional_messages", request.additional_messages)
-        return await self._storage.runs.create(PROJECT, request.thread_id, new, messages)
+        return await self._storage.runs.create(
+            PROJECT,
+            request.thread_id,
+            new,
+            messages,
+            queue=fields.queues(request, self._when_active),
+        )
 
     async def _create_with_thread(
         self, request: runs_pb2.CreateThreadAndRunRequest

@@ -28,6 +28,7 @@ from service.assistants import AssistantsServicer
 from service.interceptors import Errors
 from service.messages import MessagesServicer
 from service.models.client import ChatModel
+from service.runner.attempt import Limits
 from service.runner.engine import Engine
 from service.runs import RunsServicer
 from service.settings import Settings, SettingsError
@@ -69,12 +70,15 @@ class Server:
             self._storage,
             model,
             concurrency=settings.worker_concurrency,
-            lease_seconds=settings.lease_seconds,
+            events_max_bytes=settings.events_max_bytes,
+            limits=Limits(settings.lease_seconds, settings.model_retries),
         )
         self._assistants = AssistantsServicer(self._storage)
         self._threads = ThreadsServicer(self._storage, self._engine)
-        self._messages = MessagesServicer(self._storage)
-        self._runs = RunsServicer(self._storage, self._engine, settings.run_lifetime)
+        self._messages = MessagesServicer(self._storage, settings.when_active)
+        self._runs = RunsServicer(
+            self._storage, self._engine, settings.run_lifetime, settings.when_active
+        )
         self._edge_handlers = edge_handlers
         self._health = health_aio.HealthServicer()
 

@@ -30,6 +30,9 @@ def _database_url(value: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 
 
+WhenActive = Literal["reject", "queue"]
+
+
 class SettingsError(Exception):
     """A setting is broken; the message is one line that names it."""
 
@@ -60,8 +63,20 @@ class Settings(BaseSettings):
     model_idle_timeout: float = Field(default=60.0, gt=0)
     """Seconds without a byte of an answer after which the model is taken for dead."""
 
+    model_retries: int = Field(default=4, ge=0, le=20)
+    """How often a model is asked again, at growing intervals, after an error that may pass.
+
+    Only as long as nothing of its answer has been streamed, and within the run's lifetime.
+    """
+
     worker_concurrency: int = Field(default=16, ge=1, le=1000)
     """Runs that this server executes at once. More wait in the queue."""
+
+    when_active: WhenActive = "reject"
+    """What happens to a run or a message whose thread has an active run, unless the call says.
+
+    `reject`, as OpenAI's API did, or `queue`: the run waits behind the active one.
+    """
 
     run_lifetime: int = Field(default=600, ge=1)
     """Seconds after which a run expires: ten minutes, as in OpenAI's API."""
@@ -75,8 +90,14 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=10.0, ge=0)
     """Seconds that runs in progress get to end when the server is told to stop."""
 
+    events_max_bytes: int = Field(default=64 * 2**20, ge=2**20)
+    """Bytes of events that are kept for readers who come back; those of quiet runs go first."""
+
     keep_alive_seconds: float = Field(default=15.0, gt=0)
     """How long a stream of server-sent events may be silent before it gets a comment."""
+
+    metrics_address: Address | None = None
+    """Where Prometheus finds /metrics: HOST:PORT. Default: nowhere."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least urgent lines to log."""

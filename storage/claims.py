@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, update
+from sqlalchemy import ColumnElement, func, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -45,6 +45,8 @@ class Claim:
     run: Run
     attempt: int
     withdrawn: Withdrawn
+    reclaimed: bool
+    """Whether it was taken from a worker whose lease had run out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Saved:
     message: Message | None
     steps: list[RunStep]
     run: Run | None
+    released: Run | None
+    """The run that waited behind it and may be executed now, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class Claims:
             if await thread_lock.lock_of(session, run_id) is None:
                 return None
             now = await clock.read(session)
+            before = (await session.exec(select(Run.status).where(Run.id == run_id))).one_or_none()
             run = await transitions.apply(
                 session,
                 run_id,
@@ -128,7 +133,8 @@ class Claims:
             )
             if run is None:
                 return None
-            return Claim(run, run.attempt, await _withdraw(session, run_id))
+            withdrawn = await _withdraw(session, run_id)
+            return Claim(run, run.attempt, withdrawn, before == RunStatus.in_progress)
 
     async def renew(self, claim: Claim) -> RunStatus:
         """Renews the lease; returns `in_progress` or `cancelling`. Raises ClaimLost."""
@@ -137,6 +143,19 @@ class Claims:
         if status is None:
             raise ClaimLost(claim.run.id)
         return RunStatus(status)
+
+    async def held(self, claims: Sequence[Claim]) -> dict[str, RunStatus]:
+        """Returns the statuses of those runs, by id, that are still held by the given claims."""
+        attempts = {claim.run.id: claim.attempt for claim in claims}
+        statement = select(Run.id, Run.status, Run.attempt).where(
+            col(Run.id).in_(attempts), col(Run.status).in_(HELD)
+        )
+        async with self._database.read() as session:
+            return {
+                run_id: RunStatus(status)
+                for run_id, status, attempt in await session.exec(statement)
+                if attempts[run_id] == attempt
+            }
 
     async def release(self, claim: Claim) -> Withdrawn:
         """Gives the run back, for anybody to claim at once. Raises ClaimLost."""
@@ -206,7 +225,7 @@ class Claims:
             saved_message = await _end_message(session, message, int(now)) if message else None
             saved_steps = [await _end_step(session, step, int(now)) for step in steps]
             await session.flush()
-            saved_run = None
+            saved_run = released = None
             if run is not None:
                 saved_run = await transitions.apply(
                     session,
@@ -220,19 +239,25 @@ class Claims:
                 )
                 if saved_run is None:
                     raise ClaimLost(claim.run.id)
-        return Saved(saved_message, saved_steps, saved_run)
+                if transitions.BY_WORKER[run.status].ends:
+                    released = await transitions.release_next(session, saved_run.thread_id, now)
+        return Saved(saved_message, saved_steps, saved_run, released)
 
     async def context(self, run: Run, last_messages: int | None = None) -> Context:
         """Returns what the run's model may read; of the thread, if given, only the last n."""
         async with self._database.read() as session:
+            # An answer belongs behind what its run had read, not behind messages that were added
+            # while it was written.
+            read_until = func.coalesce(Run.context_until, Message.position)
             statement = (
                 select(Message)
+                .outerjoin(Run, col(Run.id) == col(Message.run_id))
                 .where(
                     Message.thread_id == run.thread_id,
                     Message.position <= run.context_until,
                     Message.status != MessageStatus.in_progress,
                 )
-                .order_by(col(Message.position).desc())
+                .order_by(read_until.desc(), col(Message.position).desc())
                 .limit(last_messages)
             )
             messages = list((await session.exec(statement)).all())

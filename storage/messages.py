@@ -31,11 +31,19 @@ class Messages:
         """Works on `database`."""
         self._database = database
 
-    async def create(self, project_id: str, thread_id: str, new: NewMessage) -> Message:
-        """Adds a message to the end of a thread. Raises NotFound, LockedThread."""
+    async def create(
+        self, project_id: str, thread_id: str, new: NewMessage, *, queue: bool = False
+    ) -> Message:
+        """Adds a message to the end of a thread.
+
+        While a run is active this raises LockedThread, unless `queue` is true: then the message is
+        for the next run. Raises NotFound.
+        """
         async with self._database.transaction() as session:
             thread = await thread_lock.lock(session, project_id, thread_id)
-            await thread_lock.refuse_if_active(session, thread, LockedThread)
+            active = None if queue else await thread_lock.active_run(session, thread)
+            if active is not None:
+                raise LockedThread(thread.id, active)
             now = int(await clock.read(session))
             return add_messages(session, thread, [new], now)[0]
 

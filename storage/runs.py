@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, thread_lock, threads, transitions
 from storage.database import Database
-from storage.errors import NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
+from storage.errors import ActiveRun, NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
 from storage.messages import NewMessage, add_messages
 from storage.pages import Page, PageRequest
 from storage.tables import Run, RunStatus, RunStep, StepStatus, Thread
@@ -61,18 +61,28 @@ class Runs:
         self._database = database
 
     async def create(
-        self, project_id: str, thread_id: str, new: NewRun, messages: Sequence[NewMessage]
+        self,
+        project_id: str,
+        thread_id: str,
+        new: NewRun,
+        messages: Sequence[NewMessage],
+        *,
+        queue: bool = False,
     ) -> Run:
         """Adds messages to a thread and queues a run that reads up to them.
 
-        Raises NotFound (the thread), ActiveRun.
+        While another run is active this raises ActiveRun, unless `queue` is true: then the run
+        waits behind it, and reads all that the thread has when it is released. Raises NotFound (the
+        thread).
         """
         async with self._database.transaction() as session:
             thread = await thread_lock.lock(session, project_id, thread_id)
-            await thread_lock.refuse_if_active(session, thread)
+            active = await thread_lock.active_run(session, thread)
+            if active is not None and not queue:
+                raise ActiveRun(thread.id, active)
             now = await clock.read(session)
             add_messages(session, thread, messages, int(now))
-            return _insert(session, thread, new, now)
+            return _insert(session, thread, new, now, waiting=active is not None)
 
     async def create_with_thread(
         self,
@@ -129,7 +139,7 @@ class Runs:
             else:
                 requested = transitions.REQUEST_CANCEL
                 cancelling = await transitions.apply(session, run_id, requested, now)
-                ended = None if cancelling is None else Ended(cancelling, [], [])
+                ended = None if cancelling is None else Ended(cancelling, [], [], None)
             if ended is None:
                 raise NotCancellable(run.status)
         return ended
@@ -193,7 +203,9 @@ class Runs:
             return step
 
 
-def _insert(session: AsyncSession, thread: Thread, new: NewRun, now: float) -> Run:
+def _insert(
+    session: AsyncSession, thread: Thread, new: NewRun, now: float, *, waiting: bool = False
+) -> Run:
     context_until = thread.last_position or ids.new_position()
     thread.last_position = ids.next_position(context_until)
     run = Run(
@@ -204,6 +216,7 @@ def _insert(session: AsyncSession, thread: Thread, new: NewRun, now: float) -> R
         created_at=int(now),
         assistant_id=new.assistant_id,
         status=RunStatus.queued,
+        waiting=waiting,
         queued_at=now,
         context_until=context_until,
         model=new.model,

@@ -1,8 +1,9 @@
 """The reconciler's side of the database: runs that nobody cares for."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, case, func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -11,15 +12,33 @@ from storage.database import Database
 from storage.tables import ACTIVE, Run, RunStatus
 from storage.transitions import Ended
 
+WAITING = "waiting"
+"""What a census calls runs that are queued behind another run of their thread."""
+
+
+class Unattended(NamedTuple):
+    """A run that nobody seems to care for."""
+
+    id: str
+    assistant_id: str
+
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """Ids of runs that nobody seems to care for, oldest first."""
+    """Runs that nobody seems to care for, oldest first."""
 
-    queued: list[str]
-    orphaned: list[str]
-    cancelling: list[str]
-    expired: list[str]
+    queued: list[Unattended]
+    orphaned: list[Unattended]
+    cancelling: list[Unattended]
+    expired: list[Unattended]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many runs have not ended, and how long the oldest queued one has waited, in seconds."""
+
+    runs: dict[str, int]
+    oldest_queued: float
 
 
 class Sweep:
@@ -45,27 +64,41 @@ class Sweep:
             where = [unowned, col(Run.expires_at) <= now]
             return await transitions.end(session, run_id, transitions.EXPIRE, now, *where)
 
+    async def census(self) -> Census:
+        """Counts the runs that have not ended, by status; those that wait behind others apart."""
+        async with self._database.read() as session:
+            status = case((col(Run.waiting), WAITING), else_=col(Run.status))
+            # Said as the partial index says it, so that ended runs are not even looked at.
+            counts = select(status, func.count()).where(col(Run.expires_at).is_not(None))
+            runs = {name: count for name, count in await session.exec(counts.group_by(status))}
+            oldest = select(clock.now() - func.min(Run.queued_at)).where(
+                col(Run.expires_at).is_not(None),
+                col(Run.status) == RunStatus.queued,
+                col(Run.waiting).is_(False),
+            )
+            return Census(runs, float((await session.exec(oldest)).one() or 0.0))
+
     async def overdue(self, queued_for: float) -> Overdue:
         """Returns what waits for the reconciler; queued runs only after `queued_for` seconds."""
         now = clock.now()
         unowned = or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now)
         async with self._database.read() as session:
             return Overdue(
-                queued=await _ids(
+                queued=await _find(
                     session,
                     col(Run.status) == RunStatus.queued,
                     col(Run.waiting).is_(False),
                     col(Run.queued_at) <= now - queued_for,
                     col(Run.expires_at) > now,
                 ),
-                orphaned=await _ids(
+                orphaned=await _find(
                     session,
                     col(Run.status) == RunStatus.in_progress,
                     col(Run.lease_until) <= now,
                     col(Run.expires_at) > now,
                 ),
-                cancelling=await _ids(session, col(Run.status) == RunStatus.cancelling, unowned),
-                expired=await _ids(
+                cancelling=await _find(session, col(Run.status) == RunStatus.cancelling, unowned),
+                expired=await _find(
                     session,
                     col(Run.status).in_(ACTIVE),
                     col(Run.waiting).is_(False),
@@ -75,7 +108,8 @@ class Sweep:
             )
 
 
-async def _ids(session: AsyncSession, *where: ColumnElement[bool]) -> list[str]:
-    # Oldest first, and no more than a round can work off: the next round sees the rest.
-    statement = select(Run.id).where(*where).order_by(col(Run.queued_at)).limit(1000)
-    return list((await session.exec(statement)).all())
+async def _find(session: AsyncSession, *where: ColumnElement[bool]) -> list[Unattended]:
+    # No more than a round can work off: the next round sees the rest.
+    columns = select(Run.id, Run.assistant_id).where(*where)
+    found = await session.exec(columns.order_by(col(Run.queued_at)).limit(1000))
+    return [Unattended(*row) for row in found]

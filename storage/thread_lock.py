@@ -3,7 +3,7 @@
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from storage.errors import ActiveRun, NotFound
+from storage.errors import NotFound
 from storage.tables import ACTIVE, Run, Thread
 
 
@@ -43,12 +43,9 @@ async def _one(session: AsyncSession, project_id: str, thread_id: str, *, locked
     return thread
 
 
-async def refuse_if_active(
-    session: AsyncSession, thread: Thread, error: type[ActiveRun] = ActiveRun
-) -> None:
-    """Raises `error` when a run holds the (locked) thread."""
+async def active_run(session: AsyncSession, thread: Thread) -> str | None:
+    """Returns the id of the run that holds the (locked) thread, if one does."""
     statement = select(Run.id).where(
         Run.thread_id == thread.id, col(Run.status).in_(ACTIVE), col(Run.waiting).is_(False)
     )
-    if (run_id := (await session.exec(statement)).first()) is not None:
-        raise error(thread.id, run_id)
+    return (await session.exec(statement)).first()

@@ -9,11 +9,21 @@ any active status -> expired
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement, exists, update
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from storage.tables import ACTIVE, Message, MessageStatus, Run, RunStatus, RunStep, StepStatus
+from storage.tables import (
+    ACTIVE,
+    Message,
+    MessageStatus,
+    Run,
+    RunStatus,
+    RunStep,
+    StepStatus,
+    Thread,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,8 @@ class Ended:
     run: Run
     steps: list[RunStep]
     messages: list[Message]
+    released: Run | None
+    """The run that waited behind it and may be executed now, if there is one."""
 
 
 async def apply(
@@ -133,7 +145,45 @@ async def end(
         message.status = MessageStatus.incomplete
         message.incomplete_at = int(now)
         message.incomplete_reason = ENDS_MESSAGE[transition.target]
-    return Ended(run, steps, messages)
+    # A thread that is being deleted takes the runs that wait with it.
+    released = None if transition is DISCARD else await release_next(session, run.thread_id, now)
+    return Ended(run, steps, messages, released)
+
+
+async def release_next(session: AsyncSession, thread_id: str, now: float) -> Run | None:
+    """Releases the run that waits next in a locked thread whose active run has ended.
+
+    From now on it may be executed, its lifetime counts, and what it reads is settled: all that the
+    thread has. Returns it, or None where none waits.
+    """
+    last_position = select(Thread.last_position).where(Thread.id == thread_id).scalar_subquery()
+    next_one = (
+        select(Run.id)
+        .where(Run.thread_id == thread_id, col(Run.waiting), Run.status == RunStatus.queued)
+        .order_by(Run.position)
+        .limit(1)
+        .scalar_subquery()
+    )
+    other = aliased(Run)
+    active = exists().where(
+        col(other.thread_id) == thread_id,
+        col(other.status).in_(ACTIVE),
+        col(other.waiting).is_(False),
+    )
+    statement = (
+        update(Run)
+        .where(col(Run.id) == next_one, ~active)
+        .values(
+            waiting=False,
+            queued_at=now,
+            # It was set as if the run had been released when it was created.
+            expires_at=int(now) + col(Run.expires_at) - col(Run.created_at),
+            context_until=last_position,
+        )
+        .returning(Run)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    return (await session.exec(statement)).scalar_one_or_none()
 
 
 async def open_steps(session: AsyncSession, run_id: str) -> list[RunStep]:

@@ -56,7 +56,12 @@ def models(model_server: ModelServer) -> Iterator[ModelServer]:
 @pytest.fixture(scope="session")
 def server(model_server: ModelServer) -> Iterator[Stack]:
     """The real stack on SQLite, one per worker. It must end well, too."""
-    with Stack({"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}) as stack:
+    env = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        # A script that fails is to fail at once; tests of retries have servers of their own.
+        "ASSISTANTS_MODEL_RETRIES": "0",
+    }
+    with Stack(env) as stack:
         yield stack.start()
         assert stack.terminate() == 0, stack.printed()
 

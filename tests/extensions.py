@@ -56,4 +56,15 @@ PATHS: dict[str, dict[str, Any]] = {
             "responses": _answer(_object("ThreadObject")),
         }
     },
+    "/threads/{thread_id}/runs/{run_id}/events": {
+        "get": {"parameters": _query("after_sequence"), "responses": {}},
+    },
 }
+
+BODY_KEYS: dict[tuple[str, str], set[str]] = {
+    ("POST", "/threads/{thread_id}/messages"): {"when_active"},
+    ("POST", "/threads/{thread_id}/runs"): {"when_active", "cancel_on_disconnect"},
+    ("POST", "/threads/runs"): {"cancel_on_disconnect"},
+    ("POST", "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs"): {"cancel_on_disconnect"},
+}
+"""What bodies of the contract's operations may have beyond it."""

@@ -13,7 +13,7 @@ from service.models.client import CallDelta, RefusalDelta, TextDelta
 from service.runner import events
 from storage import ids, transitions
 from storage.claims import Claim, Claims, MessageEnd, RunEnd, StepEnd
-from storage.tables import Message, RunStatus, RunStep, StepStatus
+from storage.tables import Message, Run, RunStatus, RunStep, StepStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,11 @@ class Answer:
         self._calls: dict[int, dict[str, Any]] = {}
 
     @property
+    def begun(self) -> bool:
+        """Whether any of it has been told to the run's followers."""
+        return self._message is not None or self._call_step is not None
+
+    @property
     def has_calls(self) -> bool:
         """Whether the model has called a function."""
         return bool(self._calls)
@@ -64,8 +69,11 @@ class Answer:
             case CallDelta():
                 await self._add_call(piece)
 
-    async def finish(self, ending: Ending) -> None:
-        """Ends the run as `ending` says, with all that the turn has open. Raises ClaimLost."""
+    async def finish(self, ending: Ending) -> Run | None:
+        """Ends the run as `ending` says, with all that the turn has open. Raises ClaimLost.
+
+        Returns the run that waited behind it and may be executed now.
+        """
         if ending.status == RunStatus.completed and self._message is None:
             # An empty answer is a message too, of one empty text.
             await self._add_text("")
@@ -85,6 +93,7 @@ class Answer:
         if saved.run is not None:
             happened += events.run(saved.run, saved.steps[-1] if saved.steps else None)
         await self._publish(*happened)
+        return saved.released
 
     async def _add_text(self, text: str) -> None:
         message = await self._opened_message()

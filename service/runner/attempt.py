@@ -2,22 +2,33 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+import itertools
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import structlog
 
+from service import metrics
 from service.errors import from_exception
 from service.models.client import ChatModel, Chunk, Finished, ModelError
 from service.runner import events, prompt
 from service.runner.answer import Answer, Ending
-from service.runner.bus import EventBus, RunEvent
+from service.runner.bus import RunEvent
+from service.runner.journal import Journal
 from storage.claims import Claim, Claims
 from storage.errors import ClaimLost
-from storage.tables import RunStatus
+from storage.tables import Run, RunStatus
 
 log = structlog.get_logger(__name__)
+
+
+FIRST_DELAY = 0.5
+"""Seconds before a model is asked again, at most; twice as long before each further time."""
+
+MAX_DELAY = 20.0
 
 
 class Stop(StrEnum):
@@ -36,61 +47,71 @@ STOPPED = {
 """How a run ends that was broken off."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an attempt may take."""
+
+    lease_seconds: float
+    """How long a claim holds; it is renewed three times as often."""
+    model_retries: int
+    """How often the model is asked again after a failure that may pass."""
+
+
 class Attempt:
     """A worker's hold of a run, from its claim to its end."""
 
     def __init__(
-        self, claim: Claim, claims: Claims, bus: EventBus, model: ChatModel, lease_seconds: float
+        self, claim: Claim, claims: Claims, journal: Journal, model: ChatModel, limits: Limits
     ) -> None:
-        """Executes the claimed run with `model`, renewing the lease three times in its length."""
-        self._claim = claim
+        """Executes the claimed run with `model`; tells `journal` what happens."""
+        self.claim = claim
         self._claims = claims
-        self._bus = bus
+        self._journal = journal
         self._model = model
-        self._heartbeat_seconds = lease_seconds / 3
-        self._stopped: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._claimed_at = self._loop.time()
+        lifetime = (claim.run.expires_at or 0) - (claim.run.started_at or 0)
+        self._deadline = self._claimed_at + lifetime
+        self._stopped: asyncio.Future[Stop] = self._loop.create_future()
         self._answer = Answer(claims, claim, self._publish)
-
-    @property
-    def run_id(self) -> str:
-        """The run it is at."""
-        return self._claim.run.id
 
     def stop(self, why: Stop) -> None:
         """Breaks the model off, and lets `execute` end. The first reason counts."""
         if not self._stopped.done():
             self._stopped.set_result(why)
 
-    async def execute(self) -> None:
-        """Executes the run until it ends, waits for tool outputs, or is not ours any more."""
-        run = self._claim.run
-        begun = await self._publish(
-            *events.withdrawn(self._claim.withdrawn, run.started_at), *events.run(run)
+    async def execute(self) -> Run | None:
+        """Executes the run until it ends, waits for tool outputs, or is not ours any more.
+
+        Returns the run that waited behind it and may be executed now.
+        """
+        run = self.claim.run
+        await self._publish(
+            *events.withdrawn(self.claim.withdrawn, run.started_at), *events.run(run)
         )
-        async with self._kept_alive(begun):
+        async with self._kept_alive():
             try:
                 ending = await self._turn()
-                if ending is not None:
-                    await self._end(ending)
+                return None if ending is None else await self._end(ending)
             except ClaimLost:
-                log.info("claim lost", run_id=run.id, attempt=self._claim.attempt)
+                log.info("claim lost", attempt=self.claim.attempt)
+                return None
 
     async def _turn(self) -> Ending | None:
         """Has the model answer once. Returns None when the run is not to be ended by us."""
         try:
             context = await self._claims.context(
-                self._claim.run, self._claim.run.truncation_strategy["last_messages"]
+                self.claim.run, self.claim.run.truncation_strategy["last_messages"]
             )
-            request = await prompt.build(self._claim.run, context, self._model.tokens)
+            request = await prompt.build(self.claim.run, context, self._model.tokens)
             if request.get("max_completion_tokens") == 0:
                 # Earlier turns have used it up. No model takes this for a limit.
                 return Ending(
                     status=RunStatus.incomplete, incomplete_reason="max_completion_tokens"
                 )
-            async for chunk in _until(self._stopped, self._model.stream(request)):
-                if isinstance(chunk, Finished):
-                    return self._finished(chunk)
-                await self._answer.add(chunk)
+            with metrics.TURN_SECONDS.time():
+                finished = await self._ask(request)
         except prompt.PromptTooLong:
             return Ending(status=RunStatus.incomplete, incomplete_reason="max_prompt_tokens")
         except ModelError as error:
@@ -100,19 +121,57 @@ class Attempt:
             return STOPPED[Stop.cancelled]
         except Exception as error:
             return _failed("server_error", from_exception(error).message)
+        if finished is not None:
+            return self._finished(finished)
         why = self._stopped.result()
         return await self._release() if why == Stop.released else STOPPED.get(why)
+
+    async def _ask(self, request: Mapping[str, Any]) -> Finished | None:
+        """Asks until the model has answered; returns None when the attempt was stopped before.
+
+        Raises ModelError for a failure that does not pass, or came after a piece of the answer.
+        """
+        for retry in itertools.count():
+            try:
+                async for chunk in _until(self._stopped, self._model.stream(request)):
+                    if isinstance(chunk, Finished):
+                        return chunk
+                    if not self._answer.begun:
+                        metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
+                    await self._answer.add(chunk)
+                return None
+            except ModelError as error:
+                delay = self._delay(error, retry)
+                if delay is None:
+                    raise
+                metrics.RETRIES.inc()
+                log.info("model asked again", code=error.code, after=round(delay, 2))
+            await asyncio.wait({self._stopped}, timeout=delay)
+            if self._stopped.done():
+                return None
+        raise AssertionError("unreachable")
+
+    def _delay(self, error: ModelError, retry: int) -> float | None:
+        """Returns how many seconds to wait before the next try; None where there is to be none."""
+        if not error.retryable or self._answer.begun or retry >= self._limits.model_retries:
+            return None
+        delay = min(FIRST_DELAY * 2**retry, MAX_DELAY) * random.uniform(0.5, 1)
+        delay = max(delay, error.retry_after or 0)
+        return delay if self._loop.time() + delay < self._deadline else None
 
     async def _release(self) -> Ending | None:
         """Gives the run back, unless it was cancelled meanwhile: then nobody else would take it."""
         try:
-            withdrawn = await self._claims.release(self._claim)
+            withdrawn = await self._claims.release(self.claim)
         except ClaimLost:
             return STOPPED[Stop.cancelled]
-        await self._publish(*events.withdrawn(withdrawn, self._claim.run.started_at))
+        await self._publish(*events.withdrawn(withdrawn, self.claim.run.started_at))
         return None
 
     def _finished(self, end: Finished) -> Ending:
+        if end.usage is not None:
+            for kind in ("prompt", "completion"):
+                metrics.TOKENS.labels(kind).inc(end.usage[f"{kind}_tokens"])
         if end.reason == "content_filter":
             return Ending(
                 status=RunStatus.failed,
@@ -133,54 +192,39 @@ class Attempt:
         status = RunStatus.requires_action if self._answer.has_calls else RunStatus.completed
         return Ending(status=status, usage=end.usage)
 
-    async def _end(self, ending: Ending) -> None:
+    async def _end(self, ending: Ending) -> Run | None:
         try:
-            await self._answer.finish(ending)
+            return await self._answer.finish(ending)
         except ClaimLost:
             # Cancelled in the last moment? Then that is how it ends. Raises again if really lost.
-            await self._answer.finish(STOPPED[Stop.cancelled])
+            return await self._answer.finish(STOPPED[Stop.cancelled])
 
     async def _publish(self, *happened: RunEvent) -> int:
-        return await self._bus.publish(self._claim.run.id, self._claim.attempt, *happened)
+        return await self._journal.tell(self.claim.run.id, self.claim.attempt, *happened)
 
     @contextlib.asynccontextmanager
-    async def _kept_alive(self, begun: int) -> AsyncIterator[None]:
-        run = self._claim.run
-        loop = asyncio.get_running_loop()
-        lifetime = (run.expires_at or 0) - (run.started_at or 0)
-        deadline = loop.call_later(lifetime, self.stop, Stop.expired)
-        keepers = [
-            asyncio.create_task(self._heartbeat(), name=f"heartbeat of {run.id}"),
-            asyncio.create_task(self._watch(begun), name=f"watch of {run.id}"),
-        ]
+    async def _kept_alive(self) -> AsyncIterator[None]:
+        deadline = self._loop.call_at(self._deadline, self.stop, Stop.expired)
+        name = f"heartbeat of {self.claim.run.id}"
+        heartbeat = asyncio.create_task(self._heartbeat(), name=name)
         try:
             yield
         finally:
             deadline.cancel()
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
+            heartbeat.cancel()
+            await asyncio.gather(heartbeat, return_exceptions=True)
 
     async def _heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(self._heartbeat_seconds)
+            await asyncio.sleep(self._limits.lease_seconds / 3)
             try:
-                if await self._claims.renew(self._claim) == RunStatus.cancelling:
+                if await self._claims.renew(self.claim) == RunStatus.cancelling:
                     self.stop(Stop.cancelled)
             except ClaimLost:
                 self.stop(Stop.lost)
             except Exception:
                 # The database is away. It is tried again, until the lease has run out for good.
-                log.warning("lease not renewed", run_id=self._claim.run.id, exc_info=True)
-
-    async def _watch(self, begun: int) -> None:
-        """Hears on the stream, sooner than the heartbeat does, that the run is to stop."""
-        async with contextlib.aclosing(self._bus.subscribe(self._claim.run.id, begun)) as heard:
-            async for event in heard:
-                if event.event == "thread.run.cancelling":
-                    self.stop(Stop.cancelled)
-                elif event.event in ("thread.run.cancelled", "thread.run.expired"):
-                    self.stop(Stop.lost)
+                log.warning("lease not renewed", run_id=self.claim.run.id, exc_info=True)
 
 
 def _failed(code: str, message: str) -> Ending:

@@ -6,13 +6,20 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from assistants.v1 import events_pb2
 
 from service.errors import ApiError, Kind
 
 RunEvent = events_pb2.RunEvent
+
+
+class Kept(NamedTuple):
+    """Which events of a run are kept: those numbered above `after`, up to `last`."""
+
+    after: int
+    last: int
 
 
 class EventBus(Protocol):
@@ -32,6 +39,9 @@ class EventBus(Protocol):
         the bus closes.
         """
 
+    async def kept(self, run_id: str) -> Kept | None:
+        """Returns which of the run's events are kept, or None if none are."""
+
 
 @dataclass(slots=True)
 class _Log:
@@ -40,6 +50,8 @@ class _Log:
     last: int
     events: deque[RunEvent] = field(default_factory=deque)
     size: int = 0
+    base: int = 0
+    """The number before its first event: the bus knows nothing of events up to it."""
     dropped: int = 0
     touched: float = field(default_factory=time.monotonic)
     readers: int = 0
@@ -84,7 +96,7 @@ class InProcessBus:
         """Numbers and keeps the events, and wakes who follows the run."""
         log = self._logs.setdefault(run_id, _Log(last=0))
         if not log.last:
-            log.last = attempt << 20
+            log.last = log.base = attempt << 20
         first = log.last + 1
         for number, event in enumerate(events, first):
             event.sequence_number = number
@@ -116,6 +128,11 @@ class InProcessBus:
         finally:
             log.readers -= 1
         raise ApiError(Kind.unavailable, "The server is shutting down.")
+
+    async def kept(self, run_id: str) -> Kept | None:
+        """Looks into the run's log."""
+        log = self._logs.get(run_id)
+        return Kept(max(log.base, log.dropped), log.last) if log is not None and log.last else None
 
     def close(self) -> None:
         """Ends every subscription with an error."""

@@ -7,14 +7,16 @@ from collections.abc import AsyncGenerator
 from service.errors import ApiError, Kind
 from service.models.client import ChatModel
 from service.runner import events
+from service.runner.attempt import Limits, Stop
 from service.runner.bus import InProcessBus, RunEvent
+from service.runner.journal import Journal
 from service.runner.queue import InProcessQueue
-from service.runner.reconciler import Reconciler, announce
+from service.runner.reconciler import Reconciler
 from service.runner.said import Said
 from service.runner.worker import Worker
 from service.streams import with_silences
 from storage import Storage
-from storage.errors import NotFound
+from storage.errors import NotCancellable, NotFound
 from storage.runs import Submitted
 from storage.tables import ACTIVE, Run, RunStatus, Thread
 from storage.transitions import Ended
@@ -27,27 +29,37 @@ class Engine:
     """A queue, a bus, a worker and a reconciler, wired together."""
 
     def __init__(
-        self, storage: Storage, model: ChatModel, *, concurrency: int, lease_seconds: float
+        self,
+        storage: Storage,
+        model: ChatModel,
+        *,
+        concurrency: int,
+        events_max_bytes: int,
+        limits: Limits,
     ) -> None:
         """Executes runs of `storage` with `model`, up to `concurrency` at once."""
         self._storage = storage
         self._queue = InProcessQueue()
-        self._bus = InProcessBus()
+        self._bus = InProcessBus(max_bytes=events_max_bytes)
+        self._abandoned: set[asyncio.Task[None]] = set()
+        self._journal = Journal(self._bus)
         self._worker = Worker(
             storage.claims,
             self._queue,
-            self._bus,
+            self._journal,
             model,
             concurrency=concurrency,
-            lease_seconds=lease_seconds,
+            limits=limits,
         )
-        self._reconciler = Reconciler(storage.sweep, self._queue, self._bus)
+        self._reconciler = Reconciler(storage.sweep, self._queue, self._journal)
 
     async def work(self) -> None:
         """Executes runs until cancelled. Any exception is a defect of this program."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._worker.work(), name="worker")
+            group.create_task(self._worker.watch(), name="watch")
             group.create_task(self._reconciler.reconcile(), name="reconciler")
+            group.create_task(self._reconciler.measure(), name="metrics")
 
     async def drain(self, grace: float) -> None:
         """After `work` has ended: gives runs `grace` seconds to end, and ends every stream."""
@@ -60,25 +72,68 @@ class Engine:
         With `thread`, which was created along with the run, the stream begins with it.
         """
         begin = [] if thread is None else [events.thread_created(thread)]
-        first = await self._bus.publish(run.id, run.attempt, *begin, *events.run_created(run))
-        await self._queue.put(run.id)
+        first = await self._journal.tell(run.id, run.attempt, *begin, *events.run_created(run))
+        if not run.waiting:
+            await self._queue.put(run.id, run.assistant_id)
         return first
 
     async def resume(self, submitted: Submitted) -> int:
         """Hands a run that has its tool outputs to the workers; returns the next event's number."""
         run = submitted.run
-        first = await self._bus.publish(
+        first = await self._journal.tell(
             run.id, run.attempt, events.step(submitted.step), *events.run(run)
         )
-        await self._queue.put(run.id)
+        await self._queue.put(run.id, run.assistant_id)
         return first
 
     async def announce(self, ended: Ended) -> None:
         """Tells followers and workers that a run was ended, or asked to stop, by a caller."""
-        await announce(self._bus, ended)
+        await self._journal.tell_end(ended)
         if ended.run.status == RunStatus.cancelling:
+            self._worker.stop(ended.run.id, Stop.cancelled)
             # A run that no worker holds yet is ended by the reconciler.
             self._reconciler.wake()
+        else:
+            self._worker.stop(ended.run.id, Stop.lost)
+        if ended.released is not None:
+            await self._queue.put(ended.released.id, ended.released.assistant_id)
+
+    def abandon(self, run: Run) -> None:
+        """Cancels a run whose caller has gone away, unless it has ended."""
+        task = asyncio.create_task(self._cancel(run), name=f"abandon {run.id}")
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+
+    async def _cancel(self, run: Run) -> None:
+        with contextlib.suppress(NotFound, NotCancellable):
+            ended = await self._storage.runs.cancel(run.project_id, run.thread_id, run.id)
+            await self.announce(ended)
+
+    async def replay(self, run: Run, after: int) -> AsyncGenerator[RunEvent, None]:
+        """Yields the run's events numbered above `after`, up to the next `done` or `error`.
+
+        Raises ApiError: `events_gone` when some of them are not kept any more.
+        """
+        kept = await self._bus.kept(run.id)
+        # A run that nobody has touched yet can have no events but those that will come.
+        untouched = run.attempt == 0 and run.status in ACTIVE
+        if (kept is None and not untouched) or (kept is not None and after < kept.after):
+            raise ApiError(
+                Kind.events_gone,
+                f"The events of run {run.id} after number {after} are not kept any more.",
+            )
+        if after > (kept.last if kept else 0):
+            raise ApiError(
+                Kind.invalid_value,
+                f"Invalid 'after_sequence': run {run.id} has no event of number {after} yet.",
+                "after_sequence",
+            )
+        if kept is not None and after == kept.last and run.status not in ACTIVE:
+            yield _numbered(events.done(), after + 1)
+            return
+        async with contextlib.aclosing(self.follow(run, after + 1)) as following:
+            async for event in following:
+                yield event
 
     async def follow(self, run: Run, first: int) -> AsyncGenerator[RunEvent, None]:
         """Yields the run's events from number `first` on, up to `done` or `error`."""

@@ -1,13 +1,18 @@
 """The queue between whoever has a run to execute and the workers."""
 
 import asyncio
+from collections import OrderedDict, deque
 from typing import Protocol
 
 
 class RunQueue(Protocol):
-    """Ids of runs to execute, oldest first, each delivered at least once."""
+    """Ids of runs to execute, each delivered at least once.
 
-    async def put(self, run_id: str) -> None:
+    Those of one group, which is their assistant, come oldest first. Groups take turns, so that one
+    with many runs does not keep the others waiting.
+    """
+
+    async def put(self, run_id: str, group: str) -> None:
         """Adds a run."""
 
     async def take(self) -> str:
@@ -22,18 +27,26 @@ class InProcessQueue:
 
     def __init__(self) -> None:
         """Starts empty."""
-        self._waiting: asyncio.Queue[str] = asyncio.Queue()
+        self._groups: OrderedDict[str, deque[str]] = OrderedDict()
+        """What waits; the group whose turn it is stands first."""
         self._known: set[str] = set()
+        self._arrived: asyncio.Queue[None] = asyncio.Queue()
+        """Has as many items as there are runs waiting."""
 
-    async def put(self, run_id: str) -> None:
+    async def put(self, run_id: str, group: str) -> None:
         """Adds a run, unless it waits already."""
         if run_id not in self._known:
             self._known.add(run_id)
-            self._waiting.put_nowait(run_id)
+            self._groups.setdefault(group, deque()).append(run_id)
+            self._arrived.put_nowait(None)
 
     async def take(self) -> str:
         """Waits for a run and returns its id."""
-        run_id = await self._waiting.get()
+        await self._arrived.get()
+        group, waiting = self._groups.popitem(last=False)
+        run_id = waiting.popleft()
+        if waiting:
+            self._groups[group] = waiting
         # From here on a put is news: the run may become queued again while it is worked on.
         self._known.discard(run_id)
         return run_id

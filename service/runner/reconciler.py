@@ -5,12 +5,11 @@ import contextlib
 
 import structlog
 
-from service.runner import events
-from service.runner.bus import EventBus
+from service import metrics
+from service.runner.journal import Journal
 from service.runner.queue import RunQueue
-from storage.sweep import Sweep
-from storage.tables import RunStatus
-from storage.transitions import Ended
+from storage.sweep import WAITING, Sweep
+from storage.tables import ACTIVE, RunStatus
 
 log = structlog.get_logger(__name__)
 
@@ -21,14 +20,18 @@ QUEUED_FOR = 5.0
 """Seconds after which a queued run may have been lost on its way to a worker."""
 
 
+MEASURE_SECONDS = 5.0
+"""How old the metrics of all servers' runs may be."""
+
+
 class Reconciler:
     """Starting a server is nothing special: it is the first round."""
 
-    def __init__(self, sweep: Sweep, queue: RunQueue, bus: EventBus) -> None:
-        """Reads and writes through `sweep`; puts into `queue`, publishes on `bus`."""
+    def __init__(self, sweep: Sweep, queue: RunQueue, journal: Journal) -> None:
+        """Reads and writes through `sweep`; puts into `queue`, tells `journal`."""
         self._sweep = sweep
         self._queue = queue
-        self._bus = bus
+        self._journal = journal
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -52,19 +55,29 @@ class Reconciler:
     async def round(self, queued_for: float) -> None:
         """Queues what was lost, and ends what is overdue."""
         overdue = await self._sweep.overdue(queued_for)
-        for run_id in overdue.cancelling:
-            await self._end(run_id, RunStatus.cancelled)
-        for run_id in overdue.expired:
-            await self._end(run_id, RunStatus.expired)
-        for run_id in [*overdue.queued, *overdue.orphaned]:
-            await self._queue.put(run_id)
+        for run in overdue.cancelling:
+            await self._end(run.id, RunStatus.cancelled)
+        for run in overdue.expired:
+            await self._end(run.id, RunStatus.expired)
+        for run in [*overdue.queued, *overdue.orphaned]:
+            await self._queue.put(run.id, run.assistant_id)
+
+    async def measure(self) -> None:
+        """Counts the runs for the metrics, again and again, until it is cancelled."""
+        while True:
+            try:
+                census = await self._sweep.census()
+            except Exception:
+                log.warning("runs not counted", exc_info=True)
+            else:
+                for status in (*ACTIVE, WAITING):
+                    metrics.RUNS.labels(status).set(census.runs.get(status, 0))
+                metrics.QUEUE_DEPTH.set(census.runs.get(RunStatus.queued, 0))
+                metrics.OLDEST_QUEUED.set(census.oldest_queued)
+            await asyncio.sleep(MEASURE_SECONDS)
 
     async def _end(self, run_id: str, status: RunStatus) -> None:
         if (ended := await self._sweep.end(run_id, status)) is not None:
-            log.info("run ended", run_id=run_id, status=status)
-            await announce(self._bus, ended)
-
-
-async def announce(bus: EventBus, ended: Ended) -> None:
-    """Tells who follows a run that it was ended from outside."""
-    await bus.publish(ended.run.id, ended.run.attempt, *events.ended(ended))
+            await self._journal.tell_end(ended)
+            if ended.released is not None:
+                await self._queue.put(ended.released.id, ended.released.assistant_id)

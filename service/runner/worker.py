@@ -4,11 +4,16 @@ import asyncio
 
 import structlog
 
+from service import metrics
 from service.models.client import ChatModel
-from service.runner.attempt import Attempt, Stop
-from service.runner.bus import EventBus
+from service.runner.attempt import Attempt, Limits, Stop
+from service.runner.journal import Journal
 from service.runner.queue import RunQueue
 from storage.claims import Claims
+from storage.tables import RunStatus
+
+WATCH_SECONDS = 0.5
+"""How soon a cancellation on another server is noticed, which is to be within a second."""
 
 log = structlog.get_logger(__name__)
 
@@ -20,18 +25,18 @@ class Worker:
         self,
         claims: Claims,
         queue: RunQueue,
-        bus: EventBus,
+        journal: Journal,
         model: ChatModel,
         *,
         concurrency: int,
-        lease_seconds: float,
+        limits: Limits,
     ) -> None:
-        """Takes from `queue`, writes through `claims`, publishes on `bus`, asks `model`."""
+        """Takes from `queue`, writes through `claims`, tells `journal`, asks `model`."""
         self._claims = claims
         self._queue = queue
-        self._bus = bus
+        self._journal = journal
         self._model = model
-        self._lease_seconds = lease_seconds
+        self._limits = limits
         self._slots = asyncio.Semaphore(concurrency)
         self._attempts: dict[asyncio.Task[None], Attempt | None] = {}
         self._releasing = False
@@ -48,6 +53,31 @@ class Worker:
             task = asyncio.create_task(self._execute(run_id), name=f"attempt at {run_id}")
             self._attempts[task] = None
             task.add_done_callback(self._ended)
+
+    async def watch(self) -> None:
+        """Asks, until it is cancelled, whether what is executed was cancelled or lost elsewhere."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            attempts = [each for each in self._attempts.values() if each is not None]
+            if not attempts:
+                continue
+            try:
+                held = await self._claims.held([each.claim for each in attempts])
+            except Exception:
+                log.warning("runs not watched", exc_info=True)
+                continue
+            for attempt in attempts:
+                status = held.get(attempt.claim.run.id)
+                if status is None:
+                    attempt.stop(Stop.lost)
+                elif status == RunStatus.cancelling:
+                    attempt.stop(Stop.cancelled)
+
+    def stop(self, run_id: str, why: Stop) -> None:
+        """Stops what this server executes of a run, if it does."""
+        for attempt in self._attempts.values():
+            if attempt is not None and attempt.claim.run.id == run_id:
+                attempt.stop(why)
 
     async def drain(self, grace: float) -> None:
         """Gives what is executed up to `grace` seconds to end, then releases the rest."""
@@ -67,21 +97,22 @@ class Worker:
             # The lease runs out, and the run is taken up again.
             log.error("attempt broke down", task=task.get_name(), exc_info=error)
 
-    def _stop_others(self, run_id: str) -> None:
-        """Stops an attempt of ours whose lease has run out: its deltas need no claim to be sent."""
-        for other in self._attempts.values():
-            if other is not None and other.run_id == run_id:
-                other.stop(Stop.lost)
-
     async def _execute(self, run_id: str) -> None:
+        structlog.contextvars.bind_contextvars(run_id=run_id)
         claim = await self._claims.claim(run_id)
         if claim is not None:
-            attempt = Attempt(claim, self._claims, self._bus, self._model, self._lease_seconds)
-            self._stop_others(run_id)
+            attempt = Attempt(claim, self._claims, self._journal, self._model, self._limits)
+            # One of ours whose lease has run out must be silent: its deltas need no claim.
+            self.stop(run_id, Stop.lost)
+            if claim.reclaimed:
+                metrics.RECLAIMED.inc()
             task = asyncio.current_task()
             assert task is not None
             self._attempts[task] = attempt
             if self._releasing:
                 attempt.stop(Stop.released)
-            await attempt.execute()
+            with metrics.WORKING.track_inprogress():
+                released = await attempt.execute()
+            if released is not None:
+                await self._queue.put(released.id, released.assistant_id)
         await self._queue.acknowledge(run_id)

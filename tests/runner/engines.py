@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.models.client import ChatModel
+from service.runner.attempt import Limits
 from service.runner.bus import RunEvent
 from service.runner.engine import Engine
 from storage import Storage
@@ -30,8 +31,13 @@ class Engines:
 
     def start(self, *, concurrency: int = 4, lease_seconds: float = NEVER) -> Engine:
         """Starts another; a third of `lease_seconds` lies between two of its heartbeats."""
+        limits = Limits(lease_seconds, model_retries=0)
         engine = Engine(
-            self.storage, self._model, concurrency=concurrency, lease_seconds=lease_seconds
+            self.storage,
+            self._model,
+            concurrency=concurrency,
+            events_max_bytes=2**26,
+            limits=limits,
         )
         self._working[engine] = asyncio.create_task(engine.work())
         return engine

@@ -7,7 +7,9 @@ import pytest
 
 from service.models.client import ChatModel
 from service.runner import reconciler as reconciler_module
+from service.runner.attempt import Limits
 from service.runner.bus import InProcessBus
+from service.runner.journal import Journal
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
 from service.runner.worker import Worker
@@ -105,7 +107,7 @@ async def test_the_reconciler_outlives_a_database_that_is_away(
     run = await make_run(storage, await make_thread(storage))
     await set_run(storage, run, status=RunStatus.cancelling)
     await engines.rename("runs", "hidden")
-    reconciler = Reconciler(storage.sweep, InProcessQueue(), InProcessBus())
+    reconciler = Reconciler(storage.sweep, InProcessQueue(), Journal(InProcessBus()))
     with pytest.raises(Exception, match="runs"):
         await reconciler.round(0)
     task = asyncio.create_task(reconciler.reconcile())
@@ -167,12 +169,17 @@ async def test_a_run_that_is_claimed_during_the_drain_is_released(
     run = await make_run(storage, thread, model=models.script(Hold(Answer("Hello"))))
     queue = WatchedQueue()
     worker = Worker(
-        storage.claims, queue, InProcessBus(), chat_model, concurrency=1, lease_seconds=NEVER
+        storage.claims,
+        queue,
+        Journal(InProcessBus()),
+        chat_model,
+        concurrency=1,
+        limits=Limits(NEVER, model_retries=0),
     )
     working = asyncio.create_task(worker.work())
     async with storage.database.transaction() as session:
         await thread_lock.lock(session, PROJECT, thread.id)
-        await queue.put(run.id)
+        await queue.put(run.id, run.assistant_id)
         await queue.taken.wait()
         working.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -11,6 +11,7 @@ from service.runner import prompt
 from service.runner.prompt import PromptTooLong
 from storage.claims import Context
 from storage.tables import Message, Run, RunStep
+from tests.model_server import ModelServer
 from tests.storage.rows import call, text_part
 
 FUNCTION = {"type": "function", "function": {"name": "f", "strict": False}}
@@ -173,6 +174,14 @@ async def test_response_formats(build: Build, given: Any, expected: Any) -> None
     assert (await build(run(response_format=given), context())).get("response_format") == expected
 
 
+async def test_only_forced_calls_are_taken_back(build: Build) -> None:
+    after = context(steps=(called(call("call_1", "1")),))
+    named = {"type": "function", "function": {"name": "f"}}
+    for choice, expected in [("none", "none"), ("auto", "auto"), (named, "auto")]:
+        request = await build(run(tools=[FUNCTION], tool_choice=choice), after)
+        assert request["tool_choice"] == expected
+
+
 # About 250 tokens each, by the estimate.
 LONG = "x" * 1000
 
@@ -209,3 +218,37 @@ async def test_tokens_of_earlier_turns_count(build: Build, messages: Messages) -
     for limit, rest in [(256, 56), (200, 0), (100, 0)]:
         request = await build(run(max_completion_tokens=limit), thread)
         assert request["max_completion_tokens"] == rest
+
+
+async def test_calls_and_outputs_stay_together(messages: Messages) -> None:
+    steps = (called(call("call_1", LONG)), called(call("call_2", "2")))
+    thread = context(message("user", LONG), message("user", "Hi"), steps=steps)
+    asked = await messages(run(max_prompt_tokens=400), thread)
+    assert [each["role"] for each in asked] == ["system", "user", *["assistant", "tool"] * 2]
+    assert asked[1]["content"] == "Hi"
+    # They are never left out: the model would call again.
+    with pytest.raises(PromptTooLong):
+        await messages(run(max_prompt_tokens=256), thread)
+
+
+async def test_a_thread_without_a_user(messages: Messages) -> None:
+    thread = context(*(message("assistant", f"{n}{LONG}") for n in range(3)))
+    asked = await messages(run(max_prompt_tokens=600), thread)
+    assert [each["content"][0] for each in asked] == ["B", "1", "2"]
+    thread = context(message("assistant", LONG * 2))
+    asked = await messages(run(max_prompt_tokens=256), thread)
+    assert [each["role"] for each in asked] == ["system"]
+
+
+@pytest.mark.parametrize("budget", [256, 300, 2000, 5000, 6000])
+async def test_as_many_as_fit_with_few_counts(
+    models: ModelServer, messages: Messages, tokens: TokenCounter, budget: int
+) -> None:
+    model = models.script(tokenizer="llama.cpp")
+    older = [message("user", f"{n} is a number") for n in range(700)]
+    limited = run(model=model, instructions="", max_prompt_tokens=budget)
+    asked = await messages(limited, context(*older))
+    # Four words, and four tokens for the message.
+    assert len(asked) == min(budget // 8, 700)
+    assert asked[-1]["content"] == "699 is a number"
+    assert len(models.tokenized(model)) < 15

@@ -114,7 +114,9 @@ async def test_overdue_finds_what_nobody_cares_for(storage: Storage) -> None:
             await set_run(storage, run, **columns)
             made[kind].add(run.id)
     overdue = await storage.sweep.overdue(queued_for=5)
-    found = {kind: set(getattr(overdue, kind)) for kind in OVERDUE if kind != "nothing"}
+    found = {
+        kind: {each.id for each in getattr(overdue, kind)} for kind in OVERDUE if kind != "nothing"
+    }
     assert found == {kind: ids for kind, ids in made.items() if kind != "nothing"}
 
 
@@ -124,13 +126,14 @@ async def test_queued_runs_are_listed_oldest_first(storage: Storage) -> None:
         run = await make_run(storage, await make_thread(storage))
         await set_run(storage, run, queued_at=queued_at)
         made.append(run.id)
-    assert (await storage.sweep.overdue(0)).queued == [made[1], made[2], made[0]]
+    queued = (await storage.sweep.overdue(0)).queued
+    assert [each.id for each in queued] == [made[1], made[2], made[0]]
 
 
 async def test_a_new_run_is_overdue_only_after_a_while(storage: Storage) -> None:
     run = await make_run(storage, await make_thread(storage))
     assert (await storage.sweep.overdue(60)).queued == []
-    assert (await storage.sweep.overdue(0)).queued == [run.id]
+    assert (await storage.sweep.overdue(0)).queued == [(run.id, run.assistant_id)]
 
 
 async def test_a_model_reads_the_thread_up_to_its_run(storage: Storage) -> None:

@@ -10,7 +10,6 @@ from sqlmodel import SQLModel
 
 from storage.database import Database
 
-
 ONLY_ON_POSTGRESQL = {"threads_by_metadata"}
 """Indexes that are declared for one database: Alembic does not read `ddl_if`."""
 

@@ -1,0 +1,78 @@
+"""Failures of the model that pass, on a server that asks it up to three times."""
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.model_server import ModelServer
+from tests.rest.conftest import connect
+from tests.rest.scene import Scene
+from tests.rest.wire import Wire
+from tests.script import Answer, BreakOff, Fail, Step
+from tests.sequences import PLAIN, folded
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def patient(model_server: ModelServer) -> Iterator[Stack]:
+    """A server of its own."""
+    settings = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_MODEL_RETRIES": "2",
+    }
+    with Stack(settings) as stack:
+        yield stack.start()
+        assert stack.terminate() == 0, stack.printed()
+
+
+@pytest.fixture
+def client(patient: Stack, wire: Wire) -> Iterator[openai.OpenAI]:
+    """OpenAI's client of it."""
+    with connect(patient, wire) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [[Fail(500)], [Fail(429, retry_after=1)], [BreakOff(), Fail(503)]],
+    ids=["500", "429", "connection"],
+)
+def test_what_passes_is_not_seen(
+    client: openai.OpenAI, models: ModelServer, wire: Wire, failures: list[Step]
+) -> None:
+    model = models.script(*failures, Answer("There."))
+    scene = Scene.create(client, model)
+    with client.beta.threads.runs.stream(**scene.ids) as stream:
+        stream.until_done()
+    assert folded(wire.event_names) == PLAIN
+    assert scene.said() == ["Hello", "There."]
+    assert len(models.requests(model)) == len(failures) + 1
+
+
+def test_enough_is_enough(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(*[Fail(429, "Slow down.") for _ in range(3)])
+    run = Scene.create(client, model).run()
+    assert run.last_error is not None
+    assert (run.last_error.code, run.last_error.message) == ("rate_limit_exceeded", "Slow down.")
+    assert len(models.requests(model)) == 3
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Fail(400, "Too long."),
+        Fail(429, "Pay first.", code="insufficient_quota"),
+        # Longer than the run lives.
+        Fail(503, "Come back tomorrow.", retry_after=3600),
+        # Some of it was streamed: it cannot be taken back.
+        BreakOff("Half an ans"),
+    ],
+    ids=["400", "quota", "too late", "begun"],
+)
+def test_what_does_not_pass_is_not_tried_again(
+    client: openai.OpenAI, models: ModelServer, failure: Step
+) -> None:
+    model = models.script(failure)
+    assert Scene.create(client, model).run().status == "failed"
+    assert len(models.requests(model)) == 1
