@@ -190,3 +190,15 @@ def test_a_script_that_has_ended_is_a_problem(models: ModelServer, client: opena
 def test_models_are_listed(models: ModelServer, client: openai.OpenAI) -> None:
     model = models.script()
     assert model in [each.id for each in client.models.list()]
+
+
+def test_tokenizers(models: ModelServer, client: openai.OpenAI) -> None:
+    url = models.base_url.removesuffix("/v1") + "/tokenize"
+    text = {"content": "a b c", "prompt": "d e"}
+    llama, vllm = models.script(tokenizer="llama.cpp"), models.script(tokenizer="vllm")
+    assert client.post(url, body=text | {"model": llama}, cast_to=object) == {"tokens": [0, 1, 2]}
+    counted = {"tokens": [0, 1], "count": 2, "max_model_len": 4096}
+    assert client.post(url, body=text | {"model": vllm}, cast_to=object) == counted
+    assert (models.tokenized(llama), models.tokenized(vllm)) == (["a b c"], ["d e"])
+    with pytest.raises(openai.NotFoundError):
+        client.post(url, body=text | {"model": models.script()}, cast_to=object)

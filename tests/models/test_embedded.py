@@ -53,6 +53,17 @@ async def test_answer(chat: ChatModel) -> None:
     assert end.usage["completion_tokens"] > 0
 
 
+async def test_its_tokenizer_counts_prompts(chat: ChatModel) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "語 1 " * 99}]
+    request = {"model": "any-name", "messages": turns, "max_completion_tokens": 1}
+    counted = await chat.tokens.count(request)
+    *_, end = [chunk async for chunk in chat.stream(request)]
+    assert isinstance(end, Finished)
+    assert end.usage
+    # By an estimate it would be about 160. What the template adds is not known exactly.
+    assert counted == pytest.approx(end.usage["prompt_tokens"], rel=0.05)
+
+
 async def test_limited_answer(chat: ChatModel) -> None:
     text, end = await answer(chat, "Tell me a long story.", max_completion_tokens=5)
     assert text

@@ -242,7 +242,7 @@ async def test_a_thread_without_a_user(messages: Messages) -> None:
 
 @pytest.mark.parametrize("budget", [256, 300, 2000, 5000, 6000])
 async def test_as_many_as_fit_with_few_counts(
-    models: ModelServer, messages: Messages, tokens: TokenCounter, budget: int
+    models: ModelServer, messages: Messages, budget: int
 ) -> None:
     model = models.script(tokenizer="llama.cpp")
     older = [message("user", f"{n} is a number") for n in range(700)]
