@@ -32,20 +32,21 @@ class Page(Generic[T]):
 
 
 async def fetch(
-    session: AsyncSession, table: type[T], prefix: str, page: PageRequest, *where: Any
+    session: AsyncSession, table: type[T], prefix: str, page: PageRequest, parent: Any, *where: Any
 ) -> Page[T]:
-    """Returns one page of the rows of `table` that meet `where`.
+    """Returns one page of the rows of `table` that meet `parent` (it makes the list) and `where`.
 
     `after` gives the page right behind its cursor, `before` the page right ahead of it; with both,
     the page behind `after` ends at `before`. Raises InvalidCursor for a cursor that is neither an
-    id of our making nor that of a row of the list. The row of an id of our making may be gone.
+    id of our making nor that of a row of the list, whether it meets `where` or not. The row of an
+    id of our making may be gone.
     """
     position = _column(table, "position")
-    statement = select(table).where(*where)
+    statement = select(table).where(parent, *where)
     descending = page.order == "desc"
     for param, cursor in (("after", page.after), ("before", page.before)):
         if cursor is not None:
-            at = await _position(session, table, prefix, param, cursor, where)
+            at = await _position(session, table, prefix, param, cursor, parent)
             behind = (param == "after") != descending
             statement = statement.where(position > at if behind else position < at)
     # The page ahead of a cursor is read from the cursor backwards, and turned round.
@@ -62,12 +63,12 @@ async def _position(
     prefix: str,
     param: str,
     cursor: str,
-    where: tuple[Any, ...],
+    parent: Any,
 ) -> str:
     if (position := ids.position_of(prefix, cursor)) is not None:
         return position
     # An id that was imported from elsewhere does not tell its position.
-    statement = select(_column(table, "position")).where(*where, _column(table, "id") == cursor)
+    statement = select(_column(table, "position")).where(parent, _column(table, "id") == cursor)
     found = (await session.exec(statement)).one_or_none()
     if found is None:
         raise InvalidCursor(param, cursor)

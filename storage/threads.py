@@ -49,11 +49,10 @@ class Threads:
 
         Raises InvalidCursor.
         """
-        where: Any = [Thread.project_id == project_id]
-        if metadata:
-            where.append(has_pairs(Thread.metadata_, metadata))
+        where = [has_pairs(Thread.metadata_, metadata)] if metadata else []
         async with self._database.read() as session:
-            return await pages.fetch(session, Thread, ids.THREAD, page, *where)
+            parent = Thread.project_id == project_id
+            return await pages.fetch(session, Thread, ids.THREAD, page, parent, *where)
 
     async def copy(self, project_id: str, thread_id: str, up_to: str | None = None) -> Thread:
         """Inserts a thread that begins as another one did, and returns it.

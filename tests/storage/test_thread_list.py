@@ -99,6 +99,11 @@ async def test_an_imported_thread_is_a_cursor(storage: Storage) -> None:
         await session.exec(changed)
     asked = PageRequest(order="asc", after="thread_abc123")
     assert await _listed(storage, {}, asked) == made[2:]
+    # It keeps its place in what a filter leaves, without being left itself.
+    await storage.threads.modify(PROJECT, made[2], {"metadata_": {"a": "b"}})
+    assert await _listed(storage, {"a": "b"}, asked) == made[2:]
+    with pytest.raises(InvalidCursor):
+        await storage.threads.list(OTHER, asked, {})
 
 
 async def test_every_pair_must_match_exactly(storage: Storage) -> None:
