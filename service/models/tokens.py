@@ -46,7 +46,7 @@ MAX_MODELS = 1000
 MAX_TOKENIZED = 2**20
 """Characters of text that a tokenizer is asked about; more is estimated."""
 
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that a tokenizer may take. It saves less than it costs if it is slower."""
 
 PROBE_AGAIN = 300.0
