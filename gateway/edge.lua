@@ -214,6 +214,9 @@ local function bad_request(text)
     or text:match("^The binding value .* of the field ([%w_.]+) is conflicting")
   if name then return unknown_parameter(name) end
   name = text:match("Cannot set '([^']*)'")
+  local parent, key = text:match("^(.-)%[%d+%]: Repeated map key: '(.*)' is already set")
+  -- Inside JSON that has no schema, Envoy's path is one of protobuf's own names.
+  if key then name = parent:match("fields$") and key or parent .. "." .. key end
   if name then
     return invalid("Duplicate parameter: '" .. name .. "'.", name, "duplicate_parameter")
   end
@@ -246,8 +249,10 @@ end
 
 -- The two entry points -----------------------------------------------------------------------
 
+-- Envoy's own definition, to the letter: what differs would pass between this filter and the next.
 local function is_grpc(headers)
-  return (headers:get("content-type") or ""):match("^application/grpc%f[^%w-]") ~= nil
+  local kind = headers:get("content-type") or ""
+  return kind == "application/grpc" or kind:sub(1, 17) == "application/grpc+"
 end
 
 local function ours(name)
@@ -311,5 +316,7 @@ function envoy_on_response(handle)
   body:setBytes(known or translate(status, text, request))
   headers = handle:headers()
   headers:replace("content-type", "application/json")
+  -- A request that Envoy cannot read, such as one in an unknown transfer coding, is the client's.
+  if not override and not request.method and status >= 500 then override = "400" end
   if override then headers:replace(":status", override) end
 end
