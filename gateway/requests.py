@@ -144,7 +144,10 @@ def _unreadable(keys: BodyKeys) -> NoReturn:
             "Invalid type for 'metadata': expected an object with string values.",
             "metadata",
         )
-    raise ApiError(Kind.invalid_type, "Invalid type: a value does not have the documented type.")
+    raise ApiError(
+        Kind.invalid_type,
+        "Invalid type: a value does not have the documented type, or is nested too deeply.",
+    )
 
 
 def _fill_mask(request: Any, keys: BodyKeys) -> None:

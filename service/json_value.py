@@ -12,8 +12,8 @@ from assistants.json import json_pb2
 
 from service.errors import ApiError, Kind
 
-MAX_DEPTH = 64
-"""How deep JSON may nest. protobuf itself gives up at 100 messages, two to each level."""
+MAX_DEPTH = 30
+"""How deep JSON may nest. protobuf itself gives up at 100 messages, three to a level of objects."""
 
 
 def to_python(value: json_pb2.Value, param: str, depth: int = 0) -> Any:
