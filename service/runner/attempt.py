@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -18,7 +18,7 @@ from service.runner import events, prompt
 from service.runner.answer import Answer, Ending
 from service.runner.bus import RunEvent
 from service.runner.journal import Journal
-from storage.claims import Claim, Claims
+from storage.claims import Claim, Claims, Context
 from storage.errors import ClaimLost
 from storage.tables import Run, RunStatus
 
@@ -104,16 +104,10 @@ class Attempt:
             context = await self._claims.context(
                 self.claim.run, self.claim.run.truncation_strategy["last_messages"]
             )
-            request = await prompt.build(self.claim.run, context, self._model.tokens)
-            if request.get("max_completion_tokens") == 0:
-                # Earlier turns have used it up. No model takes this for a limit.
-                return Ending(
-                    status=RunStatus.incomplete, incomplete_reason="max_completion_tokens"
-                )
             with metrics.TURN_SECONDS.time():
-                finished = await self._ask(request)
-        except prompt.PromptTooLong:
-            return Ending(status=RunStatus.incomplete, incomplete_reason="max_prompt_tokens")
+                finished = await self._ask(context)
+        except prompt.OutOfTokens as error:
+            return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
         except ModelError as error:
             return _failed(error.code, error.message)
         except ClaimLost:
@@ -126,14 +120,14 @@ class Attempt:
         why = self._stopped.result()
         return await self._release() if why == Stop.released else STOPPED.get(why)
 
-    async def _ask(self, request: Mapping[str, Any]) -> Finished | None:
+    async def _ask(self, context: Context) -> Finished | None:
         """Asks until the model has answered; returns None when the attempt was stopped before.
 
         Raises ModelError for a failure that does not pass, or came after a piece of the answer.
         """
         for retry in itertools.count():
             try:
-                async for chunk in _until(self._stopped, self._model.stream(request)):
+                async for chunk in _until(self._stopped, self._chunks(context)):
                     if isinstance(chunk, Finished):
                         return chunk
                     if not self._answer.begun:
@@ -150,6 +144,13 @@ class Attempt:
             if self._stopped.done():
                 return None
         raise AssertionError("unreachable")
+
+    async def _chunks(self, context: Context) -> AsyncGenerator[Chunk, None]:
+        # One generator for both: the counting of tokens can be broken off, too.
+        request = await prompt.build(self.claim.run, context, self._model.tokens)
+        async with contextlib.aclosing(self._model.stream(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _delay(self, error: ModelError, retry: int) -> float | None:
         """Returns how many seconds to wait before the next try; None where there is to be none."""

@@ -8,12 +8,20 @@ from storage.claims import Context
 from storage.tables import Message, Run, RunStep
 
 
-class PromptTooLong(Exception):
-    """Not even the newest user message fits in `max_prompt_tokens`."""
+class OutOfTokens(Exception):
+    """The run's budget does not suffice for another turn.
+
+    `reason` is `max_prompt_tokens` where not even the newest user message fits in what is left of
+    it, `max_completion_tokens` where earlier turns have used it up.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 async def build(run: Run, context: Context, tokens: TokenCounter) -> dict[str, Any]:
-    """Returns the parameters of a chat completion. Raises PromptTooLong.
+    """Returns the parameters of a chat completion. Raises OutOfTokens.
 
     `max_prompt_tokens` is for all turns of the run together: what earlier ones took is used up. To
     keep to it, whole messages of the thread are left out, the oldest first. The newest message of
@@ -29,6 +37,9 @@ async def build(run: Run, context: Context, tokens: TokenCounter) -> dict[str, A
     # What an answer had said that was broken off by a crash is not known: it has no content.
     thread = [_message(message) for message in context.messages if message.content]
     request = _parameters(run, context, own)
+    if request.get("max_completion_tokens") == 0:
+        # No model takes this for a limit.
+        raise OutOfTokens("max_completion_tokens")
 
     def without(first: int) -> dict[str, Any]:
         return request | {"messages": [*system, *thread[first:], *own]}
@@ -66,12 +77,12 @@ def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any
 async def _least(fits: Callable[[int], Awaitable[bool]], most: int) -> int:
     """Returns how few of the oldest messages must go, `most` of them at most, for the rest to fit.
 
-    Halves the range again and again, so that few prompts have to be counted. Raises PromptTooLong.
+    Halves the range again and again, so that few prompts have to be counted. Raises OutOfTokens.
     """
     if await fits(0):
         return 0
     if most == 0 or not await fits(most):
-        raise PromptTooLong
+        raise OutOfTokens("max_prompt_tokens")
     too_few = 0
     while most - too_few > 1:
         middle = (too_few + most) // 2

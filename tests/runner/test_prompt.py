@@ -8,7 +8,7 @@ import pytest
 from service.models.client import ChatModel
 from service.models.tokens import TokenCounter
 from service.runner import prompt
-from service.runner.prompt import PromptTooLong
+from service.runner.prompt import OutOfTokens
 from storage.claims import Context
 from storage.tables import Message, Run, RunStep
 from tests.model_server import ModelServer
@@ -199,10 +199,10 @@ async def test_the_oldest_messages_are_dropped_first(
 
 
 async def test_the_newest_user_message_is_never_dropped(messages: Messages) -> None:
-    with pytest.raises(PromptTooLong):
+    with pytest.raises(OutOfTokens, match="max_prompt_tokens"):
         await messages(run(max_prompt_tokens=256), context(message("user", LONG * 2)))
     after = context(message("user", "Hi"), message("assistant", LONG * 2))
-    with pytest.raises(PromptTooLong):
+    with pytest.raises(OutOfTokens, match="max_prompt_tokens"):
         await messages(run(max_prompt_tokens=256), after)
 
 
@@ -212,12 +212,13 @@ async def test_tokens_of_earlier_turns_count(build: Build, messages: Messages) -
     thread = context(message("user", LONG), message("user", "Hi"), steps=steps)
     asked = await messages(run(max_prompt_tokens=1100), thread)
     assert [each["role"] for each in asked] == ["system", "user", "assistant", "tool"]
-    with pytest.raises(PromptTooLong):
+    with pytest.raises(OutOfTokens, match="max_prompt_tokens"):
         await messages(run(max_prompt_tokens=900), thread)
     assert "max_completion_tokens" not in await build(run(), thread)
-    for limit, rest in [(256, 56), (200, 0), (100, 0)]:
-        request = await build(run(max_completion_tokens=limit), thread)
-        assert request["max_completion_tokens"] == rest
+    assert (await build(run(max_completion_tokens=256), thread))["max_completion_tokens"] == 56
+    for limit in (200, 100):
+        with pytest.raises(OutOfTokens, match="max_completion_tokens"):
+            await build(run(max_completion_tokens=limit), thread)
 
 
 async def test_calls_and_outputs_stay_together(messages: Messages) -> None:
@@ -227,7 +228,7 @@ async def test_calls_and_outputs_stay_together(messages: Messages) -> None:
     assert [each["role"] for each in asked] == ["system", "user", *["assistant", "tool"] * 2]
     assert asked[1]["content"] == "Hi"
     # They are never left out: the model would call again.
-    with pytest.raises(PromptTooLong):
+    with pytest.raises(OutOfTokens, match="max_prompt_tokens"):
         await messages(run(max_prompt_tokens=256), thread)
 
 
