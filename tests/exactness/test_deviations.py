@@ -253,3 +253,11 @@ def test_deltas_say_no_role_and_outputs_come_with_their_step(
     deltas = [data["delta"] for name, data in wire.last.events if name == "thread.message.delta"]
     assert deltas
     assert [set(delta) for delta in deltas] == [{"content"}] * len(deltas)
+
+
+def test_a_run_keeps_all_tools_of_its_assistant(server: Stack, models: ModelServer) -> None:
+    tools = [{"type": "function", "function": {"name": f"f{n}"}} for n in range(21)]
+    model = models.script(Answer("So."))
+    body = {"assistant_id": assistant(server, {"model": model, "tools": tools})["id"]}
+    status, run = over_rest(server.base_url, "POST /threads/runs", body)
+    assert (status, len(run["tools"])) == (200, 21)

@@ -1,0 +1,48 @@
+"""docs/compatibility.md: it names every operation and event, and tests that there are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.exactness.coverage import events
+from tests.rest.wire import operations
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "compatibility.md").read_text()
+REFERENCES = sorted(set(re.findall(r"`tests/([\w/]+\.py)::(\w+)`", TEXT)))
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in TEXT.splitlines()
+    if line.startswith("| ")
+]
+
+
+@pytest.mark.parametrize(("file", "name"), REFERENCES, ids=lambda part: part)
+def test_a_test_that_is_named_exists(file: str, name: str) -> None:
+    code = (ROOT / "tests" / file).read_text()
+    assert re.search(rf"^(async )?def {name}\(", code, re.MULTILINE)
+
+
+def test_every_operation_and_every_event_has_a_row() -> None:
+    patterns = {name: (method, path) for name, (method, path) in operations().items()}
+    listed = [row for row in ROWS if row[0] in patterns]
+    assert sorted(row[0] for row in listed) == sorted(patterns)
+    for name, request, *_ in listed:
+        method, _, path = request.strip("`").partition(" ")
+        assert patterns[name][0] == method
+        assert patterns[name][1].fullmatch("/v1" + path)
+    shown = [row[0].strip("`") for row in ROWS if row[0].strip("`") in events()]
+    assert shown == sorted(shown, key=list(events()).index)
+    assert sorted(shown) == sorted(events())
+
+
+def test_what_differs_is_explained() -> None:
+    named = {name for row in ROWS for name in row[-1].split(", ") if re.fullmatch(r"[a-z ]+", name)}
+    explained = set(re.findall(r"\*\*([a-z ]+)\*\*", TEXT))
+    assert named - {"differs"} <= explained
+
+
+def test_every_claim_names_a_test() -> None:
+    for claim in re.split(r"\n(?=- )", TEXT)[1:]:
+        assert "`tests/" in claim.partition("\n\n")[0], claim
