@@ -1,7 +1,7 @@
 """What callers see when the fault is the server's: a defect, and a server that does not answer."""
 
 import re
-import socket
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,8 +12,12 @@ import pytest
 
 from tests.exactness.errors import over_grpc, over_rest
 from tests.model_server import ModelServer
+from tests.rest.conftest import connect
+from tests.rest.scene import Scene, wait
+from tests.rest.wire import Wire
+from tests.script import Answer, Hold
 from tests.stack import Stack
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 
 @pytest.fixture(scope="module")
@@ -66,25 +70,20 @@ def test_an_unexpected_error_is_an_id_in_the_log(
     assert "no such table" in defect.printed()
 
 
-async def test_a_server_that_does_not_serve_yet(model_server: ModelServer) -> None:
-    with Stack({"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}) as stack:
-        data = stack.directory / "data"
-        data.mkdir()
-        with closing(sqlite3.connect(data / "assistants.db", isolation_level=None)) as database:
-            database.execute("PRAGMA journal_mode = WAL")
-            # The server waits for the database before it serves, and Envoy does not.
-            database.execute("BEGIN IMMEDIATE")
-            process = stack.spawn()
-            await until(lambda: process.poll() is not None or listens(stack))
-            for request_line, body in (("GET /threads/thread_x", None), ("POST /threads", {})):
-                assert over_rest(stack.base_url, request_line, body) == (503, NOT_AVAILABLE)
-            database.execute("ROLLBACK")
-        await until(stack.healthy)
-        assert stack.terminate() == 0, stack.printed()
-
-
-def listens(stack: Stack) -> bool:
-    """Whether there is an Envoy."""
-    host, port = stack.env["ASSISTANTS_HTTP_ADDRESS"].split(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
+async def test_a_server_that_takes_no_more_calls(models: ModelServer) -> None:
+    hold = Hold(Answer("At last."))
+    settings = {
+        "ASSISTANTS_MODEL_BASE_URL": models.base_url,
+        "ASSISTANTS_SHUTDOWN_GRACE": "60",
+    }
+    with Stack(settings) as stack, connect(stack.start(), Wire()) as client:
+        Scene.create(client, models.script(hold)).start()
+        wait(hold.held)
+        assert stack.process
+        # It lets the run end, and Envoy answers meanwhile.
+        stack.process.send_signal(signal.SIGTERM)
+        await until(lambda: over_rest(stack.base_url, "POST /threads", {})[0] != 200)
+        for request_line, body in (("GET /threads/thread_x", None), ("POST /threads", {})):
+            assert over_rest(stack.base_url, request_line, body) == (503, NOT_AVAILABLE)
+        hold.release()
+        assert stack.process.wait(SECONDS) == 0, stack.printed()
