@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import grpc
+import openai
 import pytest
 
 from tests.exactness.errors import over_grpc, over_rest
@@ -25,8 +26,7 @@ def defect(model_server: ModelServer) -> Iterator[Stack]:
     """A server that lacks a table: no request makes a whole one fail unexpectedly."""
     with Stack({"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}) as stack:
         stack.start()
-        with closing(sqlite3.connect(stack.directory / "data" / "assistants.db")) as database:
-            database.execute("ALTER TABLE assistants RENAME TO hidden")
+        rename(stack, "assistants", "hidden")
         yield stack
         assert stack.terminate() == 0, stack.printed()
 
@@ -87,3 +87,31 @@ async def test_a_server_that_takes_no_more_calls(models: ModelServer) -> None:
             assert over_rest(stack.base_url, request_line, body) == (503, NOT_AVAILABLE)
         hold.release()
         assert stack.process.wait(SECONDS) == 0, stack.printed()
+
+
+def test_a_database_that_is_lost_ends_a_stream(models: ModelServer) -> None:
+    hold, wire = Hold(Answer("Hello there"), after="Hello"), Wire()
+    with (
+        Stack({"ASSISTANTS_MODEL_BASE_URL": models.base_url}) as stack,
+        connect(stack.start(), wire) as client,
+    ):
+        scene = Scene.create(client, models.script(hold))
+        with (
+            pytest.raises(openai.APIError, match="It is logged under id"),
+            client.beta.threads.runs.stream(**scene.ids) as stream,
+        ):
+            deltas = iter(stream.text_deltas)
+            assert next(deltas)
+            rename(stack, "runs", "hidden")
+            hold.release()
+            list(deltas)
+        assert wire.event_names[-2:] == ["thread.message.delta", "error"]
+        wire.check()
+        rename(stack, "hidden", "runs")
+        assert stack.terminate() == 0, stack.printed()
+
+
+def rename(stack: Stack, table: str, name: str) -> None:
+    """Renames a table of the stack's database."""
+    with closing(sqlite3.connect(stack.directory / "data" / "assistants.db")) as database:
+        database.execute(f"ALTER TABLE {table} RENAME TO {name}")
