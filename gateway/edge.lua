@@ -313,7 +313,8 @@ function envoy_on_response(handle)
   end
   local body = handle:body(true)
   local text = body:length() > 0 and body:getBytes(0, body:length()) or ""
-  body:setBytes(known or translate(status, text, request))
+  -- An answer to HEAD has none: the client would take it for the beginning of the next answer.
+  if request.method ~= "HEAD" then body:setBytes(known or translate(status, text, request)) end
   headers = handle:headers()
   headers:replace("content-type", "application/json")
   -- A request that Envoy cannot read, such as one in an unknown transfer coding, is the client's.
