@@ -1,5 +1,6 @@
 """Requests that no HTTP client would send, byte by byte, and what must hold for their answers."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -72,11 +73,10 @@ class Connection:
 
     def send(self, *pieces: bytes) -> None:
         """Sends the pieces, so far as the server takes them."""
-        try:
+        # It may have answered already, and not want the rest.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:
                 self.socket.sendall(piece)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # It has answered already, and does not want the rest.
 
     def read(self, method: str = "GET") -> Answer:
         """Reads one response to a request with this method."""
