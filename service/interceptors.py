@@ -1,6 +1,7 @@
 """Interceptors of the public gRPC server."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -43,13 +44,14 @@ def _unary(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]
     return guarded
 
 
-def _streaming(call: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+def _streaming(call: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncIterator[Any]]:
     async def guarded(
         request: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
         try:
-            async for response in call(request, context):
-                yield response
+            async with aclosing(call(request, context)) as responses:
+                async for response in responses:
+                    yield response
             return
         except Exception as error:
             failure = from_exception(error)
