@@ -137,8 +137,12 @@ class Runs:
             if run.status == RunStatus.requires_action:
                 ended = await transitions.end(session, run_id, transitions.CANCEL, now)
             else:
+                # As for tool outputs; but a worker ends the run under the attempt that it holds.
+                attempt = run.attempt + (run.status == RunStatus.queued)
                 requested = transitions.REQUEST_CANCEL
-                cancelling = await transitions.apply(session, run_id, requested, now)
+                cancelling = await transitions.apply(
+                    session, run_id, requested, now, attempt=attempt
+                )
                 ended = None if cancelling is None else Ended(cancelling, [], [], None)
             if ended is None:
                 raise NotCancellable(run.status)

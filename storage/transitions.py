@@ -132,7 +132,8 @@ async def end(
     *where: ColumnElement[bool],
 ) -> Ended | None:
     """Performs a transition that ends the run, and ends what it has open. None as in `apply`."""
-    run = await apply(session, run_id, transition, now, *where)
+    # Whoever held it has lost it; and events are numbered by it (see service/runner/bus.py).
+    run = await apply(session, run_id, transition, now, *where, attempt=Run.attempt + 1)
     if run is None:
         return None
     status = ENDS_STEP[transition.target]

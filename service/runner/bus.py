@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import NamedTuple, Protocol
@@ -11,15 +11,23 @@ from typing import NamedTuple, Protocol
 from assistants.v1 import events_pb2
 
 from service.errors import ApiError, Kind
+from service.runner.events import ends_run
 
 RunEvent = events_pb2.RunEvent
 
 
 class Kept(NamedTuple):
-    """Which events of a run are kept: those numbered above `after`, up to `last`."""
+    """The events of a run that are kept: those numbered above `after`."""
 
     after: int
-    last: int
+    events: Sequence[RunEvent]
+    over: bool
+    """Whether the run's end has been told: none will follow."""
+
+    @property
+    def last(self) -> int:
+        """The number of the run's last event."""
+        return self.events[-1].sequence_number if self.events else self.after
 
 
 class EventBus(Protocol):
@@ -40,7 +48,7 @@ class EventBus(Protocol):
         """
 
     async def kept(self, run_id: str) -> Kept | None:
-        """Returns which of the run's events are kept, or None if none are."""
+        """Returns the events of the run that are kept, or None if it knows of none."""
 
 
 @dataclass(slots=True)
@@ -53,6 +61,7 @@ class _Log:
     base: int = 0
     """The number before its first event: the bus knows nothing of events up to it."""
     dropped: int = 0
+    over: bool = False
     touched: float = field(default_factory=time.monotonic)
     readers: int = 0
     more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,6 +69,7 @@ class _Log:
     def append(self, event: RunEvent) -> int:
         self.events.append(event)
         self.last = event.sequence_number
+        self.over = self.over or ends_run(event)
         self.touched = time.monotonic()
         return self._resize(event.ByteSize())
 
@@ -132,7 +142,9 @@ class InProcessBus:
     async def kept(self, run_id: str) -> Kept | None:
         """Looks into the run's log."""
         log = self._logs.get(run_id)
-        return Kept(max(log.base, log.dropped), log.last) if log is not None and log.last else None
+        if log is None or not log.last:
+            return None
+        return Kept(max(log.base, log.dropped), list(log.events), log.over)
 
     def close(self) -> None:
         """Ends every subscription with an error."""

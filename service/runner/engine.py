@@ -8,7 +8,7 @@ from service.errors import ApiError, Kind
 from service.models.client import ChatModel
 from service.runner import events
 from service.runner.attempt import Limits, Stop
-from service.runner.bus import InProcessBus, RunEvent
+from service.runner.bus import InProcessBus, Kept, RunEvent
 from service.runner.journal import Journal
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
@@ -23,6 +23,9 @@ from storage.transitions import Ended
 
 SILENCE = 10.0
 """Seconds without an event after which a follower asks the database how its run is."""
+
+BEGINNING = 3
+"""As many events as a run can have before anybody touches it: thread, run created, run queued."""
 
 
 class Engine:
@@ -115,30 +118,40 @@ class Engine:
         Raises ApiError: `events_gone` when some of them are not kept any more.
         """
         kept = await self._bus.kept(run.id)
-        # A run that nobody has touched yet can have no events but those that will come.
-        untouched = run.attempt == 0 and run.status in ACTIVE
-        if (kept is None and not untouched) or (kept is not None and after < kept.after):
+        if kept is None and run.attempt == 0 and run.status in ACTIVE:
+            # Created before this server was started: nothing is lost to those who saw that.
+            kept = Kept(min(after, BEGINNING), [], over=False)
+        if kept is None or after < kept.after:
             raise ApiError(
                 Kind.events_gone,
                 f"The events of run {run.id} after number {after} are not kept any more.",
             )
-        if after > (kept.last if kept else 0):
+        if after > kept.last:
             raise ApiError(
                 Kind.invalid_value,
                 f"Invalid 'after_sequence': run {run.id} has no event of number {after} yet.",
                 "after_sequence",
             )
-        if kept is not None and after == kept.last and run.status not in ACTIVE:
-            yield _numbered(events.done(), after + 1)
+        if kept.over and after == kept.last:
+            yield _numbered(events.done(), after)
             return
-        async with contextlib.aclosing(self.follow(run, after + 1)) as following:
+        said = Said()
+        for event in kept.events:
+            if event.sequence_number <= after:
+                said.hear(event)
+        async with contextlib.aclosing(self.follow(run, after + 1, said)) as following:
             async for event in following:
                 yield event
 
-    async def follow(self, run: Run, first: int) -> AsyncGenerator[RunEvent, None]:
-        """Yields the run's events from number `first` on, up to `done` or `error`."""
+    async def follow(
+        self, run: Run, first: int, said: Said | None = None
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Yields the run's events from number `first` on, up to `done` or `error`.
+
+        `said` has heard those before them.
+        """
         last, seen_ended = first - 1, False
-        said = Said()
+        said = said or Said()
         source = with_silences(self._bus.subscribe(run.id, last), SILENCE)
         async with contextlib.aclosing(source):
             try:

@@ -20,6 +20,7 @@ _PAUSES_OR_ENDS = frozenset(tables.RunStatus) - {
     tables.RunStatus.in_progress,
     tables.RunStatus.cancelling,
 }
+_ENDS = frozenset(tables.RunStatus) - frozenset(tables.ACTIVE)
 
 
 def thread_created(row: tables.Thread) -> RunEvent:
@@ -31,6 +32,11 @@ def run(row: tables.Run, pending: tables.RunStep | None = None) -> list[RunEvent
     """Returns `thread.run.<status>`, and `done` where the stream ends with it."""
     event = RunEvent(event=f"thread.run.{row.status}", run=objects.run(row, pending))
     return [event, done()] if row.status in _PAUSES_OR_ENDS else [event]
+
+
+def ends_run(event: RunEvent) -> bool:
+    """Tells whether it is the end of a run: no other event of the run but `done` follows."""
+    return event.HasField("run") and event.event.removeprefix("thread.run.") in _ENDS
 
 
 def run_created(row: tables.Run) -> list[RunEvent]:
