@@ -17,7 +17,7 @@ import httpx2
 from tests.rest.streams import check_stream
 from tests.schemas import document, validate, validate_event, validate_response
 
-_EVENT = re.compile(r"event: (.+)\ndata: (.+)")
+_EVENT = re.compile(r"(?:id: \d+\n)?event: (.+)\ndata: (.+)")
 
 Event = tuple[str, Any]
 """An event's name and its data: parsed, or `[DONE]`."""
