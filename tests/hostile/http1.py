@@ -13,7 +13,7 @@ from tests.schemas import validate
 from tests.stack import Stack
 from tests.waiting import SECONDS
 
-INTERNAL = ("grpc-", "openai-", "x-envoy-", "x-edge-")
+INTERNAL = ("grpc-", "openai-error", "openai-status", "x-envoy-", "x-edge-")
 
 
 @dataclass(frozen=True)
