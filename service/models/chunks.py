@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from service.models.failures import BROKEN_OFF, NO_ANSWER, ModelError, error_in_stream
 
+MAX_TOKENS = 10**12
+"""Of one answer. More would not fit where the sums of many are kept."""
+
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
@@ -86,7 +89,7 @@ class Reader:
             raise error_in_stream(error)
         try:
             return list(self._pieces(event))
-        except (AttributeError, TypeError, ValueError) as unexpected:
+        except (AttributeError, TypeError, ValueError, OverflowError) as unexpected:
             raise ModelError("server_error", NO_ANSWER) from unexpected
 
     def _pieces(self, event: Mapping[str, Any]) -> Iterator[Piece]:
@@ -96,9 +99,9 @@ class Reader:
                 continue  # Only one answer was asked for.
             self.reason = choice.get("finish_reason") or self.reason
             delta = choice.get("delta") or {}
-            if text := _text(delta.get("content")):
+            if text := storable(delta.get("content")):
                 yield TextDelta(text)
-            if text := _text(delta.get("refusal")):
+            if text := storable(delta.get("refusal")):
                 yield RefusalDelta(text)
             for piece in delta.get("tool_calls") or ():
                 yield from self._call_piece(piece)
@@ -123,7 +126,7 @@ class Reader:
 
     def _call_piece(self, piece: Mapping[str, Any]) -> Iterator[CallDelta]:
         function = piece.get("function") or {}
-        id, name = piece.get("id") or None, function.get("name") or None
+        id, name = piece.get("id") or None, storable(function.get("name")) or None
         call = self._current_call(piece.get("index"), id, name)
         arguments = function.get("arguments")
         if not isinstance(arguments, str):
@@ -138,9 +141,9 @@ class Reader:
             call.id, call.name = call.id or id, name
             call.unsent += arguments
             if name is not None:
-                yield CallDelta(call.index, call.id, name, _text(call.unsent))
+                yield CallDelta(call.index, call.id, name, storable(call.unsent))
         elif arguments:
-            yield CallDelta(call.index, None, None, _text(arguments))
+            yield CallDelta(call.index, None, None, storable(arguments))
 
     def _current_call(self, index: int | None, id: str | None, name: str | None) -> _Call | None:
         """Returns the call that a piece continues; None if it begins one.
@@ -162,8 +165,11 @@ class Reader:
         return None if begins else call
 
 
-def _text(value: object) -> str:
-    """Returns text as it can be stored: without NUL and without halves of surrogate pairs."""
+def storable(value: object) -> str:
+    """Returns text as it can be stored: without NUL and without halves of surrogate pairs.
+
+    What is no text at all is an empty one.
+    """
     if not isinstance(value, str):
         return ""
     if not value.isascii():
@@ -176,8 +182,11 @@ def _usage(value: object) -> dict[str, int] | None:
         return None
     prompt = int(value.get("prompt_tokens") or 0)
     completion = int(value.get("completion_tokens") or 0)
-    return {
+    usage = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": int(value.get("total_tokens") or prompt + completion),
     }
+    if not all(0 <= count <= MAX_TOKENS for count in usage.values()):
+        raise ValueError("no numbers of tokens")
+    return usage

@@ -14,7 +14,15 @@ import httpx2
 import openai
 import structlog
 
-from service.models.chunks import CallDelta, Chunk, Finished, Reader, RefusalDelta, TextDelta
+from service.models.chunks import (
+    CallDelta,
+    Chunk,
+    Finished,
+    Reader,
+    RefusalDelta,
+    TextDelta,
+    storable,
+)
 from service.models.failures import (
     NO_ANSWER,
     ModelError,
@@ -103,7 +111,7 @@ class ChatModel:
             end = reader.finish()
             if end.usage is not None:
                 self.tokens.learn(request, end.usage["prompt_tokens"])
-        except (ModelError, openai.OpenAIError, ValueError) as error:
+        except (ModelError, openai.OpenAIError, ValueError, RecursionError) as error:
             raise self._model_error(error) from error
         yield end
 
@@ -157,8 +165,8 @@ class ChatModel:
                 return ModelError("server_error", NO_ANSWER)
 
     def _presentable(self, text: str) -> str:
-        """Returns a text without URLs and our key, on one line, not too long."""
-        text = _URL.sub("[URL]", text)
+        """Returns a text without URLs and our key, on one line, not too long, fit to be stored."""
+        text = _URL.sub("[URL]", storable(text))
         if len(self._api_key) >= 8:
             text = text.replace(self._api_key, "[key]")
         return " ".join(text.split())[:MAX_MESSAGE]

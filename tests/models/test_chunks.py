@@ -64,6 +64,16 @@ def test_text_that_cannot_be_stored() -> None:
     assert read(choice(content="\ud83d\ude00"), choice("stop"))[0] == TextDelta("😀")
 
 
+def test_a_name_that_cannot_be_stored() -> None:
+    assert calls(call("f\0\ud83d", "{}")) == [CallDelta(0, None, "f\ufffd\ufffd", "{}")]
+
+
+@pytest.mark.parametrize("name", [5, {"a": 1}, [], ""])
+def test_a_name_that_is_none(name: object) -> None:
+    with pytest.raises(ModelError, match="without naming it"):
+        read(choice(tool_calls=[{"function": {"name": name}}]), choice("tool_calls"))
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
@@ -184,6 +194,9 @@ def test_error_event(error: object, message: str) -> None:
         choice(tool_calls=["x"]),
         choice(tool_calls=[{"index": [], "function": {}}]),
         {"usage": {"prompt_tokens": "many"}},
+        {"usage": {"prompt_tokens": -1}},
+        {"usage": {"completion_tokens": 10**30}},
+        {"usage": {"total_tokens": float("inf")}},
     ],
     ids=repr,
 )

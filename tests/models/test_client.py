@@ -256,6 +256,7 @@ async def test_error_event(
     [
         events("{"),
         events("[]"),
+        events("[" * 100_000 + "]" * 100_000),
         events(choice(content="x"), "\ufeff"),
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: \xff\n\n",
         b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html>Welcome</html>",
@@ -277,6 +278,7 @@ async def test_no_answer_at_all(raw: RawServer, odd_model: ChatModel, body: byte
     [
         (b'{"error": "model not loaded"}', "model not loaded"),
         (b'{"detail": "model not loaded"}', "model not loaded"),
+        (b'{"error": "not \\ud83d\\u0000loaded"}', "not \ufffd\ufffdloaded"),
         (b'{"object": "error", "message": "model not loaded"}', "model not loaded"),
         (b"<html>404</html>", "The model server answered 404."),
         (b"", "The model server answered 404."),
