@@ -33,10 +33,16 @@ def parse_url(url: str) -> URL:
     except Exception as error:
         raise ValueError("not a database URL") from error
     match parsed.get_backend_name():
+        case "sqlite" if parsed.database in (None, "", ":memory:"):
+            # Each connection would have a database of its own.
+            raise ValueError("SQLite in memory is not supported, name a file: sqlite:///PATH")
         case "sqlite":
             return parsed.set(drivername="sqlite+aiosqlite")
         case "postgresql" | "postgres":
-            return parsed.set(drivername="postgresql+asyncpg")
+            # The driver has libpq's words for it, but another name.
+            names = {"sslmode": "ssl"}
+            query = {names.get(name, name): value for name, value in parsed.query.items()}
+            return parsed.set(drivername="postgresql+asyncpg", query=query)
         case name:
             raise ValueError(f"{name} is not supported, only sqlite and postgresql are")
 
@@ -95,6 +101,9 @@ class Database:
             raise Unreachable(error.strerror or str(error)) from error
         except DBAPIError as error:
             raise Unreachable(str(error.orig).splitlines()[0]) from error
+        except TypeError as error:
+            # What the driver makes of a parameter in the URL that it does not know.
+            raise Unreachable(str(error)) from error
         async with self._writer.begin() as connection:
             if not self._sqlite:
                 await connection.execute(

@@ -95,7 +95,14 @@ def test_urls(url: str, driver: str) -> None:
     assert (parsed.drivername, parsed.database) == (driver, url.split("/", 3)[-1])
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "mysql://h/d", "data/a.db"])
+def test_sslmode_is_asyncpgs_ssl() -> None:
+    parsed = parse_url("postgresql://u@h/d?sslmode=require&host=/run")
+    assert dict(parsed.query) == {"ssl": "require", "host": "/run"}
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "mysql://h/d", "data/a.db", "sqlite://", "sqlite:///:memory:"]
+)
 def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not"):
         parse_url(url)
