@@ -37,8 +37,9 @@ class MessagesServicer(messages_pb2_grpc.MessagesServiceServicer):
         self, request: messages_pb2.ListMessagesRequest, context: Context
     ) -> messages_pb2.ListMessagesResponse:
         """Returns a page of a thread's messages."""
+        run_id = validate.text("run_id", request.run_id, 512) or None
         page = await self._storage.messages.list(
-            PROJECT, request.thread_id, fields.page(request), request.run_id or None
+            PROJECT, request.thread_id, fields.page(request), run_id
         )
         return messages_pb2.ListMessagesResponse(
             data=map(objects.message, page.data), **objects.page(page)

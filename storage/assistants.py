@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages
 from storage.database import Database
-from storage.errors import NotFound
+from storage.lookup import by_id
 from storage.pages import Page, PageRequest
 from storage.tables import Assistant
 
@@ -69,7 +69,4 @@ async def _one(
     )
     if lock:
         statement = statement.with_for_update()
-    assistant = (await session.exec(statement)).one_or_none()
-    if assistant is None:
-        raise NotFound("assistant", assistant_id)
-    return assistant
+    return await by_id(session, statement, "assistant", assistant_id)

@@ -9,7 +9,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, thread_lock
 from storage.database import Database
-from storage.errors import LockedThread, NotFound
+from storage.errors import LockedThread
+from storage.lookup import by_id
 from storage.pages import Page, PageRequest
 from storage.tables import Message, MessageStatus, Thread
 
@@ -113,7 +114,4 @@ def add_messages(
 
 async def _one(session: AsyncSession, thread_id: str, message_id: str) -> Message:
     statement = select(Message).where(Message.thread_id == thread_id, Message.id == message_id)
-    message = (await session.exec(statement)).one_or_none()
-    if message is None:
-        raise NotFound("message", message_id)
-    return message
+    return await by_id(session, statement, "message", message_id)

@@ -9,7 +9,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, thread_lock, threads, transitions
 from storage.database import Database
-from storage.errors import ActiveRun, NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
+from storage.errors import ActiveRun, NotAwaitingOutputs, NotCancellable, WrongToolOutputs
+from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages
 from storage.pages import Page, PageRequest
 from storage.tables import Run, RunStatus, RunStep, StepStatus, Thread
@@ -201,10 +202,7 @@ class Runs:
             await thread_lock.find(session, project_id, thread_id)
             await _one(session, thread_id, run_id)
             statement = select(RunStep).where(RunStep.run_id == run_id, RunStep.id == step_id)
-            step = (await session.exec(statement)).one_or_none()
-            if step is None:
-                raise NotFound("run step", step_id)
-            return step
+            return await by_id(session, statement, "run step", step_id)
 
 
 def _insert(
@@ -244,10 +242,7 @@ def _insert(
 
 async def _one(session: AsyncSession, thread_id: str, run_id: str) -> Run:
     statement = select(Run).where(Run.thread_id == thread_id, Run.id == run_id)
-    run = (await session.exec(statement)).one_or_none()
-    if run is None:
-        raise NotFound("run", run_id)
-    return run
+    return await by_id(session, statement, "run", run_id)
 
 
 async def _found(session: AsyncSession, run: Run) -> Found:

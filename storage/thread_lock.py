@@ -4,6 +4,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage.errors import NotFound
+from storage.lookup import by_id
 from storage.tables import ACTIVE, Run, Thread
 
 
@@ -37,10 +38,7 @@ async def _one(session: AsyncSession, project_id: str, thread_id: str, *, locked
     statement = select(Thread).where(Thread.project_id == project_id, Thread.id == thread_id)
     if locked:
         statement = statement.with_for_update()
-    thread = (await session.exec(statement)).one_or_none()
-    if thread is None:
-        raise NotFound("thread", thread_id)
-    return thread
+    return await by_id(session, statement, "thread", thread_id)
 
 
 async def active_run(session: AsyncSession, thread: Thread) -> str | None:

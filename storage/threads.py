@@ -10,8 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, transitions
 from storage.database import Database
-from storage.errors import NotFound
 from storage.json_pairs import has_pairs
+from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages
 from storage.pages import Page, PageRequest
 from storage.tables import ACTIVE, Message, MessageStatus, Run, Thread
@@ -130,8 +130,7 @@ async def _messages(session: AsyncSession, thread: Thread, up_to: str | None) ->
     )
     if up_to is not None:
         last = select(Message.position).where(Message.thread_id == thread.id, Message.id == up_to)
-        if (position := (await session.exec(last)).one_or_none()) is None:
-            raise NotFound("message", up_to)
+        position = await by_id(session, last, "message", up_to)
         statement = statement.where(Message.position <= position)
     return list((await session.exec(statement.order_by(Message.position))).all())
 

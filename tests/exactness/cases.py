@@ -254,6 +254,12 @@ def _values() -> list[Case]:
             "model",
             assistant(model="m\0"),
         ),
+        Case(
+            Kind.string_above_max,
+            f"GET /threads/{{idle}}/messages?run_id={'x' * 513}",
+            TOO_LONG.format("run_id", 512, 513),
+            "run_id",
+        ),
         invalid(
             create,
             "Invalid 'tools[0].function.name': string does not match pattern. Expected a string "
