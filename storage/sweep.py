@@ -109,7 +109,8 @@ class Sweep:
 
 
 async def _find(session: AsyncSession, *where: ColumnElement[bool]) -> list[Unattended]:
+    # Without what the partial index says, each round would read every run there ever was.
+    columns = select(Run.id, Run.assistant_id).where(col(Run.expires_at).is_not(None), *where)
     # No more than a round can work off: the next round sees the rest.
-    columns = select(Run.id, Run.assistant_id).where(*where)
     found = await session.exec(columns.order_by(col(Run.queued_at)).limit(1000))
     return [Unattended(*row) for row in found]

@@ -58,6 +58,11 @@ ACTIVE = (
 )
 """Statuses in which a run locks its thread."""
 
+HOLDS_THREAD = text(
+    "status IN ('queued', 'in_progress', 'requires_action', 'cancelling') AND NOT waiting"
+)
+"""The condition of the index of active runs: queries use it that say the same, to the letter."""
+
 
 def _document() -> Any:
     return Field(sa_column=Column(DOCUMENT, nullable=False))
@@ -173,14 +178,8 @@ class Run(SQLModel, table=True):
             "one_active_run_per_thread",
             "thread_id",
             unique=True,
-            sqlite_where=text(
-                "status IN ('queued', 'in_progress', 'requires_action', 'cancelling')"
-                " AND NOT waiting"
-            ),
-            postgresql_where=text(
-                "status IN ('queued', 'in_progress', 'requires_action', 'cancelling')"
-                " AND NOT waiting"
-            ),
+            sqlite_where=HOLDS_THREAD,
+            postgresql_where=HOLDS_THREAD,
         ),
         # What the reconciler looks through: never more than the active runs.
         Index(

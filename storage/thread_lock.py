@@ -1,11 +1,11 @@
 """Finding a thread, and the row lock that every write to one takes first."""
 
-from sqlmodel import col, select
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage.errors import NotFound
 from storage.lookup import by_id
-from storage.tables import ACTIVE, Run, Thread
+from storage.tables import HOLDS_THREAD, Run, Thread
 
 
 async def find(session: AsyncSession, project_id: str, thread_id: str) -> Thread:
@@ -43,7 +43,5 @@ async def _one(session: AsyncSession, project_id: str, thread_id: str, *, locked
 
 async def active_run(session: AsyncSession, thread: Thread) -> str | None:
     """Returns the id of the run that holds the (locked) thread, if one does."""
-    statement = select(Run.id).where(
-        Run.thread_id == thread.id, col(Run.status).in_(ACTIVE), col(Run.waiting).is_(False)
-    )
+    statement = select(Run.id).where(Run.thread_id == thread.id, HOLDS_THREAD)
     return (await session.exec(statement)).first()
