@@ -76,3 +76,38 @@ def test_outputs_that_never_come(client: openai.OpenAI, models: ModelServer) -> 
             tool_outputs=given,
         )
     client.beta.threads.messages.create(scene.thread_id, role="user", content="And now?")
+
+
+def test_the_time_of_a_run_that_waits_begins_with_its_release(
+    client: openai.OpenAI, models: ModelServer
+) -> None:
+    hold = Hold(Answer("Never"))
+    scene = Scene.create(client, models.script(hold, Answer("Two"), Answer("Three")))
+    queue = {"when_active": "queue"}
+    active = scene.start()
+    waiting = [scene.start(extra_body=queue) for _ in range(2)]
+    assert scene.end_of(active).status == "expired"
+    wait(hold.disconnected)
+    ended = [scene.end_of(run) for run in waiting]
+    assert [run.status for run in ended] == ["completed"] * 2
+    assert scene.said() == ["Hello", "Two", "Three"]
+
+
+def test_a_run_that_waits_has_as_long_as_any(client: openai.OpenAI, models: ModelServer) -> None:
+    scene = Scene.create(
+        client, models.script(*[Calls(("look", {}))] * 2), tools=[function("look")]
+    )
+    active = scene.run()
+    waiting = scene.start(extra_body={"when_active": "queue"})
+    pending = scene.end_of(waiting)
+    # Only now: the first one had all of its time, and this one has it still.
+    assert pending.status == "requires_action"
+    assert pending.started_at is not None and pending.expires_at is not None
+    assert pending.expires_at - pending.started_at in (1, 2)
+    assert client.beta.threads.runs.retrieve(active.id, thread_id=active.thread_id).status == (
+        "expired"
+    )
+    run = pending
+    while run.status == "requires_action":
+        run = client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
+    assert run.status == "expired"
