@@ -83,7 +83,7 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
     ) -> runs_pb2.ListRunsResponse:
         """Returns a page of a thread's runs."""
         page = await self._storage.runs.list(PROJECT, request.thread_id, fields.page(request))
-        data = [objects.run(run, await self._storage.runs.pending(run)) for run in page.data]
+        data = [objects.run(run, page.pending) for run in page.data]
         return runs_pb2.ListRunsResponse(data=data, **objects.page(page))
 
     async def GetRun(

@@ -47,6 +47,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPage(Page[Run]):
+    """A page of runs, with the step whose tool outputs one of them awaits, if one does."""
+
+    pending: RunStep | None
+
+
+@dataclass(frozen=True, slots=True)
 class Submitted:
     """A run that is queued again, and the step that its tool outputs completed."""
 
@@ -104,16 +111,16 @@ class Runs:
             await thread_lock.find(session, project_id, thread_id)
             return await _found(session, await _one(session, thread_id, run_id))
 
-    async def list(self, project_id: str, thread_id: str, page: PageRequest) -> Page[Run]:
+    async def list(self, project_id: str, thread_id: str, page: PageRequest) -> RunPage:
         """Returns a page of a thread's runs. Raises NotFound (the thread), InvalidCursor."""
         async with self._database.read() as session:
             await thread_lock.find(session, project_id, thread_id)
-            return await pages.fetch(session, Run, ids.RUN, page, Run.thread_id == thread_id)
-
-    async def pending(self, run: Run) -> RunStep | None:
-        """Returns the step whose tool outputs the run awaits, if it does."""
-        async with self._database.read() as session:
-            return (await _found(session, run)).pending
+            runs = await pages.fetch(session, Run, ids.RUN, page, Run.thread_id == thread_id)
+            # Of a thread's runs, one at most is active. Read at the same moment: later, it may
+            # have its outputs, and the run would seem to await nothing.
+            found = [await _found(session, run) for run in runs.data]
+            pending = next((each.pending for each in found if each.pending), None)
+            return RunPage(runs.data, runs.has_more, pending)
 
     async def modify(
         self, project_id: str, thread_id: str, run_id: str, changes: Mapping[str, Any]
