@@ -18,6 +18,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION =
     *(6, 7, 8, 9),
 )
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
+INITIAL_WINDOW = 4
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -33,6 +34,9 @@ class Answer:
 
     status: int = 0
     data: bytes = b""
+    ended: bool = False
+    window: int = 0
+    """Bytes that the server takes on the stream, beyond what it takes at first."""
 
     def check(self) -> "Answer":
         """Fails unless it is a 2xx, or a 4xx in OpenAI's form."""
@@ -55,6 +59,8 @@ class Connection:
         host, _, port = server.env["ASSISTANTS_HTTP_ADDRESS"].rpartition(":")
         self.socket = socket.create_connection((host, int(port)), SECONDS)
         self._file = self.socket.makefile("rb")
+        self._answers: dict[int, Answer] = {}
+        self._window = self._initial_window = 65_535
         # No dynamic table: what comes back can be read frame by frame.
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 1, 0)))
 
@@ -66,6 +72,7 @@ class Connection:
 
     def request(self, stream: int, fields: Fields, body: bytes | None = None) -> None:
         """Sends a request; its stream must be odd and higher than those before."""
+        self._answers[stream] = Answer()
         block = encoded(fields)
         end = END_STREAM if body is None else 0
         frames = [frame(HEADERS, END_HEADERS | end, stream, block)]
@@ -73,37 +80,60 @@ class Connection:
             frames.append(frame(DATA, END_STREAM, stream, body))
         self.send(*frames)
 
+    def upload(self, stream: int, data: bytes) -> None:
+        """Sends a body as fast as the server wants it, until it has answered."""
+        answer = self._answers.setdefault(stream, Answer())
+        while data and not answer.ended:
+            size = min(len(data), 16_384, self._window, answer.window + self._initial_window)
+            if size <= 0:
+                if not self._read_frame():
+                    return
+                continue
+            piece, data = data[:size], data[size:]
+            self.send(frame(DATA, 0 if data else END_STREAM, stream, piece))
+            self._window -= size
+            answer.window -= size
+
     def read(self, *streams: int) -> dict[int, Answer]:
         """Reads until each of these streams has ended, or all at once."""
-        answers = {stream: Answer() for stream in streams}
-        open_streams = set(streams)
-        while open_streams:
-            try:
-                head = self._file.read(9)
-            except ConnectionResetError:
+        answers = {stream: self._answers.setdefault(stream, Answer()) for stream in streams}
+        while not all(answer.ended for answer in answers.values()):
+            if not self._read_frame():
                 break
-            if len(head) < 9:
-                break
-            length, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
-            stream = int.from_bytes(head[5:])
-            data = self._file.read(length)
-            if kind == GOAWAY and data[4:8] != bytes(4):
-                break
-            if kind == SETTINGS and not flags & ACK:
-                self.send(frame(SETTINGS, ACK, 0, b""))
-            if stream not in open_streams:
-                continue
-            answer = answers[stream]
-            if kind == HEADERS and not answer.status:
-                answer.status = _status(data)
-            elif kind == DATA:
-                answer.data += data
-                if data:
-                    size = struct.pack(">I", len(data))
-                    self.send(frame(WINDOW_UPDATE, 0, 0, size))
-            if kind == RST_STREAM or (kind in (DATA, HEADERS) and flags & END_STREAM):
-                open_streams.remove(stream)
         return answers
+
+    def _read_frame(self) -> bool:
+        """Reads a frame; returns False where there are no more."""
+        try:
+            head = self._file.read(9)
+        except ConnectionResetError:
+            return False
+        if len(head) < 9:
+            return False
+        length, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
+        stream = int.from_bytes(head[5:])
+        data = self._file.read(length)
+        if kind == SETTINGS and not flags & ACK:
+            for name, value in struct.iter_unpack(">HI", data):
+                if name == INITIAL_WINDOW:
+                    self._initial_window = value
+            self.send(frame(SETTINGS, ACK, 0, b""))
+        elif kind == WINDOW_UPDATE and stream == 0:
+            self._window += int.from_bytes(data)
+        elif stream in self._answers:
+            self._feed(self._answers[stream], stream, kind, flags, data)
+        return not (kind == GOAWAY and any(data[4:8]))
+
+    def _feed(self, answer: Answer, stream: int, kind: int, flags: int, data: bytes) -> None:
+        if kind == WINDOW_UPDATE:
+            answer.window += int.from_bytes(data)
+        elif kind == HEADERS and not answer.status:
+            answer.status = _status(data)
+        elif kind == DATA and data:
+            answer.data += data
+            size = struct.pack(">I", len(data))
+            self.send(*[frame(WINDOW_UPDATE, 0, which, size) for which in (0, stream)])
+        answer.ended |= kind == RST_STREAM or bool(kind in (DATA, HEADERS) and flags & END_STREAM)
 
     def __enter__(self) -> "Connection":
         return self
