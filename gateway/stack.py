@@ -28,10 +28,13 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Ends in the other order: first the server drains, through Envoy and with the model at hand.
     async with contextlib.AsyncExitStack() as stack:
-        _check_free(
+        addresses = [
             ("ASSISTANTS_HTTP_ADDRESS", settings.http_address),
             ("ASSISTANTS_GRPC_ADDRESS", settings.grpc_address),
-        )
+        ]
+        if settings.metrics_address is not None:
+            addresses.append(("ASSISTANTS_METRICS_ADDRESS", settings.metrics_address))
+        _check_free(*addresses)
         stack.enter_context(_data_directory(settings.data_dir))
         if settings.metrics_address is not None:
             metrics.serve(settings.metrics_address)

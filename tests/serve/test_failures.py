@@ -45,7 +45,9 @@ def refusal(env: dict[str, str], hidden: str = "") -> str:
     return line.removeprefix("assistants: ")
 
 
-@pytest.mark.parametrize("name", ["ASSISTANTS_HTTP_ADDRESS", "ASSISTANTS_GRPC_ADDRESS"])
+@pytest.mark.parametrize(
+    "name", ["ASSISTANTS_HTTP_ADDRESS", "ASSISTANTS_GRPC_ADDRESS", "ASSISTANTS_METRICS_ADDRESS"]
+)
 def test_a_port_in_use(name: str) -> None:
     with taken() as address:
         assert refusal(MODEL | {name: address}) == f"{name}: {address}: Address already in use"
@@ -55,6 +57,9 @@ def test_one_port_for_both() -> None:
     address = free_address()
     line = refusal(MODEL | {"ASSISTANTS_HTTP_ADDRESS": address, "ASSISTANTS_GRPC_ADDRESS": address})
     assert line == f"ASSISTANTS_GRPC_ADDRESS: {address}: Address already in use"
+    settings = {"ASSISTANTS_HTTP_ADDRESS": address, "ASSISTANTS_METRICS_ADDRESS": address}
+    line = refusal(MODEL | settings)
+    assert line == f"ASSISTANTS_METRICS_ADDRESS: {address}: Address already in use"
 
 
 def test_a_host_without_an_address() -> None:
