@@ -6,10 +6,10 @@ import pytest
 from assistants.v1 import runs_pb2
 
 from tests.grpc_face.client import connect
-from tests.grpc_face.stubs import Run, Stubs
+from tests.grpc_face.stubs import Run, Stubs, function
 from tests.model_server import ModelServer
 from tests.postgres import Postgres
-from tests.script import Answer, Hold
+from tests.script import Answer, Calls, Hold
 from tests.serve.test_recovery import start_run
 from tests.stack import Stack
 from tests.waiting import until
@@ -62,6 +62,43 @@ async def test_two_servers(stacks: tuple[Stack, Stack], models: ModelServer) -> 
         await finished(others, run)
         assert others.said(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
         assert len(models.requests(taken_over)) == 2
+
+
+async def test_runs_that_nobody_holds_expire(
+    postgres: Postgres, model_server: ModelServer, models: ModelServer
+) -> None:
+    name = postgres.create_database()
+    env = {
+        "ASSISTANTS_DATABASE_URL": postgres.url(name),
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_WORKER_CONCURRENCY": "1",
+    }
+    hold = Hold(Answer("At last"))
+    # The one whose runs live long has its hands full; the other one's runs expire, there or here.
+    with Stack(env) as one, Stack(env | {"ASSISTANTS_RUN_LIFETIME": "3"}) as other:
+        with connect(one.start().grpc_address) as stubs:
+            busy = start_run(stubs, models.script(hold))
+            await until(hold.held.is_set)
+            with connect(other.start().grpc_address) as others:
+                calls = models.script(Calls(("look", {})))
+                assistant = others.assistant(calls, tools=[function("look")])
+                request = runs_pb2.CreateRunRequest(
+                    thread_id=others.thread("Hi").id, assistant_id=assistant.id
+                )
+                pending = others.runs.CreateRun(request)
+                await until(lambda: others.get_run(pending).status == Run.requires_action)
+                blocker = Hold(Answer("Never"))
+                blocked = [start_run(others, models.script(blocker))]
+                await until(blocker.held.is_set)
+                blocked.append(start_run(others, models.script()))
+                for run in (pending, *blocked):
+                    await until(lambda run=run: stubs.get_run(run).status == Run.expired)  # type: ignore[misc]
+                await until(blocker.disconnected.is_set)
+            hold.release()
+            await finished(stubs, busy)
+        for stack in (other, one):
+            assert stack.terminate() == 0, stack.printed()
+    postgres.drop_database(name)
 
 
 async def finished(stubs: Stubs, run: Run) -> None:
