@@ -304,6 +304,8 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   local status = tonumber(headers:get(":status"))
   local known, override = headers:get("openai-error"), headers:get("openai-status")
+  -- The server has cancelled the call, as it does at its end. 499 would be the client's doing.
+  if status == 499 then status, override = 503, "503" end
   remove(headers, ours)
   if status < 400 then
     if polls(request) then headers:add("openai-poll-after-ms", POLL_AFTER_MS) end

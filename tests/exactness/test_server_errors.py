@@ -1,10 +1,12 @@
 """What callers see when the fault is the server's: a defect, and a server that does not answer."""
 
+import json
 import re
 import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import grpc
@@ -87,6 +89,29 @@ async def test_a_server_that_takes_no_more_calls(models: ModelServer) -> None:
             assert over_rest(stack.base_url, request_line, body) == (503, NOT_AVAILABLE)
         hold.release()
         assert stack.process.wait(SECONDS) == 0, stack.printed()
+
+
+def test_calls_that_arrive_as_the_server_stops(models: ModelServer) -> None:
+    with Stack({"ASSISTANTS_MODEL_BASE_URL": models.base_url}) as stack:
+        process = stack.start().process
+        assert process
+        address = stack.env["ASSISTANTS_HTTP_ADDRESS"]
+        callers = [HTTPConnection(address, timeout=SECONDS) for _ in range(20)]
+        for caller in callers:
+            caller.request("GET", "/v1/threads/thread_x")
+            caller.getresponse().read()
+        # The calls reach it while it does nothing, and so does the signal.
+        process.send_signal(signal.SIGSTOP)
+        for caller in callers:
+            caller.request("POST", "/v1/threads", "{}")
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        for caller in callers:
+            answer = caller.getresponse()
+            body = json.loads(answer.read())
+            assert answer.status == 200 or (answer.status, body) == (503, NOT_AVAILABLE)
+            caller.close()
+        assert process.wait(SECONDS) == 0, stack.printed()
 
 
 def test_a_database_that_is_lost_ends_a_stream(models: ModelServer) -> None:
