@@ -49,10 +49,8 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         """Queues a run and answers with its events."""
         run = await self._create(request)
         first = await self._engine.start(run)
-        events = self._engine.follow(run, first)
-        if request.cancel_on_disconnect:
-            events = self._cancelled_with(events, run)
-        async with aclosing(events):
+        following = self._follow(run, first, request.cancel_on_disconnect)
+        async with aclosing(following) as events:
             async for event in events:
                 yield event
 
@@ -71,10 +69,8 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         """Creates a thread, queues a run of it and answers with its events."""
         thread, run = await self._create_with_thread(request)
         first = await self._engine.start(run, thread)
-        events = self._engine.follow(run, first)
-        if request.cancel_on_disconnect:
-            events = self._cancelled_with(events, run)
-        async with aclosing(events):
+        following = self._follow(run, first, request.cancel_on_disconnect)
+        async with aclosing(following) as events:
             async for event in events:
                 yield event
 
@@ -130,10 +126,8 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
             PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
         )
         first = await self._engine.resume(submitted)
-        events = self._engine.follow(submitted.run, first)
-        if request.cancel_on_disconnect:
-            events = self._cancelled_with(events, submitted.run)
-        async with aclosing(events):
+        following = self._follow(submitted.run, first, request.cancel_on_disconnect)
+        async with aclosing(following) as events:
             async for event in events:
                 yield event
 
@@ -168,6 +162,12 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
             PROJECT, request.thread_id, request.run_id, request.step_id
         )
         return objects.run_step(row)
+
+    def _follow(
+        self, run: Run, first: int, cancel: bool
+    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+        events = self._engine.follow(run, first)
+        return self._cancelled_with(events, run) if cancel else events
 
     async def _cancelled_with(
         self, events: AsyncGenerator[events_pb2.RunEvent, None], run: Run
