@@ -92,3 +92,22 @@ def test_queued_runs_come_one_after_the_other(
     for number, (scene, run) in enumerate(zip(scenes, runs, strict=True), 1):
         assert scene.end_of(run).status == "completed"
         assert scene.said() == ["Hello", str(number)]
+
+
+def test_assistants_take_turns(client: openai.OpenAI, models: ModelServer, hold: Hold) -> None:
+    model = models.script(*[Answer("Yes.")] * 6)
+    many, few = (Scene.create(client, model, instructions=name) for name in ("many", "few"))
+    runs = []
+    for scene, count in ((many, 4), (few, 2)):
+        for _ in range(count):
+            thread = client.beta.threads.create(messages=[{"role": "user", "content": "Hello"}])
+            runs.append(
+                client.beta.threads.runs.create(
+                    thread_id=thread.id, assistant_id=scene.assistant_id
+                )
+            )
+    hold.release()
+    for run in runs:
+        assert many.end_of(run).status == "completed"
+    order = [request["messages"][0]["content"] for request in models.requests(model)]
+    assert order == ["many", "few", "many", "few", "many", "many"]
