@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator
 from itertools import pairwise
 
 import pytest
+from assistants.v1 import run_objects_pb2
 
 from service.errors import ApiError, Kind
 from service.runner import bus as bus_module
 from service.runner.bus import InProcessBus, RunEvent
+from storage.tables import ACTIVE, RunStatus
 
 RUN, OTHER = "run_1", "run_2"
 
@@ -175,3 +177,53 @@ async def test_closing_ends_a_reader_that_waits() -> None:
     await asyncio.sleep(0)
     bus.close()
     assert await refusal == Kind.unavailable
+
+
+def run_event(status: str) -> RunEvent:
+    run = run_objects_pb2.Run(id=RUN)
+    return RunEvent(event=f"thread.run.{status}", run=run)
+
+
+async def test_what_is_kept() -> None:
+    bus = InProcessBus()
+    assert await bus.kept(RUN) is None
+    async with contextlib.aclosing(bus.subscribe(RUN, 0)) as source:
+        upcoming = asyncio.ensure_future(take(source, 1))
+        await asyncio.sleep(0)
+        # A reader alone is no reason to know the run.
+        assert await bus.kept(RUN) is None
+        events = [run_event("created"), run_event("queued")]
+        await bus.publish(RUN, 0, *events)
+        await upcoming
+    kept = await bus.kept(RUN)
+    assert kept is not None
+    assert (kept.after, kept.events, kept.last, kept.over) == (0, events, 2, False)
+
+
+async def test_what_is_kept_where_the_bus_has_lost_count() -> None:
+    bus = InProcessBus()
+    await bus.publish(RUN, 3, *named("a"))
+    kept = await bus.kept(RUN)
+    assert kept is not None
+    assert (kept.after, kept.last) == (3 << 20, (3 << 20) + 1)
+
+
+async def test_what_is_kept_of_a_run_that_lost_its_events() -> None:
+    size = RunEvent(event="x" * 100, sequence_number=1).ByteSize()
+    bus = InProcessBus(max_bytes=2 * size)
+    await bus.publish(RUN, 0, *named("a" * 100, "b" * 100))
+    for count, (after, names) in enumerate([(1, ["b" * 100]), (2, []), (2, [])], 1):
+        await bus.publish(OTHER, 0, *named(str(count) * 100))
+        kept = await bus.kept(RUN)
+        assert kept is not None
+        assert (kept.after, [event.event for event in kept.events]) == (after, names)
+        assert kept.last == 2
+
+
+@pytest.mark.parametrize("status", list(RunStatus))
+async def test_a_run_is_over_when_its_end_was_told(status: RunStatus) -> None:
+    bus = InProcessBus()
+    await bus.publish(RUN, 0, run_event(status), *named("done"))
+    kept = await bus.kept(RUN)
+    assert kept is not None
+    assert kept.over == (status not in ACTIVE)
