@@ -43,8 +43,8 @@ class Answer:
         self._message: Message | None = None
         self._message_step: RunStep | None = None
         self._call_step: RunStep | None = None
-        self._parts: dict[str, str] = {}
-        """The text and the refusal so far, whichever came first standing first."""
+        self._parts: dict[str, list[str]] = {}
+        """The pieces of the text and of the refusal, whichever came first standing first."""
         self._calls: dict[int, dict[str, Any]] = {}
 
     @property
@@ -110,15 +110,15 @@ class Answer:
         return self._message
 
     def _append(self, kind: str, text: str) -> int:
-        self._parts[kind] = self._parts.get(kind, "") + text
+        self._parts.setdefault(kind, []).append(text)
         return list(self._parts).index(kind)
 
     def _content(self) -> list[dict[str, Any]]:
         return [
-            {"type": "text", "text": {"value": text, "annotations": []}}
+            {"type": "text", "text": {"value": "".join(pieces), "annotations": []}}
             if kind == "text"
-            else {"type": "refusal", "refusal": text}
-            for kind, text in self._parts.items()
+            else {"type": "refusal", "refusal": "".join(pieces)}
+            for kind, pieces in self._parts.items()
         ]
 
     async def _add_call(self, piece: CallDelta) -> None:
