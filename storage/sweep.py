@@ -61,7 +61,8 @@ class Sweep:
             if status == RunStatus.cancelled:
                 where = [unowned, col(Run.status) == RunStatus.cancelling]
                 return await transitions.end(session, run_id, transitions.CANCEL, now, *where)
-            where = [unowned, col(Run.expires_at) <= now]
+            # The lifetime of a run that waits behind another has not begun.
+            where = [unowned, col(Run.expires_at) <= now, col(Run.waiting).is_(False)]
             return await transitions.end(session, run_id, transitions.EXPIRE, now, *where)
 
     async def census(self) -> Census:
