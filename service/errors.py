@@ -20,6 +20,11 @@ log = structlog.get_logger(__name__)
 
 DOMAIN = "assistants.v1"
 
+MAX_STATUS_TEXT = 1200
+"""Bytes of a text in a gRPC status. It all travels in trailers, of which clients take 8 KiB: the
+message twice, once with three characters for each byte that is not ASCII.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -119,15 +124,22 @@ class ApiError(Exception):
         }
 
     def status(self) -> status_pb2.Status:
-        """The rich status of the gRPC face."""
+        """The rich status of the gRPC face; long texts are cut."""
         status = status_pb2.Status(
-            code=code_pb2.Code.Value(self.row.grpc.name), message=self.message
+            code=code_pb2.Code.Value(self.row.grpc.name), message=_cut(self.message)
         )
         info = error_details_pb2.ErrorInfo(reason=self.row.code or self.kind, domain=DOMAIN)
         if self.param is not None:
-            info.metadata["param"] = self.param
+            info.metadata["param"] = _cut(self.param)
         status.details.add().Pack(info)
         return status
+
+
+def _cut(text: str) -> str:
+    data = text.encode()
+    if len(data) <= MAX_STATUS_TEXT:
+        return text
+    return data[:MAX_STATUS_TEXT].decode(errors="ignore") + "…"
 
 
 def from_exception(error: Exception) -> ApiError:

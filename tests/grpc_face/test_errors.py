@@ -40,6 +40,20 @@ def test_every_row_as_a_status(kind: Kind) -> None:
     assert dict(bare.metadata) == {}
 
 
+@pytest.mark.parametrize("text", ["r" * 100_000, "€" * 100_000])
+def test_an_error_that_quotes_much_is_cut(stubs: Stubs, text: str) -> None:
+    request = messages_pb2.CreateMessageRequest(thread_id="thread_x", role=text)
+    with pytest.raises(grpc.RpcError) as error:
+        stubs.messages.CreateMessage(request)
+    refused = refusal(error.value)
+    assert (refused.status, refused.metadata) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        {"param": "role"},
+    )
+    assert refused.message.startswith(f"Invalid value: '{text[:300]}")
+    assert refused.message.endswith("…")
+
+
 class Raiser(runs_pb2_grpc.RunsServiceServicer):
     """Raises the error whose kind stands in the request."""
 
