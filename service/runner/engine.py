@@ -67,6 +67,8 @@ class Engine:
     async def drain(self, grace: float) -> None:
         """After `work` has ended: gives runs `grace` seconds to end, and ends every stream."""
         await self._worker.drain(grace)
+        # Storage is still there; what they cancel, the next server ends.
+        await asyncio.gather(*self._abandoned, return_exceptions=True)
         self._bus.close()
 
     async def start(self, run: Run, thread: Thread | None = None) -> int:
