@@ -31,7 +31,8 @@ def small(model_server: ModelServer) -> Iterator[Stack]:
     settings = {
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
         "ASSISTANTS_EVENTS_MAX_BYTES": str(2**20),
-        "ASSISTANTS_KEEP_ALIVE_SECONDS": "0.1",
+        # Long enough for what is refused: behind a comment it would be too late for a status.
+        "ASSISTANTS_KEEP_ALIVE_SECONDS": "2",
         "ASSISTANTS_LEASE_SECONDS": "1",
         "ASSISTANTS_SHUTDOWN_GRACE": "0",
         "ASSISTANTS_WHEN_ACTIVE": "queue",
@@ -171,7 +172,7 @@ async def test_keep_alives(client: openai.OpenAI, small: Stack, models: ModelSer
     comments: list[str] = []
     with Reader(small, run).open(None, comments) as events, ThreadPoolExecutor() as threads:
         reading = threads.submit(list, events)
-        await until(lambda: len(comments) > 2)
+        await until(lambda: len(comments) > 0)
         hold.release()
         read = reading.result()
     assert folded([event.name for event in read]) == PLAIN
