@@ -214,6 +214,7 @@ class Claims:
     ) -> Saved:
         """Writes the ends of a message, of steps and of the run together. Raises ClaimLost.
 
+        What a run that ends has open besides is deleted.
         A run that is `cancelling` can only be saved as cancelled or expired, with what it has open.
         """
         may_be = [RunStatus.in_progress]
@@ -240,6 +241,8 @@ class Claims:
                 if saved_run is None:
                     raise ClaimLost(claim.run.id)
                 if transitions.BY_WORKER[run.status].ends:
+                    # What else it has open it does not know of: the answer to a commit was lost.
+                    await _withdraw(session, saved_run.id)
                     released = await transitions.release_next(session, saved_run.thread_id, now)
         return Saved(saved_message, saved_steps, saved_run, released)
 
