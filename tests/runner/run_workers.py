@@ -25,9 +25,11 @@ from tests.storage.rows import call, text_part
 
 T = TypeVar("T")
 
-USAGES = st.none() | st.tuples(st.integers(0, 99), st.integers(0, 9)).map(
+USAGES = st.tuples(st.integers(1, 99), st.integers(1, 9)).map(
     lambda tokens: dict(zip(TOKENS, (*tokens, sum(tokens)), strict=True))
 )
+"""What a turn has taken, where the model reports it."""
+
 ERROR = {"code": "server_error", "message": "It failed."}
 
 WORK = {
@@ -55,7 +57,7 @@ class Workers(Machine):
         """The attempts that hold their runs; on the thread there can be one."""
         return [each for each in self.attempts if each.holds]
 
-    @move(6, lambda self: busy(self) and self.thread.active.claimable(self.now))
+    @move(6, lambda self: busy(self) and not self.thread.active.leased(self.now))
     def claim_active(self, data: st.DataObject) -> None:
         assert self.thread.active is not None
         self.claim(self.thread.active)
@@ -133,11 +135,11 @@ class Workers(Machine):
 
     def end_turn(self, attempt: Attempt, data: st.DataObject) -> None:
         """All that it has begun is completed; the run goes on."""
-        self.save(attempt, "completed", data.draw(USAGES), None)
+        self.save(attempt, "completed", data.draw(USAGES | st.none()), None)
 
     def end(self, attempt: Attempt, data: st.DataObject) -> None:
         """The run ends, with all that it has begun."""
-        self.finish(attempt, data.draw(st.sampled_from(ENDS)), data.draw(USAGES))
+        self.finish(attempt, data.draw(st.sampled_from(ENDS)), data.draw(USAGES | st.none()))
 
     def finish(self, attempt: Attempt, status: str, usage: Row | None) -> None:
         """The run ends so."""
@@ -147,7 +149,7 @@ class Workers(Machine):
 
     def require_action(self, attempt: Attempt, data: st.DataObject) -> None:
         """The model has called functions."""
-        calls, usage = data.draw(st.integers(1, 2)), data.draw(USAGES)
+        calls, usage = data.draw(st.integers(1, 2)), data.draw(USAGES | st.none())
         if not any(not step.message for step in attempt.open_steps):
             self.start_tool_calls(attempt, data)
             self.holds()
