@@ -241,8 +241,9 @@ class Claims:
                 if saved_run is None:
                     raise ClaimLost(claim.run.id)
                 if transitions.BY_WORKER[run.status].ends:
-                    # What else it has open it does not know of: the answer to a commit was lost.
-                    await _withdraw(session, saved_run.id)
+                    if await transitions.open_steps(session, saved_run.id):
+                        # Begun without its knowledge: the answer to that commit was lost.
+                        await _withdraw(session, saved_run.id)
                     released = await transitions.release_next(session, saved_run.thread_id, now)
         return Saved(saved_message, saved_steps, saved_run, released)
 

@@ -54,7 +54,7 @@ class Engine:
             concurrency=concurrency,
             limits=limits,
         )
-        self._reconciler = Reconciler(storage.sweep, self._queue, self._journal)
+        self._reconciler = Reconciler(storage.sweep, self._queue, self.announce)
 
     async def work(self) -> None:
         """Executes runs until cancelled. Any exception is a defect of this program."""
@@ -92,7 +92,10 @@ class Engine:
         return first
 
     async def announce(self, ended: Ended) -> None:
-        """Tells followers and workers that a run was ended, or asked to stop, by a caller."""
+        """Tells followers and workers that a run was ended, or asked to stop, by others than them.
+
+        A worker that holds it all the same, as it was stuck, must say nothing after its end.
+        """
         await self._journal.tell_end(ended)
         if ended.run.status == RunStatus.cancelling:
             self._worker.stop(ended.run.id, Stop.cancelled)

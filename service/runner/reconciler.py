@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from service import metrics
-from service.runner.journal import Journal
 from service.runner.queue import RunQueue
 from storage.sweep import WAITING, Sweep
 from storage.tables import ACTIVE, RunStatus
+from storage.transitions import Ended
 
 log = structlog.get_logger(__name__)
 
@@ -27,11 +28,13 @@ MEASURE_SECONDS = 5.0
 class Reconciler:
     """Starting a server is nothing special: it is the first round."""
 
-    def __init__(self, sweep: Sweep, queue: RunQueue, journal: Journal) -> None:
-        """Reads and writes through `sweep`; puts into `queue`, tells `journal`."""
+    def __init__(
+        self, sweep: Sweep, queue: RunQueue, announce: Callable[[Ended], Awaitable[None]]
+    ) -> None:
+        """Reads and writes through `sweep`; puts into `queue`, has `announce` tell of ends."""
         self._sweep = sweep
         self._queue = queue
-        self._journal = journal
+        self._announce = announce
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -78,6 +81,4 @@ class Reconciler:
 
     async def _end(self, run_id: str, status: RunStatus) -> None:
         if (ended := await self._sweep.end(run_id, status)) is not None:
-            await self._journal.tell_end(ended)
-            if ended.released is not None:
-                await self._queue.put(ended.released.id, ended.released.assistant_id)
+            await self._announce(ended)

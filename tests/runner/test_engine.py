@@ -107,7 +107,7 @@ async def test_the_reconciler_outlives_a_database_that_is_away(
     run = await make_run(storage, await make_thread(storage))
     await set_run(storage, run, status=RunStatus.cancelling)
     await engines.rename("runs", "hidden")
-    reconciler = Reconciler(storage.sweep, InProcessQueue(), Journal(InProcessBus()))
+    reconciler = Reconciler(storage.sweep, InProcessQueue(), Journal(InProcessBus()).tell_end)
     with pytest.raises(Exception, match="runs"):
         await reconciler.round(0)
     task = asyncio.create_task(reconciler.reconcile())
