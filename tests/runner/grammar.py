@@ -1,8 +1,8 @@
 """Which sequences of events a stream may have, as semantics.md lists them: a regular grammar.
 
 A word with a dot is an event, without its `thread.` or, for steps, its `thread.run.`; so are `done`
-and `error`. Other words are rules. `?`, `*`, `+`, `|` and parentheses mean what they mean in regular
-expressions.
+and `error`. Other words are rules. `?`, `*`, `+`, `|` and parentheses mean what they mean in
+regular expressions.
 """
 
 import re
