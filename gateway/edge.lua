@@ -15,52 +15,75 @@ local MAX_DEPTH = 100
 -- is one row, and without this header Python waits a second, and JavaScript up to five.
 local POLL_AFTER_MS = "250"
 
+-- What the values of keys are, where it is not a single value.
+local ARRAYS = {
+  tools = true, messages = true, additional_messages = true, tool_outputs = true,
+  attachments = true, vector_stores = true,
+}
+local OBJECTS = { tool_resources = true, truncation_strategy = true, thread = true }
+local UNIONS = { content = true, response_format = true, tool_choice = true }
+
 local UNREADABLE = "We could not parse the body of your request: it must be a JSON object."
 
 local ESCAPED = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
 -- Reading JSON -------------------------------------------------------------------------------
+-- To the letter: the transcoder also takes single quotes, bare keys and a comma too many.
+
+local QUOTE, BACKSLASH, COMMA, COLON, BRACKET, BRACE = ('"\\,:[{'):byte(1, -1)
+local CLOSING = { [BRACKET] = ("]"):byte(), [BRACE] = ("}"):byte() }
 
 local function skip_space(text, at)
-  return text:match("^[ \t\r\n]*()", at)
+  return text:find("[^ \t\r\n]", at) or #text + 1
 end
 
 -- Returns the position behind the string that begins at `at`, or nil.
 local function string_end(text, at)
+  if text:byte(at) ~= QUOTE then return nil end
   at = at + 1
   while true do
-    at = text:find('["\\]', at)
-    if not at then return nil end
-    if text:sub(at, at) == '"' then return at + 1 end
+    at = text:find('[%z\1-\31"\\]', at)
+    local char = at and text:byte(at)
+    if char == QUOTE then return at + 1 end
+    if char ~= BACKSLASH or not text:find('^["\\/bfnrtu]', at + 1) then return nil end
     at = at + 2
   end
 end
 
--- Returns the position behind the object or array that begins at `at`, or nil.
-local function nested_end(text, at)
-  local depth = 0
-  while true do
-    at = text:find('["%[%]{}]', at)
-    if not at then return nil end
-    local char = text:sub(at, at)
-    if char == '"' then
-      at = string_end(text, at)
-      if not at then return nil end
-    else
-      depth = depth + ((char == "{" or char == "[") and 1 or -1)
-      at = at + 1
-      if depth == 0 then return at end
-      if depth > MAX_DEPTH then return nil end
-    end
-  end
-end
+local nested_end
 
 -- Returns the position behind the value that begins at `at`, or nil.
-local function value_end(text, at)
-  local char = text:sub(at, at)
-  if char == '"' then return string_end(text, at) end
-  if char == "{" or char == "[" then return nested_end(text, at) end
+local function value_end(text, at, depth)
+  local char = text:byte(at)
+  if char == QUOTE then return string_end(text, at) end
+  if CLOSING[char] then return nested_end(text, at, depth + 1) end
   return text:match("^[%w.+-]+()", at)
+end
+
+-- Returns the position behind the object or array that begins at `at`, or nil. `member`, if there is
+-- one, is called with each key of an object, escaped, and with where its value begins and ends.
+function nested_end(text, at, depth, member)
+  if depth > MAX_DEPTH then return nil end
+  local closing = CLOSING[text:byte(at)]
+  at = skip_space(text, at + 1)
+  if text:byte(at) == closing then return at + 1 end
+  while true do
+    local key, key_end = at, nil
+    if closing == CLOSING[BRACE] then
+      key_end = string_end(text, at)
+      at = key_end and skip_space(text, key_end)
+      if not at or text:byte(at) ~= COLON then return nil end
+      at = skip_space(text, at + 1)
+    end
+    local stop = value_end(text, at, depth)
+    if not stop then return nil end
+    if member then member(text:sub(key + 1, key_end - 2), at, stop) end
+    at = skip_space(text, stop)
+    local char = text:byte(at)
+    if char == closing then return at + 1 end
+    if char ~= COMMA then return nil end
+    at = skip_space(text, at + 1)
+  end
 end
 
 local function utf8(code)
@@ -95,49 +118,37 @@ local function hex(text)
 end
 
 -- Returns the header for a body: its keys in order, marked v (has a value), n (is null) or
--- d (was there before); nil if the body is not a JSON object.
+-- d (was there before); nil if the body is not a JSON object. Then the key of the first value that is
+-- a list where none may be.
 local function body_keys(text)
-  local entries, seen = {}, {}
+  local entries, seen, listed = {}, {}, nil
   local at = skip_space(text, 1)
   if text:sub(at, at) ~= "{" then return nil end
-  at = skip_space(text, at + 1)
-  if text:sub(at, at) == "}" then
-    return skip_space(text, at + 1) > #text and "" or nil
-  end
-  while true do
-    local stop = text:sub(at, at) == '"' and string_end(text, at)
-    if not stop then return nil end
-    local key = unescape(text:sub(at + 1, stop - 2))
-    at = skip_space(text, stop)
-    if text:sub(at, at) ~= ":" then return nil end
-    at = skip_space(text, at + 1)
-    stop = value_end(text, at)
-    if not stop then return nil end
+  at = nested_end(text, at, 0, function(raw, start, stop)
+    local key = unescape(raw)
     if #entries < MAX_KEYS then
-      local mark = seen[key] and "d" or text:sub(at, stop - 1) == "null" and "n" or "v"
+      local mark = seen[key] and "d" or text:sub(start, stop - 1) == "null" and "n" or "v"
       entries[#entries + 1] = mark .. hex(key)
       seen[key] = true
     end
-    at = skip_space(text, stop)
-    local char = text:sub(at, at)
-    if char == "}" then
-      return skip_space(text, at + 1) > #text and table.concat(entries, ",") or nil
+    if text:sub(start, start) == "[" and not (ARRAYS[key] or UNIONS[key]) then
+      listed = listed or key
     end
-    if char ~= "," then return nil end
-    at = skip_space(text, at + 1)
-  end
+  end)
+  if not at or skip_space(text, at) <= #text then return nil end
+  return table.concat(entries, ","), listed
 end
 
 -- Writing errors -----------------------------------------------------------------------------
 
+local STRINGS = "an object with string values"
 local EXPECTED = {
   TYPE_STRING = "a string", TYPE_BOOL = "a boolean", TYPE_INT32 = "an integer",
   TYPE_INT64 = "an integer", TYPE_DOUBLE = "a decimal",
 }
-local MAX_INTEGER = 2147483647
-local ARRAYS = {
-  tools = true, messages = true, additional_messages = true, tool_outputs = true,
-  attachments = true, vector_stores = true,
+local INTEGERS = {
+  TYPE_INT32 = { 2 ^ 31, "-2147483648", "2147483647" },
+  TYPE_INT64 = { 2 ^ 63, "-9223372036854775808", "9223372036854775807" },
 }
 
 -- Returns a text as a JSON string of ASCII; what Envoy quotes need not be UTF-8.
@@ -175,18 +186,19 @@ local function type_of(value)
   return "a string"
 end
 
--- Returns the body for a whole number that is none of 32 bits, or nil for another value. The
--- field's own limits, which the service knows, are narrower.
-local function out_of_range(name, value)
+-- Returns the body for a whole number that its type of integer does not hold, or nil for another
+-- value. The field's own limits, which the service knows, are narrower.
+local function out_of_range(name, value, wanted)
   local text = value:match('^"?(%-?%d[%d.eE+]*)"?$')
   local number = tonumber(text or "")
   if not number or math.floor(number) ~= number then return nil end
-  if number > MAX_INTEGER then
+  local bound, least, greatest = unpack(INTEGERS[wanted])
+  if number >= bound then
     return invalid(string.format("Invalid '%s': integer above maximum value. Expected a value <= "
-      .. "%d, but got %s instead.", name, MAX_INTEGER, text), name, "integer_above_max_value")
-  elseif number < -MAX_INTEGER - 1 then
+      .. "%s, but got %s instead.", name, greatest, text), name, "integer_above_max_value")
+  elseif number <= -bound then
     return invalid(string.format("Invalid '%s': integer below minimum value. Expected a value >= "
-      .. "%d, but got %s instead.", name, -MAX_INTEGER - 1, text), name, "integer_below_min_value")
+      .. "%s, but got %s instead.", name, least, text), name, "integer_below_min_value")
   end
 end
 
@@ -196,9 +208,9 @@ local function unfit(text)
   local name, value, wanted = text:match("^([^:]+): invalid value (.*) for type (%S+)$")
   if not name then return nil end
   local entry = name:match("^(.*metadata)%[%d+%]%.%w+$")
-  if entry then return wrong_type(entry, "an object with string values") end
+  if entry then return wrong_type(entry, STRINGS) end
   local expected, got = EXPECTED[wanted], type_of(value)
-  local body = expected == "an integer" and out_of_range(name, value)
+  local body = INTEGERS[wanted] and out_of_range(name, value, wanted)
   if body then return body end
   if not expected then
     expected = ARRAYS[name:match("[%w_]+$")] and "an array" or "an object"
@@ -206,12 +218,14 @@ local function unfit(text)
   return wrong_type(name, expected, got)
 end
 
--- Returns the body for a request that Envoy's transcoder refused.
-local function bad_request(text)
+-- Returns the body for a request that Envoy's transcoder refused. `listed` is the body's first key
+-- whose value is a list where none may be.
+local function bad_request(text, listed)
   local body = unfit(text)
   if body then return body end
   local name = text:match('^Could not find field "([^"]*)"')
     or text:match("^The binding value .* of the field ([%w_.]+) is conflicting")
+  if text == ": Proto fields must have a name." then name = "" end
   if name then return unknown_parameter(name) end
   name = text:match("Cannot set '([^']*)'")
   local parent, key = text:match("^(.-)%[%d+%]: Repeated map key: '(.*)' is already set")
@@ -222,11 +236,19 @@ local function bad_request(text)
   end
   name = text:match("Starting an object on a scalar field for type (%S+)$")
   if name then return wrong_type(name, "a single value", "an object") end
+  name = text:match("^(.*metadata)%[%d+%]%.value: Proto fields must have a name")
+  if name then return wrong_type(name, STRINGS) end
   name = text:match("Cannot bind a list to map for field '([^']*)'")
   if name then return wrong_type(name, "an object", "an array") end
-  if text:find("cannot start list", 1, true) then
-    return invalid("Invalid type: an array is where a single value is expected.", nil,
-      "invalid_type")
+  parent = text:match("^(.*): Proto field is not repeating, cannot start list")
+  if parent == "" and listed then
+    return wrong_type(listed, OBJECTS[listed] and "an object" or "a single value", "an array")
+  end
+  if parent then
+    -- Envoy names the object that the field is in.
+    local where = parent == "" and "" or " in '" .. parent .. "'"
+    return invalid("Invalid type" .. where .. ": an array is where a single value is expected.",
+      parent ~= "" and parent or nil, "invalid_type")
   end
   return invalid(UNREADABLE)
 end
@@ -234,8 +256,10 @@ end
 -- Returns the body for an error of Envoy's own, by its status and text.
 local function translate(status, text, request)
   -- Without a method, Envoy found no request in what it was sent.
-  if not request.method then return invalid("Bad HTTP request. " .. text) end
-  if status == 400 then return bad_request(text) end
+  if not request.method then
+    return invalid("Bad HTTP request. " .. (text ~= "" and text or "Bad Request"))
+  end
+  if status == 400 then return bad_request(text, request.listed) end
   if status == 404 then
     return invalid(string.format("Invalid URL (%s %s)", request.method, request.path))
   end
@@ -290,12 +314,13 @@ function envoy_on_request(handle)
   if headers:get(":method") ~= "POST" or not headers:get(":path"):match("^/v1/") then return end
   local body = handle:body()
   if body == nil or body:length() == 0 then return end
-  local keys = body_keys(body:getBytes(0, body:length()))
+  local keys, listed = body_keys(body:getBytes(0, body:length()))
   if keys == nil then
     handle:respond({ [":status"] = "400", ["openai-error"] = invalid(UNREADABLE) }, "")
     return
   end
   handle:headers():add(BODY_KEYS, keys)
+  if listed then handle:streamInfo():dynamicMetadata():set("edge", "listed", listed) end
 end
 
 function envoy_on_response(handle)

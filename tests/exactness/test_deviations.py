@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 
@@ -42,6 +43,7 @@ def parameters(server: Stack, text: str) -> str:
     ("given", "expected"),
     [
         ('{"a": 1.0, "b": 1e2, "c": 0.5}', '{"a": 1, "b": 100, "c": 0.5}'),
+        ('{"a": -0, "b": -0.0, "c": 1e-400}', '{"a": 0, "b": 0, "c": 0}'),
         ('{"a": 9007199254740992}', '{"a": 9007199254740992}'),
         ('{"a": 9007199254740993}', '{"a": 9007199254740992}'),
     ],
@@ -71,8 +73,14 @@ def test_values_are_read_as_protobuf_reads_them(server: Stack) -> None:
     # A single object is an array of one.
     made = assistant(server, {"tools": {"type": "code_interpreter"}})
     assert made["tools"] == [{"type": "code_interpreter"}]
+    # In an array of objects, null and an empty array are nothing.
+    tools = [None, [], {"type": "code_interpreter"}, [{"type": "file_search"}]]
+    made = assistant(server, {"tools": tools})
+    assert made["tools"] == [{"type": "code_interpreter"}, {"type": "file_search"}]
     status, page = over_rest(server.base_url, "GET /assistants?limit=1&order=desc", None)
     assert (status, page["data"]) == (200, [made])
+    # What has no schema of ours is kept.
+    assert parameters(server, '{"a": [null, []]}') == '{"a": [null, []]}'
 
 
 def test_stream_may_be_a_word(client: openai.OpenAI, models: ModelServer, wire: Wire) -> None:
@@ -98,6 +106,14 @@ def test_inside_objects_keys_are_read_leniently(server: Stack) -> None:
         assert refused(server, "POST /assistants", body)[1] == "unknown_parameter"
 
 
+def test_an_empty_key_is_a_wrong_type_of_its_object(server: Stack) -> None:
+    body = {"model": "m", "tools": [{"type": "code_interpreter", "": 1}]}
+    assert refused(server, "POST /assistants", body) == ("tools[0]", "invalid_type")
+    # In maps it is a key like others, and at the top an unknown one.
+    assert assistant(server, {"metadata": {"": "a"}})["metadata"] == {"": "a"}
+    assert refused(server, "POST /assistants", {"": 1}) == ("", "unknown_parameter")
+
+
 def test_keys_of_maps_are_given_once(server: Stack) -> None:
     function = '{"name": "f", "parameters": {"q": {"a": 1, "a": 2}}}'
     for body, param in (
@@ -105,10 +121,6 @@ def test_keys_of_maps_are_given_once(server: Stack) -> None:
         (f'{{"model": "m", "tools": [{{"type": "function", "function": {function}}}]}}', "a"),
     ):
         assert refused(server, "POST /assistants", body) == (param, "duplicate_parameter")
-
-
-def test_an_array_in_place_of_a_value_names_no_parameter(server: Stack) -> None:
-    assert refused(server, "POST /assistants", {"model": ["m"]}) == (None, "invalid_type")
 
 
 def test_empty_texts_are_missing_where_one_must_be(server: Stack) -> None:
@@ -153,13 +165,24 @@ def test_a_slash_at_the_end_of_a_path_is_ignored(server: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_line", ["PUT /threads", "PATCH /assistants", "GET /threads/runs/x"]
+    "request_line",
+    ["PUT /threads", "PATCH /assistants", "OPTIONS /threads", "GET /threads/runs/x"],
 )
 def test_a_wrong_method_is_an_unknown_url(server: Stack, request_line: str) -> None:
     verb, _, path = request_line.partition(" ")
     status, answer = over_rest(server.base_url, request_line, {})
     message = f"Invalid URL ({verb} /v1{path})"
     assert (status, answer["error"]["message"]) == (404, message)
+
+
+def test_browsers_keep_other_origins_out(server: Stack) -> None:
+    asked = {"origin": "http://example.com", "access-control-request-method": "POST"}
+    with httpx2.Client(base_url=server.base_url) as client:
+        for answer in (
+            client.options("/threads", headers=asked),
+            client.get("/assistants", headers=asked),
+        ):
+            assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
 def test_metadata_comes_back_sorted(server: Stack) -> None:

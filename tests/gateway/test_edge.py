@@ -58,7 +58,10 @@ TYPES = [
     ("POST", "/v1/assistants", b'{"tools": [1.5]}', "tools[0]", "an object", "a decimal"),
     ("POST", "/v1/assistants", b'{"metadata": [1]}', "metadata", "an object", "an array"),
     ("POST", "/v1/threads/t/runs", b'{"stream": 5}', "stream", "a boolean", "an integer"),
-]
+    ("POST", "/v1/assistants", b'{"model": ["m"]}', "model", "a single value", "an array"),
+    ("POST", "/v1/threads", b'{"messages": [], "tool_resources": [{}]}', "tool_resources",
+     "an object", "an array"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path", "body", "param", "expected", "got"), TYPES)
@@ -75,6 +78,19 @@ def test_wrong_types(
             "code": "invalid_type",
         },
     )
+
+
+LISTED = {
+    "messages[0]": b'{"messages": [{"role": ["user"]}]}',
+    "tool_resources": b'{"tool_resources": {"file_search": []}}',
+}
+
+
+@pytest.mark.parametrize("param", LISTED)
+def test_lists_inside_an_object_name_the_object(server: Stack, param: str) -> None:
+    error = ask(server, "POST", "/v1/threads", LISTED[param]).error
+    message = f"Invalid type in '{param}': an array is where a single value is expected."
+    assert (error["message"], error["param"], error["code"]) == (message, param, "invalid_type")
 
 
 TOKENS = '{"assistant_id": "a", "max_prompt_tokens": %s}'
@@ -113,6 +129,21 @@ def test_integers_that_32_bits_do_not_hold(
         )
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (2**63, "above maximum value. Expected a value <= 9223372036854775807"),
+        (-(2**63) - 1, "below minimum value. Expected a value >= -9223372036854775808"),
+    ],
+)
+def test_integers_that_64_bits_do_not_hold(server: Stack, given: int, words: str) -> None:
+    answer = ask(server, "GET", f"/v1/threads/t/runs/r/events?after_sequence={given}")
+    assert answer.status == 400
+    assert answer.error["message"] == (
+        f"Invalid 'after_sequence': integer {words}, but got {given} instead."
+    )
+
+
 REFUSED = [
     ("POST", "/v1/assistants", b'{"model": "m", "foo": 1}', 400, "Unknown parameter: 'foo'."),
     ("POST", "/v1/assistants", b'{"model": "m", "f\\u00f6\\ud83d\\ude00": 1}', 400,
@@ -130,6 +161,9 @@ REFUSED = [
      "Invalid type for 'metadata': expected an object with string values."),
     ("POST", "/v1/assistants", b'{"metadata": {"a": 1}}', 400,
      "Invalid type for 'metadata': expected an object with string values."),
+    ("POST", "/v1/assistants", b'{"metadata": {"a": ["b"]}}', 400,
+     "Invalid type for 'metadata': expected an object with string values."),
+    ("POST", "/v1/assistants", b'{"": 1}', 400, "Unknown parameter: ''."),
     ("GET", "/v1/threads/nope", None, 404, "No thread found with id 'nope'."),
     ("GET", "/v1/x?y=z", None, 404, "Invalid URL (GET /v1/x)"),
     ("PUT", "/v1/threads", b"{}", 404, "Invalid URL (PUT /v1/threads)"),
@@ -155,6 +189,19 @@ def test_refusals(
 DEEP = b'{"metadata":' + b"[" * 200 + b"]" * 200 + b"}"
 BROKEN = [b"x", b"[1]", b"{", b'{"a"', b'{"a":', b'{"a":}', b'{"a":1,}', b'{"a":1} x', b'"a"', b" "]
 BROKEN += [b"{'a':1}", b'{"a":"\\', b'{"a":[}', DEEP]
+INSIDE = [b"{'a': 'b'}", b'{a: "b"}', b'{"a": "b",}', b'{"a": "b" "c": "d"}', b'{"a": "b"]', b"{,}"]
+INSIDE += [
+    b'{"a": "\t"}',
+    b'{"a": "\n"}',
+    b'{"a\0": "b"}',
+    rb'{"a": "\x"}',
+    b'{"a" "b"}',
+    b'{"a": tru}',
+]
+BROKEN += [b'{"metadata": %s}' % value for value in INSIDE]
+BROKEN += [
+    b'{"messages": %s}' % value for value in (b"[{},]", b"[,]", b"[{} {}]", b"[{}", b"['x']")
+]
 
 
 @pytest.mark.parametrize("body", BROKEN)

@@ -171,6 +171,17 @@ def test_pipelined_requests_are_answered_in_their_order(server: Stack) -> None:
     assert (answers[2].status, answers[4].status) == (200, 404)
 
 
+def test_a_refusal_that_does_not_wait_for_the_body_ends_the_connection(server: Stack) -> None:
+    for method, path in (("PUT", "/v1/threads"), ("POST", "/x")):
+        with Connection(server) as connection:
+            connection.send(
+                head(method, path, [JSON, LENGTH]), BODY, head("GET", "/v1/threads/t_1")
+            )
+            answer = connection.read(method).check()
+            assert (answer.status, answer.headers["connection"]) == (404, "close")
+            assert connection.ended()
+
+
 def test_chunked_bodies(server: Stack) -> None:
     chunked = ("transfer-encoding", "chunked")
     pieces = [b"1;ext=x\r\n%c\r\n" % byte for byte in BODY]
