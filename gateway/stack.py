@@ -115,10 +115,11 @@ def _data_directory(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SettingsError(f"ASSISTANTS_DATA_DIR: {path}: {error.strerror}") from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(f"ASSISTANTS_DATA_DIR: another server holds {path}") from None
         yield
-    except BlockingIOError:
-        raise SettingsError(f"ASSISTANTS_DATA_DIR: another server holds {path}") from None
     finally:
         os.close(lock)
 
