@@ -26,39 +26,48 @@ from rich.markup import escape
 Assistant = assistants_pb2.Assistant
 Run = run_objects_pb2.Run
 RunEvent = events_pb2.RunEvent
+Thread = threads_pb2.Thread
 
 
 class Chat:
     """One conversation: an assistant, a thread, and a terminal."""
 
-    def __init__(self, channel: grpc.Channel, console: Console) -> None:
-        """Speaks to the server at the other end of `channel`."""
+    def __init__(self, channel: grpc.Channel, console: Console, command: str) -> None:
+        """Speaks to the server at the other end of `channel`.
+
+        `command` is what a shell takes to start a chat like this one: in the end it is shown, with
+        what goes on with this one.
+        """
         self._assistants = assistants_pb2_grpc.AssistantsServiceStub(channel)
         self._threads = threads_pb2_grpc.ThreadsServiceStub(channel)
         self._runs = runs_pb2_grpc.RunsServiceStub(channel)
         self._console = console
-        self._thread_id = ""
+        self._command = command
+        self._ids = ""
         self._run: Run | None = None
 
     def hold(self, assistant_id: str | None, thread_id: str | None, model: str) -> None:
-        """Talks until Ctrl-D. Raises grpc.RpcError where the server does not answer.
+        """Talks until Ctrl-D. Raises grpc.RpcError where the server refuses, or does not answer.
 
         Without `assistant_id` the user chooses one, or has one created on `model`. Without
         `thread_id` the conversation starts a new thread.
         """
         try:
+            # A wrong thread is told before an assistant is chosen, or created in vain.
+            thread = self._thread(thread_id) if thread_id is not None else None
             assistant = self._assistant(assistant_id, model)
-            thread = self._thread(thread_id)
+            thread = thread or self._threads.CreateThread(threads_pb2.CreateThreadRequest())
+            self._ids = f"--assistant {assistant.id} --thread {thread.id}"
             self._say(
                 f"[bold]{escape(assistant.name or assistant.id)}[/] ({escape(assistant.model)}), "
                 f"thread {thread.id}. Ctrl-C stops an answer, Ctrl-D leaves."
             )
             while True:
                 self._turn(assistant.id, thread.id)
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
             self._say("")
-            if self._thread_id:
-                self._say(f"To go on: assistants chat --thread {self._thread_id}")
+            if self._ids:
+                self._write(f"To go on: {self._command} {self._ids}\n")
 
     def _assistant(self, assistant_id: str | None, model: str) -> Assistant:
         if assistant_id is not None:
@@ -71,6 +80,8 @@ class Chat:
             return self._new_assistant(model)
         for number, each in enumerate(known, 1):
             self._say(f"{number:3} [bold]{escape(each.name or each.id)}[/] ({escape(each.model)})")
+        if page.has_more:
+            self._say("These are the newest. There are more: --assistant takes the id of any.")
         while True:
             answer = self._ask("Which assistant? A number, or Enter for a new one: ")
             if not answer:
@@ -87,16 +98,14 @@ class Chat:
                 model=model, name=name, instructions=instructions or None
             )
         )
+        # Said at once, as it stays whatever becomes of the conversation.
+        self._say(f"Created {created.id}.")
         return created
 
-    def _thread(self, thread_id: str | None) -> threads_pb2.Thread:
-        thread: threads_pb2.Thread
-        if thread_id is None:
-            thread = self._threads.CreateThread(threads_pb2.CreateThreadRequest())
-        else:
-            thread = self._threads.GetThread(threads_pb2.GetThreadRequest(thread_id=thread_id))
-        self._thread_id = thread.id
-        return thread
+    def _thread(self, thread_id: str) -> Thread:
+        wanted = threads_pb2.GetThreadRequest(thread_id=thread_id)
+        found: Thread = self._threads.GetThread(wanted)
+        return found
 
     def _turn(self, assistant_id: str, thread_id: str) -> None:
         try:

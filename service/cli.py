@@ -1,5 +1,6 @@
 """The `assistants` command."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -44,9 +45,11 @@ def chat(
 ) -> None:
     """Talks to an assistant in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
     target = address or Settings.load().grpc_address
+    command = [sys.argv[0], "chat", *(("--address", address) if address else ())]
     with grpc.insecure_channel(target) as channel:
         try:
-            Chat(channel, Console()).hold(assistant or None, thread or None, model)
+            conversation = Chat(channel, Console(), shlex.join(command))
+            conversation.hold(assistant or None, thread or None, model)
         except grpc.RpcError as error:
             raise SettingsError(f"{target}: {details(error)}") from None
 

@@ -73,7 +73,7 @@ class Scene:
 
     def hold(self, assistant: str | None = None, thread: str | None = None) -> None:
         """Begins the conversation."""
-        chat = Chat(self._channel, self.terminal)
+        chat = Chat(self._channel, self.terminal, "bin/assistants chat")
         self.chat = in_background(lambda: chat.hold(assistant, thread, "default"))
 
     def answer(self, method: str, response: Any = None, code: Any = grpc.StatusCode.OK) -> Any:
@@ -124,8 +124,8 @@ def begin(*typed: Typed, interrupt_at: str = "") -> Scene:
     """Begins a conversation on an assistant and a thread; its user leaves in the end."""
     scene = Scene(Terminal(*typed, EOFError, interrupt_at=interrupt_at))
     scene.hold("asst_1", "thread_1")
-    assert scene.answer("GetAssistant", ASSISTANT).assistant_id == "asst_1"
     assert scene.answer("GetThread", threads_pb2.Thread(id="thread_1")).thread_id == "thread_1"
+    assert scene.answer("GetAssistant", ASSISTANT).assistant_id == "asst_1"
     return scene
 
 
@@ -164,18 +164,20 @@ def test_an_answer_is_printed_as_it_is() -> None:
     shown = scene.ended()
     assert "[bold]Ann[/] (m), thread thread_1." in shown
     assert "Hello [b]!" in shown
-    assert shown.endswith("To go on: assistants chat --thread thread_1\n")
+    command = "bin/assistants chat --assistant asst_1 --thread thread_1"
+    assert shown.endswith(f"To go on: {command}\n")
 
 
 def test_the_user_chooses_an_assistant() -> None:
     scene = Scene(Terminal("9", "x", "2", EOFError))
     scene.hold()
     page = assistants_pb2.ListAssistantsResponse(
-        data=[ASSISTANT, assistants_pb2.Assistant(id="asst_2", model="m")]
+        data=[ASSISTANT, assistants_pb2.Assistant(id="asst_2", model="m")], has_more=True
     )
     scene.answer("ListAssistants", page)
     scene.answer("CreateThread", threads_pb2.Thread(id="thread_1"))
     shown = scene.ended()
+    assert "There are more: --assistant takes the id of any." in shown
     assert "There is no number 9." in shown
     assert "There is no number x." in shown
     assert "[bold]asst_2[/] (m), thread thread_1." in shown
@@ -189,8 +191,19 @@ def test_the_user_creates_an_assistant(known: list[assistants_pb2.Assistant]) ->
     scene.answer("ListAssistants", assistants_pb2.ListAssistantsResponse(data=known))
     request = scene.answer("CreateAssistant", ASSISTANT)
     assert (request.model, request.name, request.instructions) == ("default", "Bob", "Be brief.")
-    scene.answer("CreateThread", threads_pb2.Thread(id="thread_1"))
-    scene.ended()
+    scene.answer("CreateThread", None, grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(grpc.RpcError):
+        scene.ended()
+    # It is there now, so the user has been told.
+    assert "Created asst_1." in scene.terminal.shown
+
+
+@pytest.mark.parametrize("leaving", [KeyboardInterrupt, EOFError])
+def test_nobody_is_chosen(leaving: type[BaseException]) -> None:
+    scene = Scene(Terminal(leaving))
+    scene.hold()
+    scene.answer("ListAssistants", assistants_pb2.ListAssistantsResponse(data=[ASSISTANT]))
+    assert "To go on" not in scene.ended()
 
 
 def awaiting(*names: str) -> RunEvent:
@@ -282,3 +295,12 @@ def test_an_unknown_assistant_ends_the_conversation() -> None:
     scene.answer("GetAssistant", None, grpc.StatusCode.NOT_FOUND)
     with pytest.raises(grpc.RpcError):
         scene.ended()
+
+
+def test_an_unknown_thread_is_told_before_anybody_is_chosen() -> None:
+    scene = Scene(Terminal())
+    scene.hold(thread="thread_x")
+    scene.answer("GetThread", None, grpc.StatusCode.NOT_FOUND)
+    with pytest.raises(grpc.RpcError):
+        scene.ended()
+    assert scene.terminal.shown == ""

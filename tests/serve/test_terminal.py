@@ -92,7 +92,13 @@ async def test_a_conversation(server: Stack, terminal: Terminal, held: Hold) -> 
     await until(lambda: terminal.process.poll() is not None)
     assert terminal.process.returncode == 0, terminal.shown
     assert "Traceback" not in terminal.shown
-    thread_id = terminal.shown.rpartition("--thread ")[2].strip()
+    command = terminal.shown.rpartition("To go on: ")[2].strip()
+    again = subprocess.run(
+        command, shell=True, input="", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (again.returncode, again.stderr) == (0, "")
+    thread_id = command.rpartition("--thread ")[2]
+    assert f"{thread_id}." in again.stdout
     with connect(server.grpc_address) as stubs:
         assert stubs.said(thread_id) == [
             ("user", "Hi"),
@@ -100,6 +106,17 @@ async def test_a_conversation(server: Stack, terminal: Terminal, held: Hold) -> 
             ("user", "Tell me a story."),
             ("assistant", "Once"),
         ]
+
+
+async def test_leaving_at_the_menu(server: Stack, terminal: Terminal) -> None:
+    await until(lambda: "you" in terminal.shown)  # So there is an assistant to choose.
+    chooser = Terminal("chat", "--address", server.grpc_address)
+    await until(lambda: "Which assistant?" in chooser.shown)
+    chooser.type(CTRL_C)
+    await until(lambda: chooser.process.poll() is not None)
+    code, shown = chooser.process.returncode, chooser.shown
+    chooser.close()
+    assert (code, "Traceback" in shown, "Aborted" in shown) == (0, False, False)
 
 
 def test_a_dead_server() -> None:
