@@ -86,15 +86,22 @@ async def _envoy(settings: Settings) -> AsyncIterator[None]:
 async def _model(settings: Settings) -> AsyncIterator[ChatModel]:
     """Gives the client of the configured model, or of the embedded one, which it starts."""
     async with contextlib.AsyncExitStack() as stack:
+        key, silence = settings.model_api_key.get_secret_value(), settings.model_idle_timeout
+        context = settings.model_context_tokens
         if settings.model_base_url is not None:
-            base_url = str(settings.model_base_url)
+            model = ChatModel(str(settings.model_base_url), key, silence, context=context)
         else:
-            embedded = EmbeddedModel()
+            embedded = EmbeddedModel(settings.data_dir)
             stack.push_async_callback(embedded.stop)
             await _start(embedded)
-            base_url = embedded.base_url
-        key = settings.model_api_key.get_secret_value()
-        model = ChatModel(base_url, key, settings.model_idle_timeout)
+            model = ChatModel(
+                embedded.base_url,
+                key,
+                silence,
+                context=context or embedded.context,
+                slots=embedded.slots,
+                options=embedded.options,
+            )
         stack.push_async_callback(model.close)
         yield model
 

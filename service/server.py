@@ -69,7 +69,10 @@ class Server:
         self._engine = Engine(
             self._storage,
             model,
-            concurrency=settings.worker_concurrency,
+            # Who waits for the model waits in the queue, not for a first byte that is late.
+            concurrency=min(
+                settings.worker_concurrency, model.slots or settings.worker_concurrency
+            ),
             events_max_bytes=settings.events_max_bytes,
             limits=Limits(settings.lease_seconds, settings.model_retries),
         )

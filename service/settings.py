@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     model_api_key: SecretStr = SecretStr("none")
     """What that endpoint wants as its key. Local servers take any."""
 
+    model_context_tokens: int | None = Field(default=None, ge=256)
+    """Tokens that the model takes, a prompt and its answer together.
+
+    Longer threads lose their oldest messages. Default: as the embedded model is made, or as another
+    server says when it refuses a request that is longer, which is then asked again.
+    """
+
     model_idle_timeout: float = Field(default=60.0, gt=0)
     """Seconds without a byte of an answer after which the model is taken for dead."""
 

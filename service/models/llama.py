@@ -16,8 +16,10 @@ in a shared one, an overflow breaks off all answers. On two cores, four together
 the tokens per second that one gets alone.
 """
 
-MAX_ANSWER = 1024
-"""Tokens of an answer for which the request sets no limit."""
+MAX_ANSWER = CONTEXT // 4
+"""Tokens of an answer for which the request sets no limit: what service/runner/prompt.py keeps for
+it. Few answers come near it, but one that goes in circles would hold its slot for minutes.
+"""
 
 REPEAT_PENALTY = 1.1
 """Small models go in circles without one, up to the limit."""

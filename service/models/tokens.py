@@ -7,6 +7,9 @@ same, so a count may be off by a few tokens per message.
 Without a tokenizer the count is an estimate, a token for every four bytes of text, and learns: each
 answer's usage tells what its prompt really took, and corrects the estimates for that model by the
 same ratio. What was learned is lost when the server stops.
+
+How many a prompt and its answer may take together, the model's context, is known where a setting or
+the model server has said it.
 """
 
 import asyncio
@@ -60,6 +63,8 @@ class _Model:
     ratio: float = 1.0
     """Reported tokens per estimated one."""
     has_tokenizer: bool = False
+    context: int | None = None
+    """The tokens that it takes, as its server has said."""
     probe_after: float = 0.0
     """When to look for a tokenizer, on the monotonic clock."""
 
@@ -83,13 +88,25 @@ class _Prompt:
         """The tokens of the text, about, with what the template adds."""
         return _size(self.text) // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.messages
 
+    @property
+    def most(self) -> int:
+        """As many tokens as it can be: none is less than a byte of text."""
+        added = TOKENS_PER_MESSAGE * self.messages + TOKENS_PER_IMAGE * self.images
+        return _size(self.text) + added
+
 
 class TokenCounter:
     """Counts the prompt tokens of requests to one model server."""
 
-    def __init__(self, client: openai.AsyncOpenAI, base_url: str) -> None:
-        """Asks with `client`; the tokenizer is looked for beside the `/v1` of `base_url`."""
+    def __init__(
+        self, client: openai.AsyncOpenAI, base_url: str, context: int | None = None
+    ) -> None:
+        """Asks with `client`; the tokenizer is looked for beside the `/v1` of `base_url`.
+
+        `context` is what each model of the server takes, if that is known.
+        """
         self._client = client
+        self._context = context
         self._url = base_url.rstrip("/").removesuffix("/v1") + "/tokenize"
         self._models: OrderedDict[str, _Model] = OrderedDict()
 
@@ -106,6 +123,27 @@ class TokenCounter:
         if tokens is None:
             return round(prompt.estimate * model.ratio) + images
         return tokens + TOKENS_PER_MESSAGE * prompt.messages + images
+
+    async def fits(self, request: Mapping[str, Any], budget: int) -> bool:
+        """Returns whether the prompt takes no more tokens than `budget`, about. Never fails."""
+        # Most prompts are short, and need no tokenizer to tell.
+        return _Prompt.of(request).most <= budget or await self.count(request) <= budget
+
+    def context(self, model: str) -> int | None:
+        """Returns how many tokens a prompt and its answer can take together; None if not known."""
+        known = (self._context, self._model(model).context)
+        return min((each for each in known if each is not None), default=None)
+
+    def exceeded(self, request: Mapping[str, Any], context: int) -> None:
+        """Takes in that a request was refused because it is longer than the model's context."""
+        model = self._model(request["model"])
+        model.context = context
+        # Some servers count the room for the answer: the prompt took what that left, at least.
+        prompt = _Prompt.of(request)
+        images = TOKENS_PER_IMAGE * prompt.images
+        least = context - request.get("max_completion_tokens", 0) - images
+        ratio = least / max(prompt.estimate, 1)
+        model.ratio = min(max(model.ratio, ratio), MAX_RATIO)
 
     def learn(self, request: Mapping[str, Any], reported: int) -> None:
         """Takes in how many prompt tokens the model server reported for a request."""

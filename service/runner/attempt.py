@@ -148,9 +148,21 @@ class Attempt:
     async def _chunks(self, context: Context) -> AsyncGenerator[Chunk, None]:
         # One generator for both: the counting of tokens can be broken off, too.
         request = await prompt.build(self.claim.run, context, self._model.tokens)
-        async with contextlib.aclosing(self._model.stream(request)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        while True:
+            try:
+                async with contextlib.aclosing(self._model.stream(request)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
+            except ModelError as error:
+                if error.context is None:
+                    raise
+                # The refusal has told how much the model takes: with less, it may answer.
+                shorter = await prompt.build(self.claim.run, context, self._model.tokens)
+                if len(shorter["messages"]) >= len(request["messages"]):
+                    raise
+                log.info("asked with fewer messages", context=error.context)
+                request = shorter
 
     def _delay(self, error: ModelError, retry: int) -> float | None:
         """Returns how many seconds to wait before the next try; None where there is to be none."""

@@ -7,6 +7,9 @@ from service.models.tokens import TokenCounter
 from storage.claims import Context
 from storage.tables import Message, Run, RunStep
 
+ANSWER_SHARE = 4
+"""One part in so many of the model's context is kept for an answer that has no limit of its own."""
+
 
 class OutOfTokens(Exception):
     """The run's budget does not suffice for another turn.
@@ -28,9 +31,10 @@ async def build(run: Run, context: Context, tokens: TokenCounter) -> dict[str, A
     the user stays, with all that follows it, and so does what the run itself has said and called:
     without any of these, the model would answer something else.
 
-    A run without `max_prompt_tokens` shows its model all messages of the context. The truncation
-    strategy `last_messages` has limited that already; `auto` leaves nothing out, because how much a
-    model can read is not known in general: its server refuses what is too much.
+    So they are where the model's context is known, to keep each turn within it, with room for the
+    answer. A prompt that is too long even so is built all the same: counts are not exact, and the
+    server refuses in its own words what it cannot take. The truncation strategy `last_messages` has
+    limited the context's messages already, and is no different otherwise.
     """
     system = [{"role": "system", "content": run.instructions}] if run.instructions else []
     own = _own(context)
@@ -44,15 +48,35 @@ async def build(run: Run, context: Context, tokens: TokenCounter) -> dict[str, A
     def without(first: int) -> dict[str, Any]:
         return request | {"messages": [*system, *thread[first:], *own]}
 
-    if run.max_prompt_tokens is None:
+    left = None
+    if run.max_prompt_tokens is not None:
+        left = run.max_prompt_tokens - _used(context.steps, "prompt_tokens")
+    room = _room(tokens.context(run.model), request.get("max_completion_tokens"))
+    budget = min((each for each in (left, room) if each is not None), default=None)
+    if budget is None:
         return without(0)
-    budget = run.max_prompt_tokens - _used(context.steps, "prompt_tokens")
 
     async def fits(first: int) -> bool:
-        return await tokens.count(without(first)) <= budget
+        return await tokens.fits(without(first), budget)
 
     users = (at for at in reversed(range(len(thread))) if thread[at]["role"] == "user")
-    return without(await _least(fits, next(users, len(thread))))
+    most = next(users, len(thread))
+    first = await _least(fits, most)
+    if first is None:
+        if left is not None and not await tokens.fits(without(most), left):
+            raise OutOfTokens("max_prompt_tokens")
+        first = most
+    return without(first)
+
+
+def _room(context: int | None, limit: int | None) -> int | None:
+    """Returns how many tokens the prompt may take beside an answer of `limit` tokens.
+
+    A limit is there to bound what is spent, and often far above what is: it gets no more than half.
+    """
+    if context is None:
+        return None
+    return context - (context // ANSWER_SHARE if limit is None else min(limit, context // 2))
 
 
 def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any]:
@@ -74,15 +98,16 @@ def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any
     return {name: value for name, value in request.items() if value is not None}
 
 
-async def _least(fits: Callable[[int], Awaitable[bool]], most: int) -> int:
-    """Returns how few of the oldest messages must go, `most` of them at most, for the rest to fit.
+async def _least(fits: Callable[[int], Awaitable[bool]], most: int) -> int | None:
+    """Returns how few of the oldest messages must go for the rest to fit.
 
-    Halves the range again and again, so that few prompts have to be counted. Raises OutOfTokens.
+    None where `most` of them are not enough. Halves the range again and again, so that few prompts
+    have to be counted.
     """
     if await fits(0):
         return 0
     if most == 0 or not await fits(most):
-        raise OutOfTokens("max_prompt_tokens")
+        return None
     too_few = 0
     while most - too_few > 1:
         middle = (too_few + most) // 2

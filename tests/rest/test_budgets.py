@@ -7,7 +7,8 @@ import pytest
 
 from tests.model_server import ModelServer, Tokenizer
 from tests.rest.scene import Scene, function, outputs
-from tests.script import Answer, Calls
+from tests.script import Answer, Calls, Fail
+from tests.stack import Stack
 
 
 def submit(scene: Scene, run: Any, *texts: str) -> Any:
@@ -153,3 +154,64 @@ def test_usage_is_the_sum_of_what_was_reported(client: openai.OpenAI, models: Mo
     ]
     assert sum(each or 0 for each in taken) == 660
     assert taken[1:] == [110, 220, 330]
+
+
+def refusal(context: int) -> Fail:
+    """What OpenAI's and many other servers say to a prompt that is longer than that."""
+    message = f"This model's maximum context length is {context} tokens. Please reduce the length."
+    return Fail(400, message, "context_length_exceeded")
+
+
+def test_a_thread_that_is_longer_than_the_context(
+    client: openai.OpenAI, models: ModelServer
+) -> None:
+    """Nobody knows the context: the refusal tells it."""
+    model = models.script(refusal(400), Answer("Yes."), Answer("No."))
+    scene = Scene.create(client, model, "old " * 300)
+    thread_of(scene, "less old", "older " * 100, "new")
+    assert scene.run().status == "completed"
+    all_of_it = ["old " * 300, "less old", "older " * 100, "new"]
+    assert asked(models, model) == [all_of_it, all_of_it[1:]]
+    # It is known from here on.
+    assert scene.run(truncation_strategy={"type": "last_messages", "last_messages": 3}).status
+    assert asked(models, model)[2] == ["older " * 100, "new", "Yes."]
+
+
+def test_refused_until_it_fits(client: openai.OpenAI, models: ModelServer) -> None:
+    """Estimates may be too low, here by half: each refusal corrects them."""
+    model = models.script(*[refusal(400)] * 3, Answer("Yes."))
+    scene = Scene.create(client, model, "0" * 240)
+    thread_of(scene, *(str(n) * 240 for n in range(1, 9)))
+    assert scene.run().status == "completed"
+    lengths = [len(contents) for contents in asked(models, model)]
+    assert lengths == sorted(set(lengths), reverse=True)
+    assert len(lengths) == 4
+
+
+def test_nothing_is_left_to_leave_out(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(refusal(400))
+    scene = Scene.create(client, model)
+    thread_of(scene, "word " * 1000)
+    # Shorter by the first message, and refused again.
+    scene.client.beta.threads.messages.delete(scene.messages()[0].id, thread_id=scene.thread_id)
+    run = scene.run()
+    assert reason(run) == ("failed", None)
+    assert run.last_error is not None
+    assert run.last_error.code == "invalid_prompt"
+    assert run.last_error.message.startswith("This model's maximum context length is 400 tokens.")
+
+
+def test_a_context_that_is_set(model_server: ModelServer, models: ModelServer) -> None:
+    env = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_MODEL_CONTEXT_TOKENS": "400",
+    }
+    model = models.script(Answer("Yes."))
+    with Stack(env) as stack:
+        stack.start()
+        with openai.OpenAI(base_url=stack.base_url, api_key="test", max_retries=0) as client:
+            scene = Scene.create(client, model, "old " * 400)
+            thread_of(scene, "less old", "new")
+            assert scene.run().status == "completed"
+        assert stack.terminate() == 0, stack.printed()
+    assert asked(models, model) == [["less old", "new"]]

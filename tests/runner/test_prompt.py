@@ -1,6 +1,6 @@
 """From rows to the request that a model gets."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,6 +13,9 @@ from storage.claims import Context
 from storage.tables import Message, Run, RunStep
 from tests.model_server import ModelServer
 from tests.storage.rows import call, text_part
+
+Build = Callable[[Run, Context], Awaitable[dict[str, Any]]]
+Messages = Callable[[Run, Context], Awaitable[list[dict[str, Any]]]]
 
 FUNCTION = {"type": "function", "function": {"name": "f", "strict": False}}
 
@@ -52,14 +55,27 @@ def context(
     return Context(list(messages), list(steps), {each.id: each for each in written})
 
 
+CONTEXT = 1000
+"""Tokens. By default a quarter of it is kept for the answer."""
+
+
+@pytest.fixture
+async def in_context(models: ModelServer) -> AsyncIterator[Messages]:
+    """As `messages`, for a model whose context is known."""
+    model = ChatModel(models.base_url, "none", idle_timeout=60, context=CONTEXT)
+
+    async def messages(run: Run, context: Context) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await prompt.build(run, context, model.tokens))["messages"]
+        return found
+
+    yield messages
+    await model.close()
+
+
 @pytest.fixture
 def tokens(chat_model: ChatModel) -> TokenCounter:
     """Estimates: the model server has no tokenizer."""
     return chat_model.tokens
-
-
-Build = Callable[[Run, Context], Awaitable[dict[str, Any]]]
-Messages = Callable[[Run, Context], Awaitable[list[dict[str, Any]]]]
 
 
 @pytest.fixture
@@ -253,3 +269,44 @@ async def test_as_many_as_fit_with_few_counts(
     assert len(asked) == min(budget // 8, 700)
     assert asked[-1]["content"] == "699 is a number"
     assert len(models.tokenized(model)) < 15
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        ({}, 2),
+        ({"max_completion_tokens": 300}, 2),
+        # Half of the context is kept for an answer at most, whatever it may take in all.
+        ({"max_completion_tokens": 500}, 1),
+        ({"max_completion_tokens": 100_000}, 1),
+        # Of two budgets the smaller one counts.
+        ({"max_prompt_tokens": 100_000}, 2),
+        ({"max_prompt_tokens": 400}, 1),
+        ({"max_prompt_tokens": 256}, 0),
+    ],
+)
+async def test_a_thread_is_kept_within_the_context(
+    in_context: Messages, limits: dict[str, int], kept: int
+) -> None:
+    older = [message("user" if n % 2 else "assistant", f"{n}{LONG}") for n in range(10)]
+    thread = context(*older, message("user", "Hi"))
+    asked = await in_context(run(**limits), thread)
+    assert (asked[0]["role"], asked[-1]["content"]) == ("system", "Hi")
+    assert [each["content"][0] for each in asked[1:-1]] == [str(n) for n in range(10 - kept, 10)]
+
+
+async def test_each_turn_has_the_context_to_itself(in_context: Messages) -> None:
+    usage = {"prompt_tokens": 900, "completion_tokens": 90, "total_tokens": 990}
+    steps = (called(call("call_1", "1"), usage=usage),)
+    asked = await in_context(run(), context(message("user", LONG), steps=steps))
+    assert [each["role"] for each in asked] == ["system", "user", "assistant", "tool"]
+
+
+async def test_what_may_not_be_left_out_is_sent_though_too_long(in_context: Messages) -> None:
+    thread = context(message("user", LONG), message("user", "y" * 8000))
+    for limits in ({}, {"max_prompt_tokens": 100_000}):
+        asked = await in_context(run(**limits), thread)
+        assert [each["content"][0] for each in asked] == ["B", "y"]
+    # A budget of the caller's is kept to.
+    with pytest.raises(OutOfTokens, match="max_prompt_tokens"):
+        await in_context(run(max_prompt_tokens=1500), thread)
