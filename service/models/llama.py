@@ -46,6 +46,8 @@ def serve(port: int, weights: str) -> None:
     params.sampling.penalty_repeat = REPEAT_PENALTY
     params.use_jinja = True
     params.cache_ram_mib = 0  # The slots' own contexts are cache enough.
+    # A run may follow an answer: it is a message of its own, not the rest of that one.
+    params.prefill_assistant = False
     params.ui = False
     params.offline = True
     params.verbosity = ERRORS_ONLY

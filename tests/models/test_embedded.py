@@ -72,6 +72,13 @@ async def test_its_tokenizer_counts_prompts(chat: ChatModel) -> None:
     assert counted == pytest.approx(end.usage["prompt_tokens"], rel=0.05)
 
 
+async def test_answers_after_answers(chat: ChatModel) -> None:
+    said = [{"role": "assistant", "content": text} for text in ("Hello!", "Who is there?")]
+    request = {"model": "any-name", "messages": [{"role": "user", "content": "Hi"}, *said]}
+    *_, end = [chunk async for chunk in chat.stream(request)]
+    assert isinstance(end, Finished)
+
+
 async def test_limited_answer(chat: ChatModel) -> None:
     text, end = await answer(chat, "Tell me a long story.", max_completion_tokens=5)
     assert text
