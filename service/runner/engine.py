@@ -9,6 +9,7 @@ from service.models.client import ChatModel
 from service.runner import events
 from service.runner.attempt import Limits, Stop
 from service.runner.bus import InProcessBus, Kept, RunEvent
+from service.runner.inquiry import Inquiry, Statuses
 from service.runner.journal import Journal
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
@@ -22,7 +23,7 @@ from storage.tables import ACTIVE, Run, RunStatus, Thread
 from storage.transitions import Ended
 
 SILENCE = 10.0
-"""Seconds without an event after which a follower asks the database how its run is."""
+"""Seconds without an event after which a follower asks how its run is."""
 
 BEGINNING = 3
 """As many events as a run can have before anybody touches it: thread, run created, run queued."""
@@ -46,6 +47,7 @@ class Engine:
         self._bus = InProcessBus(max_bytes=events_max_bytes)
         self._abandoned: set[asyncio.Task[None]] = set()
         self._journal = Journal(self._bus)
+        self._inquiry = Inquiry(storage.runs, SILENCE / 10)
         self._worker = Worker(
             storage.claims,
             self._queue,
@@ -61,6 +63,7 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._worker.work(), name="worker")
             group.create_task(self._worker.watch(), name="watch")
+            group.create_task(self._inquiry.work(), name="inquiry")
             group.create_task(self._reconciler.reconcile(), name="reconciler")
             group.create_task(self._reconciler.measure(), name="metrics")
 
@@ -155,8 +158,8 @@ class Engine:
 
         `said` has heard those before them.
         """
-        last, seen_ended = first - 1, False
-        said = said or Said()
+        last, said = first - 1, said or Said()
+        asked: asyncio.Future[Statuses] | None = None
         source = with_silences(self._bus.subscribe(run.id, last), SILENCE)
         async with contextlib.aclosing(source):
             try:
@@ -167,13 +170,15 @@ class Engine:
                         if event.event in events.END_OF_STREAM:
                             return
                         continue
-                    # Its end may have been published where we did not hear of it.
-                    now = await self._current(run)
-                    if seen_ended:
-                        for missed in _end(now, last):
+                    # Its end may have been published where we did not hear of it. The answer can
+                    # wait for the next silence: by then it is no news that is still on its way.
+                    if asked is not None and not asked.done():
+                        continue
+                    if asked is not None and asked.result().get(run.id) not in ACTIVE:
+                        for missed in _end(await self._current(run), last):
                             yield missed
                         return
-                    seen_ended = now is None or now.status not in ACTIVE
+                    asked = self._inquiry.ask(run.id)
             except ApiError as error:
                 yield _numbered(events.error(error), last + 1)
 

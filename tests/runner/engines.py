@@ -63,9 +63,13 @@ class Engines:
 
     async def rename(self, table: str, to: str) -> None:
         """Makes the database refuse whatever needs a table, until it is renamed back."""
+        await self.execute(f"ALTER TABLE {table} RENAME TO {to}")
+
+    async def execute(self, statement: str) -> None:
+        """Does something to the database that the server would not."""
         async with self.storage.database.transaction() as session:
             connection = await session.connection()
-            await connection.execute(text(f"ALTER TABLE {table} RENAME TO {to}"))
+            await connection.execute(text(statement))
 
     async def said(self, run: Run) -> list[tuple[str, str, str]]:
         """Role, status and text of the messages in a run's thread, oldest first."""
@@ -112,6 +116,11 @@ class Following:
         assert numbers == sorted(set(numbers))
         assert self.names[-1] in ("done", "error")
         return self.names
+
+    async def leave(self) -> None:
+        """Stops reading, in the middle of whatever the stream waits for."""
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
 
     async def _read(self, events: AsyncGenerator[RunEvent, None]) -> None:
         async with contextlib.aclosing(events):

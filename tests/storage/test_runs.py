@@ -200,3 +200,19 @@ async def test_an_unknown_step(storage: Storage) -> None:
     with pytest.raises(NotFound) as error:
         await storage.runs.get_step(PROJECT, thread.id, run.id, "step_x")
     assert (error.value.kind, error.value.id) == ("run step", "step_x")
+
+
+async def test_statuses_of_many_runs(storage: Storage) -> None:
+    runs = [await make_run(storage, await make_thread(storage)) for _ in range(4)]
+    await claimed(storage, runs[1])
+    await set_run(storage, runs[2], status=RunStatus.failed)
+    await storage.threads.delete(PROJECT, runs[3].thread_id)
+    # More than either database takes in one statement.
+    others = [f"run_{number}" for number in range(33_000)]
+    asked = [runs[0].id, *others, *[run.id for run in runs[1:]]]
+    assert await storage.runs.statuses(asked) == {
+        runs[0].id: RunStatus.queued,
+        runs[1].id: RunStatus.in_progress,
+        runs[2].id: RunStatus.failed,
+    }
+    assert await storage.runs.statuses([]) == {}
