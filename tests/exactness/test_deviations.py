@@ -242,6 +242,12 @@ def test_neither_key_nor_beta_header_is_needed(server: Stack) -> None:
     assert over_rest(server.base_url, "POST /threads", {})[0] == 200
 
 
+@pytest.mark.parametrize("path", ["models", "files", "vector_stores", "chat/completions"])
+def test_there_is_nothing_but_assistants_and_threads(server: Stack, path: str) -> None:
+    status, answer = over_rest(server.base_url, f"GET /{path}", None)
+    assert (status, answer["error"]["message"]) == (404, f"Invalid URL (GET /v1/{path})")
+
+
 def test_models_are_not_checked_before_they_run(client: openai.OpenAI, models: ModelServer) -> None:
     scene = Scene.create(client, models.script(Fail(404, "There is no such model.")))
     run = scene.run()
