@@ -90,6 +90,8 @@ class Saved:
     run: Run | None
     released: Run | None
     """The run that waited behind it and may be executed now, if there is one."""
+    withdrawn: Withdrawn
+    """What the run that ended had open besides; the rows are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +168,28 @@ class Claims:
             await session.exec(update(Run).where(*_held(claim)).values(**values))
             return await _withdraw(session, claim.run.id)
 
-    async def start_message(self, claim: Claim) -> tuple[RunStep, Message]:
-        """Opens a step that writes a message, and the empty message. Raises ClaimLost."""
+    async def start_message(
+        self, claim: Claim, ahead_of: RunStep | None = None
+    ) -> tuple[RunStep, Message]:
+        """Opens a step that writes a message, and the empty message. Raises ClaimLost.
+
+        They stand ahead of the step of calls `ahead_of`, if given, although they begin later.
+        """
         async with self._database.transaction() as session:
             thread = await self._guard(session, claim)
             now = int(await clock.read(session))
             # The step comes first in the thread, and names the message that follows it.
-            step = _new_step(claim.run, thread, now, {"type": "message_creation"})
-            thread.last_position = ids.next_position(thread.last_position)
+            if ahead_of is not None:
+                first, second = (ids.ahead_of(ahead_of.position, by) for by in (2, 1))
+            else:
+                first = ids.next_position(thread.last_position)
+                thread.last_position = second = ids.next_position(first)
+            step = _new_step(claim.run, first, now, {"type": "message_creation"})
             message = Message(
-                id=ids.make_id(ids.MESSAGE, thread.last_position),
+                id=ids.make_id(ids.MESSAGE, second),
                 project_id=claim.run.project_id,
                 thread_id=thread.id,
-                position=thread.last_position,
+                position=second,
                 created_at=now,
                 status=MessageStatus.in_progress,
                 role="assistant",
@@ -200,7 +211,10 @@ class Claims:
         async with self._database.transaction() as session:
             thread = await self._guard(session, claim)
             now = int(await clock.read(session))
-            step = _new_step(claim.run, thread, now, {"type": "tool_calls", "tool_calls": []})
+            # A message that the model comes to after them is to stand ahead of them.
+            thread.last_position = ids.next_position(thread.last_position, room=2)
+            details: dict[str, Any] = {"type": "tool_calls", "tool_calls": []}
+            step = _new_step(claim.run, thread.last_position, now, details)
             session.add(step)
         return step
 
@@ -227,6 +241,7 @@ class Claims:
             saved_steps = [await _end_step(session, step, int(now)) for step in steps]
             await session.flush()
             saved_run = released = None
+            withdrawn = Withdrawn([], [])
             if run is not None:
                 saved_run = await transitions.apply(
                     session,
@@ -243,9 +258,9 @@ class Claims:
                 if transitions.BY_WORKER[run.status].ends:
                     if await transitions.open_steps(session, saved_run.id):
                         # Begun without its knowledge: the answer to that commit was lost.
-                        await _withdraw(session, saved_run.id)
+                        withdrawn = await _withdraw(session, saved_run.id)
                     released = await transitions.release_next(session, saved_run.thread_id, now)
-        return Saved(saved_message, saved_steps, saved_run, released)
+        return Saved(saved_message, saved_steps, saved_run, released, withdrawn)
 
     async def context(self, run: Run, last_messages: int | None = None) -> Context:
         """Returns what the run's model may read; of the thread, if given, only the last n."""
@@ -304,14 +319,13 @@ def _held(claim: Claim) -> list[ColumnElement[bool]]:
     return [col(Run.id) == claim.run.id, col(Run.attempt) == claim.attempt]
 
 
-def _new_step(run: Run, thread: Thread, now: int, step_details: dict[str, Any]) -> RunStep:
-    thread.last_position = ids.next_position(thread.last_position)
+def _new_step(run: Run, position: str, now: int, step_details: dict[str, Any]) -> RunStep:
     return RunStep(
-        id=ids.make_id(ids.STEP, thread.last_position),
+        id=ids.make_id(ids.STEP, position),
         project_id=run.project_id,
         thread_id=run.thread_id,
         run_id=run.id,
-        position=thread.last_position,
+        position=position,
         created_at=now,
         assistant_id=run.assistant_id,
         type=step_details["type"],

@@ -21,20 +21,28 @@ _lock = threading.Lock()
 _last = 0
 
 
-def new_position() -> str:
-    """Returns a position greater than every one this process has returned before."""
+def new_position(room: int = 0) -> str:
+    """Returns a position greater than every one this process has returned before.
+
+    The `room` positions right ahead of it are nobody's: see `ahead_of`.
+    """
     global _last
     with _lock:
-        _last = max(int(ULID()), _last + 1)
+        _last = max(int(ULID()), _last + 1) + room
         return str(ULID.from_int(_last))
 
 
-def next_position(last: str | None) -> str:
+def next_position(last: str | None, room: int = 0) -> str:
     """Returns a new position that is also greater than `last`, whatever the clocks say."""
-    position = new_position()
-    if last is None or position > last:
+    position = new_position(room)
+    if last is None or ahead_of(position, room) > last:
         return position
-    return str(ULID.from_int(int(ULID.from_str(last)) + 1))
+    return ahead_of(last, -1 - room)
+
+
+def ahead_of(position: str, by: int) -> str:
+    """Returns the position that is smaller by a number."""
+    return str(ULID.from_int(int(ULID.from_str(position)) - by))
 
 
 def make_id(prefix: str, position: str) -> str:

@@ -99,7 +99,7 @@ class Reader:
                 continue  # Only one answer was asked for.
             self.reason = choice.get("finish_reason") or self.reason
             delta = choice.get("delta") or {}
-            if text := storable(delta.get("content")):
+            if text := _text(delta.get("content")):
                 yield TextDelta(text)
             if text := storable(delta.get("refusal")):
                 yield RefusalDelta(text)
@@ -163,6 +163,13 @@ class Reader:
         elif name is not None and call.name is not None:
             begins = begins or name != call.name
         return None if begins else call
+
+
+def _text(content: object) -> str:
+    """Returns the text of what a delta has as its content: some servers send a list of parts."""
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+    return storable(content)
 
 
 def storable(value: object) -> str:

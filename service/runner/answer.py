@@ -103,7 +103,9 @@ class Answer:
 
     async def _opened_message(self) -> Message:
         if self._message is None:
-            self._message_step, self._message = await self._claims.start_message(self._claim)
+            self._message_step, self._message = await self._claims.start_message(
+                self._claim, ahead_of=self._call_step
+            )
             await self._publish(
                 *events.step_opened(self._message_step), *events.message_opened(self._message)
             )

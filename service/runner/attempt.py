@@ -18,7 +18,7 @@ from service.runner import events, prompt
 from service.runner.answer import Answer, Ending
 from service.runner.bus import RunEvent
 from service.runner.journal import Journal
-from storage.claims import Claim, Claims, Context
+from storage.claims import Claim, Claims, Context, RunEnd
 from storage.errors import ClaimLost
 from storage.tables import Run, RunStatus
 
@@ -87,16 +87,31 @@ class Attempt:
         Returns the run that waited behind it and may be executed now.
         """
         run = self.claim.run
-        await self._publish(
-            *events.withdrawn(self.claim.withdrawn, run.started_at), *events.run(run)
-        )
         async with self._kept_alive():
             try:
+                await self._publish(
+                    *events.withdrawn(self.claim.withdrawn, run.started_at), *events.run(run)
+                )
                 ending = await self._turn()
                 return None if ending is None else await self._end(ending)
             except ClaimLost:
                 log.info("claim lost", attempt=self.claim.attempt)
                 return None
+            except Exception as error:
+                return await self._give_up(error)
+
+    async def _give_up(self, defect: Exception) -> Run | None:
+        """Fails a run whose attempt broke down: repeated, it would break down again and again.
+
+        If the database is what is broken, this raises, and the run is taken up again.
+        """
+        error = {"code": "server_error", "message": from_exception(defect).message}
+        saved = await self._claims.save(self.claim, run=RunEnd(RunStatus.failed, error))
+        assert saved.run is not None
+        await self._publish(
+            *events.withdrawn(saved.withdrawn, saved.run.failed_at), *events.run(saved.run)
+        )
+        return saved.released
 
     async def _turn(self) -> Ending | None:
         """Has the model answer once. Returns None when the run is not to be ended by us."""
@@ -106,6 +121,8 @@ class Attempt:
             )
             with metrics.TURN_SECONDS.time():
                 finished = await self._ask(context)
+            if finished is not None:
+                return self._finished(finished)
         except prompt.OutOfTokens as error:
             return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
         except ModelError as error:
@@ -115,8 +132,6 @@ class Attempt:
             return STOPPED[Stop.cancelled]
         except Exception as error:
             return _failed("server_error", from_exception(error).message)
-        if finished is not None:
-            return self._finished(finished)
         why = self._stopped.result()
         return await self._release() if why == Stop.released else STOPPED.get(why)
 
@@ -231,8 +246,8 @@ class Attempt:
         while True:
             await asyncio.sleep(self._limits.lease_seconds / 3)
             try:
-                if await self._claims.renew(self.claim) == RunStatus.cancelling:
-                    self.stop(Stop.cancelled)
+                # Whether it was cancelled, the worker asks, and sooner: for all attempts at once.
+                await self._claims.renew(self.claim)
             except ClaimLost:
                 self.stop(Stop.lost)
             except Exception:

@@ -55,6 +55,19 @@ def test_text_and_what_adds_nothing() -> None:
     ]
 
 
+def test_text_in_parts() -> None:
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]},
+        {"type": "text", "text": "Hel"},
+        {"type": "text", "text": "lo\0"},
+        {"type": "text"},
+    ]
+    assert read(choice(content=parts), choice(content=[]), choice("stop")) == [
+        TextDelta("Hello\ufffd"),
+        Finished("stop", None),
+    ]
+
+
 def test_refusal() -> None:
     assert read(choice(refusal="No."), choice("stop"))[0] == RefusalDelta("No.")
 
@@ -191,6 +204,8 @@ def test_error_event(error: object, message: str) -> None:
         {"choices": 5},
         {"choices": ["x"]},
         {"choices": [{"delta": "x"}]},
+        choice(content=["x"]),
+        choice(content=[{"type": "text", "text": 5}]),
         choice(tool_calls=["x"]),
         choice(tool_calls=[{"index": [], "function": {}}]),
         {"usage": {"prompt_tokens": "many"}},

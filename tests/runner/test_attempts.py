@@ -106,16 +106,6 @@ async def test_a_cancel_before_the_model_calls(
     assert await engines.steps(following.run) == []
 
 
-async def test_a_heartbeat_hears_of_a_cancel_elsewhere(
-    storage: Storage, engines: Engines, models: ModelServer, held: Hold
-) -> None:
-    following = await engines.run(engines.start(lease_seconds=0.1), models.script(held))
-    await following.heard("Hello")
-    await storage.runs.cancel(PROJECT, following.run.thread_id, following.run.id)
-    assert (await following.ended())[-2:] == ["thread.run.cancelled", "done"]
-    await until(held.disconnected.is_set)
-
-
 @pytest.mark.parametrize("lease_seconds", [0.1, 3600.0])
 async def test_a_thread_that_is_deleted_elsewhere(
     storage: Storage,
@@ -164,6 +154,34 @@ async def test_a_write_that_the_database_refuses_fails_the_run(
     assert (run.status, (run.last_error or {}).get("code")) == ("failed", "server_error")
     assert "hidden" not in str(run.last_error)
     assert following.names[-2:] == ["thread.run.failed", "done"]
+
+
+async def test_an_attempt_that_breaks_down_fails_its_run_at_once(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    """Repeated, it would break down again, and hold a worker until the run expires."""
+    held = Hold(Answer("Hello"), after="Hello")
+    model = models.script(held)
+    following = await engines.run(engines.start(), model)
+    await following.heard("Hello")
+    # From now on the thread takes no answer: it has one message of each status.
+    await engines.execute("CREATE UNIQUE INDEX poison ON messages (thread_id, status)")
+    held.release()
+    assert await following.ended() == [
+        *BEGUN,
+        "thread.message.incomplete",
+        "thread.run.step.failed",
+        "thread.run.failed",
+        "done",
+    ]
+    run = await get_run(storage, following.run)
+    assert (run.status, run.attempt, run.lease_until) == ("failed", 1, None)
+    assert run.last_error is not None
+    assert run.last_error["code"] == "server_error"
+    assert "poison" not in run.last_error["message"]
+    assert await engines.said(run) == [("user", "completed", "Hi")]
+    assert await engines.steps(run) == []
+    assert len(models.requests(model)) == 1
 
 
 async def test_a_run_whose_end_cannot_be_written_is_taken_up_again(

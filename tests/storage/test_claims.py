@@ -300,3 +300,20 @@ async def _everything(storage: Storage) -> list[list[tuple[Any, ...]]]:
             [tuple(row) for row in await connection.execute(table.select().order_by(table.c.id))]
             for table in tables
         ]
+
+
+async def test_a_message_that_begins_after_the_calls_stands_ahead_of_them(
+    storage: Storage,
+) -> None:
+    thread = await make_thread(storage, "Hi")
+    run = await make_run(storage, thread)
+    claim = await claimed(storage, run)
+    # Many at once, so that positions are close to each other.
+    for _ in range(20):
+        calls = await storage.claims.start_tool_calls(claim)
+        step, message = await storage.claims.start_message(claim, ahead_of=calls)
+        assert step.position < message.position < calls.position
+        assert step.id == f"step_{step.position}"
+    page = PageRequest(order="asc", limit=100)
+    steps = (await storage.runs.list_steps(PROJECT, thread.id, run.id, page)).data
+    assert [step.type for step in steps] == ["message_creation", "tool_calls"] * 20
