@@ -1,4 +1,4 @@
-"""docs/compatibility.md names all operations and events, and all documents name tests that exist."""
+"""docs/compatibility.md has every operation and event, and all documents name tests that exist."""
 
 import re
 from pathlib import Path
