@@ -1,8 +1,10 @@
 """Transactions: all or nothing, one after the other, and clean after a failure."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import col, func, select, update
 
 from storage import Storage, clock
@@ -70,6 +72,15 @@ async def test_read_then_write_loses_nothing(database_url: str) -> None:
     assert counted.metadata_ == {"count": "20"}
     for server in servers:
         await server.database.close()
+
+
+async def test_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
+    """Not to the system's memory, which does not outlive a power cut."""
+    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    async with await database.connect() as connection:
+        full = 2
+        assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == full
+    await database.close()
 
 
 async def test_the_clock_is_the_databases_and_runs(storage: Storage) -> None:
