@@ -115,7 +115,9 @@ def _chunked(
                     complete.ClearField("stream")
                 with_ids = call is None or metadata.get(EVENT_IDS_HEADER) == "on"
                 events = stream(complete, context)
-                failure = await _send_events(events, context, keep_alive, with_ids=with_ids)
+                failure = await _send_events(
+                    events, context, keep_alive, with_ids=with_ids, resumed=call is None
+                )
             else:
                 assert call is not None
                 await _send_chunks(json.render(await call(complete, context)), context)
@@ -154,11 +156,13 @@ async def _send_events(
     keep_alive: float,
     *,
     with_ids: bool,
+    resumed: bool,
 ) -> ApiError | None:
     """Forwards events as they come; returns the error of a stream that failed before its first.
 
     So that nobody on the way takes a silent stream for dead, there is a comment every `keep_alive`
-    seconds.
+    seconds. It would turn a refusal into an event, so there is none before the first event; but a
+    `resumed` stream may have none for long.
 
     A caller that goes away cancels this coroutine, and leaving it closes the generator.
     """
@@ -166,6 +170,8 @@ async def _send_events(
     async with aclosing(with_silences(events, keep_alive)) as source:
         try:
             async for event in source:
+                if event is None and content_type and not resumed:
+                    continue
                 data = sse.KEEP_ALIVE if event is None else sse.encode(event, with_id=with_ids)
                 await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
                 content_type = ""

@@ -1,0 +1,110 @@
+"""Streams that are refused late, as the database was busy: with a status all the same."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from tests.model_server import ModelServer
+from tests.rest.conftest import connect
+from tests.rest.resuming import Reader
+from tests.rest.scene import Scene, function, wait
+from tests.rest.wire import Wire
+from tests.script import Answer, Calls, Hold
+from tests.stack import Stack
+from tests.waiting import SECONDS, until
+
+
+@pytest.fixture(scope="module")
+def lively(model_server: ModelServer) -> Iterator[Stack]:
+    """A server of its own, whose silent streams soon get comments."""
+    settings = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_KEEP_ALIVE_SECONDS": "0.1",
+        "ASSISTANTS_SHUTDOWN_GRACE": "0",
+    }
+    with Stack(settings) as stack:
+        yield stack.start()
+        assert stack.terminate() == 0, stack.printed()
+
+
+@pytest.fixture
+def client(lively: Stack, wire: Wire) -> Iterator[openai.OpenAI]:
+    """OpenAI's client of it."""
+    with connect(lively, wire) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def locked(server: Stack) -> Iterator[None]:
+    """Lets nobody else write to the server's database."""
+    file = Path(server.env["ASSISTANTS_DATA_DIR"]) / "assistants.db"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+async def test_no_comment_comes_before_a_refusal(
+    client: openai.OpenAI, lively: Stack, models: ModelServer
+) -> None:
+    hold = Hold(Answer("Hello there"), after="Hello")
+    model = models.script(hold, Calls(("look", {})))
+    silent = Scene.create(client, model, tools=[function("look")])
+    run = silent.start()
+    wait(hold.held)
+    calling = Scene(client, silent.assistant_id, client.beta.threads.create().id)
+    action = calling.run()
+    body: dict[str, Any] = {"assistant_id": silent.assistant_id, "stream": True}
+    outputs = {"tool_outputs": [{"tool_call_id": "call_other", "output": "1"}], "stream": True}
+    refusals = {
+        "/threads/thread_x/runs": (body, 404),
+        f"/threads/{run.thread_id}/runs": (body, 400),
+        f"/threads/{action.thread_id}/runs/{action.id}/submit_tool_outputs": (outputs, 400),
+    }
+    comments: list[str] = []
+    with (
+        Reader(lively, run).open(None, comments) as events,
+        ThreadPoolExecutor() as threads,
+        httpx2.Client(base_url=lively.base_url, timeout=SECONDS) as http,
+    ):
+        reading = threads.submit(list, events)
+        with locked(lively):
+            posts = [
+                threads.submit(http.post, lively.base_url + path, json=given)
+                for path, (given, _) in refusals.items()
+            ]
+            # Whose stream has begun hears that it is alive.
+            heard = len(comments)
+            await until(lambda: len(comments) > heard + 10)
+            assert not any(post.done() for post in posts)
+        answers = [post.result() for post in posts]
+        hold.release()
+        reading.result()
+    assert [answer.status_code for answer in answers] == [code for _, code in refusals.values()]
+    for answer in answers:
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_resumed_stream_hears_comments_before_events(
+    client: openai.OpenAI, lively: Stack, models: ModelServer
+) -> None:
+    hold = Hold(Answer("Hello there"), after="Hello")
+    run = Scene.create(client, models.script(hold)).start()
+    wait(hold.held)
+    reader = Reader(lively, run)
+    with reader.open() as events:
+        last = next(event.id for event in events if event.name == "thread.message.delta")
+    comments: list[str] = []
+    with reader.open(last, comments) as events, ThreadPoolExecutor() as threads:
+        reading = threads.submit(list, events)
+        await until(lambda: len(comments) > 2)
+        hold.release()
+        assert reading.result()[-1].name == "done"
