@@ -12,6 +12,9 @@ from storage.database import Database, parse_url
 from storage.tables import Thread
 from tests.storage.rows import PROJECT, make_thread
 
+FULL = 2
+"""SQLite's number for it."""
+
 
 async def test_a_transaction_that_fails_leaves_nothing(storage: Storage) -> None:
     thread = await make_thread(storage)
@@ -77,9 +80,9 @@ async def test_read_then_write_loses_nothing(database_url: str) -> None:
 async def test_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
     """Not to the system's memory, which does not outlive a power cut."""
     database = Database(f"sqlite:///{tmp_path / 'new.db'}")
-    async with await database.connect() as connection:
-        full = 2
-        assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == full
+    async with database.read() as session:
+        found = await (await session.connection()).execute(text("PRAGMA synchronous"))
+        assert found.scalar_one() == FULL
     await database.close()
 
 

@@ -1,0 +1,52 @@
+"""A server with its embedded model: runs at once, and files."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import openai
+import pytest
+
+from service.models import llama
+from tests.rest.scene import Scene
+from tests.stack import Stack
+from tests.waiting import until
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    """A server that asks its own model."""
+    with Stack() as stack:
+        yield stack.start()
+
+
+async def test_no_more_runs_ask_it_than_it_answers_at_once(stack: Stack) -> None:
+    """One more would get no byte for as long as it waits, and take the model for dead."""
+    database = Path(stack.env["ASSISTANTS_DATA_DIR"]) / "assistants.db"
+    at_once = []
+
+    def ended() -> bool:
+        with closing(sqlite3.connect(database)) as connection:
+            counts = "SELECT status, count(*) FROM runs GROUP BY status"
+            runs = dict(connection.execute(counts).fetchall())
+        at_once.append(runs.get("in_progress", 0))
+        return runs.keys() <= {"completed", "incomplete"}
+
+    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as client:
+        for _ in range(llama.SLOTS + 2):
+            scene = Scene.create(client, "any", "Tell me a long story.")
+            scene.start(max_completion_tokens=256)
+        await until(ended)
+    assert max(at_once) == llama.SLOTS
+    assert stack.terminate() == 0, stack.printed()
+
+
+def test_what_it_needs_is_in_the_data_directory(stack: Stack) -> None:
+    """So nothing is left elsewhere by a server that is killed, and it starts again on its own."""
+    for _ in range(2):
+        directory = Path(stack.env["ASSISTANTS_DATA_DIR"]) / "lib"
+        assert [each.name for each in directory.iterdir()] == ["libgomp.so.1"]
+        stack.kill()
+        stack.start()
+    assert stack.terminate() == 0, stack.printed()
