@@ -46,11 +46,11 @@ class Chat:
         self._ids = ""
         self._run: Run | None = None
 
-    def hold(self, assistant_id: str | None, thread_id: str | None, model: str) -> None:
+    def hold(self, assistant_id: str | None, thread_id: str | None, model: str | None) -> None:
         """Talks until Ctrl-D. Raises grpc.RpcError where the server refuses, or does not answer.
 
-        Without `assistant_id` the user chooses one, or has one created on `model`. Without
-        `thread_id` the conversation starts a new thread.
+        Without `assistant_id` the user chooses one, or has one created, on `model` or on what the
+        user says. Without `thread_id` the conversation starts a new thread.
         """
         try:
             # A wrong thread is told before an assistant is chosen, or created in vain.
@@ -69,7 +69,7 @@ class Chat:
             if self._ids:
                 self._write(f"To go on: {self._command} {self._ids}\n")
 
-    def _assistant(self, assistant_id: str | None, model: str) -> Assistant:
+    def _assistant(self, assistant_id: str | None, model: str | None) -> Assistant:
         if assistant_id is not None:
             wanted = assistants_pb2.GetAssistantRequest(assistant_id=assistant_id)
             found: Assistant = self._assistants.GetAssistant(wanted)
@@ -90,9 +90,11 @@ class Chat:
                 return known[int(answer) - 1]
             self._say(f"There is no number {escape(answer)}.")
 
-    def _new_assistant(self, model: str) -> Assistant:
+    def _new_assistant(self, model: str | None) -> Assistant:
         name = self._ask("Name of the new assistant: ") or "Assistant"
         instructions = self._ask("Its instructions (Enter for none): ")
+        # The embedded model answers under any name.
+        model = model or self._ask("Its model (Enter for the embedded one): ") or "default"
         created: Assistant = self._assistants.CreateAssistant(
             assistants_pb2.CreateAssistantRequest(
                 model=model, name=name, instructions=instructions or None

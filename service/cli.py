@@ -41,7 +41,7 @@ def chat(
     address: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC.")] = "",
     assistant: Annotated[str, typer.Option(help="The assistant's id. Else you choose.")] = "",
     thread: Annotated[str, typer.Option(help="The thread to go on with. Else a new one.")] = "",
-    model: Annotated[str, typer.Option(help="The model of a new assistant.")] = "default",
+    model: Annotated[str, typer.Option(help="A new assistant's model. Else you say.")] = "",
 ) -> None:
     """Talks to an assistant in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
     target = address or Settings.load().grpc_address
@@ -49,7 +49,7 @@ def chat(
     with grpc.insecure_channel(target) as channel:
         try:
             conversation = Chat(channel, Console(), shlex.join(command))
-            conversation.hold(assistant or None, thread or None, model)
+            conversation.hold(assistant or None, thread or None, model or None)
         except grpc.RpcError as error:
             raise SettingsError(f"{target}: {details(error)}") from None
 

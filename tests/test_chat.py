@@ -71,10 +71,12 @@ class Scene:
         self.terminal = terminal
         self.chat: Future[None] | None = None
 
-    def hold(self, assistant: str | None = None, thread: str | None = None) -> None:
+    def hold(
+        self, assistant: str | None = None, thread: str | None = None, model: str | None = None
+    ) -> None:
         """Begins the conversation."""
         chat = Chat(self._channel, self.terminal, "bin/assistants chat")
-        self.chat = in_background(lambda: chat.hold(assistant, thread, "default"))
+        self.chat = in_background(lambda: chat.hold(assistant, thread, model))
 
     def answer(self, method: str, response: Any = None, code: Any = grpc.StatusCode.OK) -> Any:
         """Answers the next call of a unary method; returns its request."""
@@ -186,7 +188,7 @@ def test_the_user_chooses_an_assistant() -> None:
 @pytest.mark.parametrize("known", [[], [ASSISTANT]])
 def test_the_user_creates_an_assistant(known: list[assistants_pb2.Assistant]) -> None:
     answers = [""] if known else []
-    scene = Scene(Terminal(*answers, "Bob", "Be brief.", EOFError))
+    scene = Scene(Terminal(*answers, "Bob", "Be brief.", "", EOFError))
     scene.hold()
     scene.answer("ListAssistants", assistants_pb2.ListAssistantsResponse(data=known))
     request = scene.answer("CreateAssistant", ASSISTANT)
@@ -196,6 +198,16 @@ def test_the_user_creates_an_assistant(known: list[assistants_pb2.Assistant]) ->
         scene.ended()
     # It is there now, so the user has been told.
     assert "Created asst_1." in scene.terminal.shown
+
+
+@pytest.mark.parametrize(("typed", "given"), [(["gpt"], None), ([], "gpt")])
+def test_the_model_of_a_new_assistant(typed: list[str], given: str | None) -> None:
+    scene = Scene(Terminal("Bob", "", *typed, EOFError))
+    scene.hold(model=given)
+    scene.answer("ListAssistants", assistants_pb2.ListAssistantsResponse())
+    assert scene.answer("CreateAssistant", ASSISTANT).model == "gpt"
+    scene.answer("CreateThread", threads_pb2.Thread(id="thread_1"))
+    scene.ended()
 
 
 @pytest.mark.parametrize("leaving", [KeyboardInterrupt, EOFError])

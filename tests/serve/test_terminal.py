@@ -43,6 +43,10 @@ class Terminal:
         """Presses keys."""
         os.write(self._ours, keys.encode())
 
+    def code(self) -> int | None:
+        """Returns the exit code, once the program has ended and all that it showed is here."""
+        return None if self._reader.is_alive() else self.process.poll()
+
     def close(self) -> None:
         """Kills what still runs."""
         self.process.kill()
@@ -89,8 +93,8 @@ async def test_a_conversation(server: Stack, terminal: Terminal, held: Hold) -> 
     terminal.type(CTRL_C)
     await until(lambda: terminal.shown.count("you") == 4)
     terminal.type(CTRL_D)
-    await until(lambda: terminal.process.poll() is not None)
-    assert terminal.process.returncode == 0, terminal.shown
+    await until(lambda: terminal.code() is not None)
+    assert terminal.code() == 0, terminal.shown
     assert "Traceback" not in terminal.shown
     command = terminal.shown.rpartition("To go on: ")[2].strip()
     again = subprocess.run(
@@ -113,8 +117,8 @@ async def test_leaving_at_the_menu(server: Stack, terminal: Terminal) -> None:
     chooser = Terminal("chat", "--address", server.grpc_address)
     await until(lambda: "Which assistant?" in chooser.shown)
     chooser.type(CTRL_C)
-    await until(lambda: chooser.process.poll() is not None)
-    code, shown = chooser.process.returncode, chooser.shown
+    await until(lambda: chooser.code() is not None)
+    code, shown = chooser.code(), chooser.shown
     chooser.close()
     assert (code, "Traceback" in shown, "Aborted" in shown) == (0, False, False)
 
