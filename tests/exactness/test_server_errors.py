@@ -116,8 +116,13 @@ def test_calls_that_arrive_as_the_server_stops(models: ModelServer) -> None:
 
 def test_a_database_that_is_lost_ends_a_stream(models: ModelServer) -> None:
     hold, wire = Hold(Answer("Hello there"), after="Hello"), Wire()
+    # It is noticed after two silences of ten seconds; comments between them are not this test's.
+    settings = {
+        "ASSISTANTS_MODEL_BASE_URL": models.base_url,
+        "ASSISTANTS_KEEP_ALIVE_SECONDS": "60",
+    }
     with (
-        Stack({"ASSISTANTS_MODEL_BASE_URL": models.base_url}) as stack,
+        Stack(settings) as stack,
         connect(stack.start(), wire) as client,
     ):
         scene = Scene.create(client, models.script(hold))
