@@ -21,6 +21,11 @@ MAX_ANSWER = CONTEXT // 4
 it. Few answers come near it, but one that goes in circles would hold its slot for minutes.
 """
 
+BATCH = 512
+"""Tokens of prompts that are read at a time. Between two batches the server says how far it is, and
+sees to other conversations.
+"""
+
 REPEAT_PENALTY = 1.1
 """Small models go in circles without one, up to the limit."""
 
@@ -41,6 +46,7 @@ def serve(port: int, weights: str) -> None:
     params.port = port
     params.n_ctx = CONTEXT * SLOTS
     params.n_parallel = SLOTS
+    params.n_batch = BATCH
     params.kv_unified = False
     params.n_predict = MAX_ANSWER
     params.sampling.penalty_repeat = REPEAT_PENALTY

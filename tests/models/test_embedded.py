@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from service.models import embedded
+from service.models import embedded, llama
 from service.models.client import ChatModel, Finished, ModelError, TextDelta
 from service.settings import SettingsError
 from tests.waiting import until
@@ -107,13 +107,12 @@ async def test_it_is_not_silent_while_it_reads(
 ) -> None:
     """What it says of its progress is no part of the answer, and comes before that."""
     url = f"{server.base_url}/chat/completions"
-    # More than one batch, which is 2,048 tokens.
-    messages = [{"role": "user", "content": "hello " * 2500}]
+    messages = [{"role": "user", "content": "hello " * 4 * llama.BATCH}]
     body = {"messages": messages, "stream": True, "max_tokens": 1, **server.options}
     async with httpx2.AsyncClient(timeout=60) as client, client.stream("POST", url, json=body) as r:
         events = [line async for line in r.aiter_lines() if "prompt_progress" in line]
-    assert len(events) > 2
-    _, end = await answer(chat, "Say hello. " + "hello " * 2500, max_completion_tokens=1)
+    assert len(events) > 4
+    _, end = await answer(chat, "Say " + "hello " * 4 * llama.BATCH, max_completion_tokens=1)
     assert end.usage
     assert end.usage["completion_tokens"] == 1
 
