@@ -126,8 +126,11 @@ class TokenCounter:
 
     async def fits(self, request: Mapping[str, Any], budget: int) -> bool:
         """Returns whether the prompt takes no more tokens than `budget`, about. Never fails."""
-        # Most prompts are short, and need no tokenizer to tell.
-        return _Prompt.of(request).most <= budget or await self.count(request) <= budget
+        # Most prompts are short, and some hopelessly long: neither needs a tokenizer to tell.
+        prompt = _Prompt.of(request)
+        if prompt.most <= budget:
+            return True
+        return prompt.estimate * MIN_RATIO <= budget and await self.count(request) <= budget
 
     def context(self, model: str) -> int | None:
         """Returns how many tokens a prompt and its answer can take together; None if not known."""

@@ -186,12 +186,13 @@ async def test_bounds_of_what_is_learned(
     assert counted == pytest.approx((tokens.MAX_TOKENIZED + TEMPLATE) * ratio)
 
 
-async def test_what_is_surely_short_enough_is_not_counted(
+async def test_what_is_surely_too_long_or_short_enough_is_not_counted(
     models: ModelServer, model: ChatModel
 ) -> None:
     name = models.script(tokenizer="llama.cpp")
     asked = request(name, "four words of text")
     assert await model.tokens.fits(asked, 22)
+    assert not await model.tokens.fits(request(name, "a word " * 1000), 256)
     assert models.tokenized(name) == []
     assert await model.tokens.fits(asked, 8)
     assert not await model.tokens.fits(asked, 7)
