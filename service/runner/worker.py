@@ -94,7 +94,7 @@ class Worker:
         del self._attempts[task]
         self._slots.release()
         if not task.cancelled() and (error := task.exception()):
-            # The lease runs out, and the run is taken up again.
+            # Not even its end could be written: the lease runs out, and the run is taken up again.
             log.error("attempt broke down", task=task.get_name(), exc_info=error)
 
     async def _execute(self, run_id: str) -> None:
