@@ -15,6 +15,9 @@ from service.runner.events import ends_run
 
 RunEvent = events_pb2.RunEvent
 
+PORTION = 64
+"""Events that a reader takes from a log at once: what a slow one holds takes memory."""
+
 
 class Kept(NamedTuple):
     """The events of a run that are kept: those numbered above `after`."""
@@ -75,10 +78,15 @@ class _Log:
         self.touched = time.monotonic()
         return self._resize(len(data))
 
-    def since(self, after: int) -> list[RunEvent]:
-        """Returns the kept events numbered above `after`; the numbers of one log have no gaps."""
+    def since(self, after: int, most: int | None = None) -> list[RunEvent]:
+        """Returns the kept events numbered above `after`, `most` of them if given.
+
+        The numbers of one log have no gaps.
+        """
         # From the end, where readers are: they come for each event of what may be a long log.
-        newest = list(islice(reversed(self.events), max(self.last - after, 0)))
+        count = min(max(self.last - after, 0), len(self.events))
+        skipped = 0 if most is None else max(count - most, 0)
+        newest = list(islice(reversed(self.events), skipped, count))
         return [RunEvent.FromString(data) for data in reversed(newest)]
 
     def drop_first(self) -> int:
@@ -127,7 +135,7 @@ class InProcessBus:
                 if after < log.dropped:
                     raise ApiError(Kind.events_gone, f"Events of {run_id} after {after} are gone.")
                 more = log.more
-                kept = log.since(after)
+                kept = log.since(after, PORTION)
                 for event in kept:
                     after = event.sequence_number
                     yield event

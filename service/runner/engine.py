@@ -147,6 +147,8 @@ class Engine:
         for event in kept.events:
             if event.sequence_number <= after:
                 said.hear(event)
+        # A slow reader is not to hold on to all of it.
+        del kept
         async with contextlib.aclosing(self.follow(run, after + 1, said)) as following:
             async for event in following:
                 yield event

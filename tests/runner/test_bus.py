@@ -126,6 +126,17 @@ async def test_a_reader_that_lags_too_far_is_told() -> None:
     assert await refused(source) == Kind.events_gone
 
 
+async def test_a_reader_that_lags_holds_a_part_only() -> None:
+    bus = InProcessBus(max_bytes=10_000)
+    await bus.publish(RUN, 0, *named(*["a"] * 1000))
+    source = bus.subscribe(RUN, 0)
+    assert await take(source, 1) == ["a"]
+    await bus.publish(OTHER, 0, *named("b" * 10_000))
+    # What it had taken it gives, and not a thousand events.
+    assert await take(source, bus_module.PORTION - 1) == ["a"] * (bus_module.PORTION - 1)
+    assert await refused(source) == Kind.events_gone
+
+
 class Clock:
     """A clock that stands still."""
 
