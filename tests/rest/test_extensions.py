@@ -264,7 +264,7 @@ def test_what_cannot_be_copied(client: openai.OpenAI) -> None:
     for body, param in (
         ({"thread_id": other.id}, "thread_id"),
         ({"metadata": {}}, "metadata"),
-        ({"up_to_message_id": ["x"]}, None),
+        ({"up_to_message_id": ["x"]}, "up_to_message_id"),
         ({"up_to_message_id": 5}, "up_to_message_id"),
         ({"up_to_message_id": "x" * 513}, "up_to_message_id"),
     ):
