@@ -1,0 +1,57 @@
+"""Thousands of hostile requests leave no trace in the server's memory."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from tests.hostile.http1 import Connection, ask, check_up, head
+from tests.hostile.processes import files, memory
+from tests.stack import Stack
+
+MIB = 1 << 20
+JSON = ("content-type", "application/json")
+
+REQUESTS: list[tuple[str, str, bytes | None]] = [
+    ("POST", "/v1/threads", b'{"metadata": {"a": "' + b"x" * 100_000 + b'"}}'),
+    ("POST", "/v1/threads", b"[" * 100_000),
+    ("POST", "/v1/threads", b'{"a": ' + b'{"a":' * 50 + b"1" + b"}" * 51),
+    ("POST", "/v1/threads", b"{%s}" % b",".join(b'"k%d":1' % key for key in range(5_000))),
+    ("POST", "/v1/threads", b'{"metadata": {"\\ud800": "\xff"}}'),
+    ("POST", "/v1/threads", b'{"messages": [%s]}' % b",".join([b"{}"] * 1_000)),
+    ("POST", "/v1/assistants", b'{"model": 5}'),
+    ("POST", "/v1/assistants", b'{"model": "m", "temperature": 1e400}'),
+    ("POST", "/v1/threads/t/runs", b'{"assistant_id": "x", "stream": true}'),
+    ("POST", "/v1/threads/t/runs/r/submit_tool_outputs", b'{"tool_outputs": [1], "stream": true}'),
+    ("GET", "/v1/threads/" + "a" * 10_000, None),
+    ("GET", "/v1/threads/t?thread_id=x", None),
+    ("GET", "/v1/assistants?limit=x&" + "a" * 5_000, None),
+    ("GET", "/v1/assistants?after=%00%ff", None),
+    ("DELETE", "/v1/threads/%2F%2e%2e", None),
+    ("PUT", "/v1/threads", b"x" * 1_000),
+    ("GET", "/" + "b" * 1_000, None),
+]
+
+
+def _send(server: Stack, count: int) -> None:
+    for method, path, body in islice(_forever(), count):
+        ask(server, method, path, body, [("grpc-timeout", "1n"), ("x-edge-body-keys", "v61")])
+    # And some whose answer nobody waits for.
+    for _ in range(count // 20):
+        with Connection(server) as connection:
+            connection.send(head("POST", "/v1/threads", [JSON, ("content-length", "100")]), b"{")
+
+
+def _forever() -> Iterator[tuple[str, str, bytes | None]]:
+    while True:
+        yield from REQUESTS
+
+
+def test_memory_stays_flat(island: Stack) -> None:
+    _send(island, 500)
+    used, opened = memory(island), files(island)
+    _send(island, 2_000)
+    check_up(island)
+    grown = [now - then for now, then in zip(memory(island), used, strict=True)]
+    # Less than the bodies of those requests alone.
+    assert max(grown) < 32 * MIB, grown
+    more = [now - then for now, then in zip(files(island), opened, strict=True)]
+    assert max(more) < 20, more
