@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from storage import outage
 from storage.errors import Unreachable
 
 MIGRATION_LOCK = 0x617373697374
@@ -79,19 +80,25 @@ class Database:
 
         On SQLite it holds the write lock from its first statement on. On PostgreSQL, whoever writes
         to a thread locks the thread's row before anything else, so that no two wait for each other.
+        Raises Unreachable; if that happens at the end, the changes may be committed all the same.
         """
-        async with (
-            self._turn if self._sqlite else contextlib.nullcontext(),
-            AsyncSession(self._writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
+        with outage.told():
+            async with (
+                self._turn if self._sqlite else contextlib.nullcontext(),
+                AsyncSession(self._writer, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                yield session
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """Gives a session for reading. All that it reads is as it was at its first statement."""
-        async with AsyncSession(self._reader, expire_on_commit=False) as session:
-            yield session
+        """Gives a session for reading. All that it reads is as it was at its first statement.
+
+        Raises Unreachable.
+        """
+        with outage.told():
+            async with AsyncSession(self._reader, expire_on_commit=False) as session:
+                yield session
 
     async def migrate(self) -> None:
         """Brings the schema up to date. Servers may do so at the same time. Raises Unreachable."""
