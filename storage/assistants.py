@@ -7,12 +7,13 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages
-from storage.database import Database
+from storage.database import Database, finishing
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
 from storage.tables import Assistant
 
 
+@finishing
 class Assistants:
     """Assistants of a project. Each method is one transaction."""
 

@@ -14,7 +14,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, thread_lock, transitions
-from storage.database import Database
+from storage.database import Database, finishing
 from storage.errors import ClaimLost, NotFound
 from storage.tables import (
     Message,
@@ -104,6 +104,7 @@ class Context:
     """The messages that the steps wrote, by id."""
 
 
+@finishing
 class Claims:
     """Runs as workers see them. Each method is one transaction."""
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import aiosqlite
 from alembic import command
@@ -25,6 +27,8 @@ MIGRATION_LOCK = 0x617373697374
 
 BUSY_SECONDS = 60
 """How long a writer waits for another server's transaction on a SQLite file."""
+
+T = TypeVar("T")
 
 
 def parse_url(url: str) -> URL:
@@ -70,6 +74,7 @@ class Database:
             )
         # One server owns a SQLite file: its writers queue here rather than poll a busy file.
         self._turn = asyncio.Lock()
+        self._unfinished: set[asyncio.Task[Any]] = set()
         if self._sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
@@ -122,9 +127,44 @@ class Database:
         """Returns a bare connection, for looking at the schema; the caller closes it."""
         return await self._engine.connect()
 
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Returns what `work` returns; it goes on to its end also if its caller is cancelled."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return await asyncio.shield(task)
+
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection, once all that was begun is finished."""
+        await asyncio.gather(*self._unfinished, return_exceptions=True)
         await self._engine.dispose()
+
+
+class _Repository(Protocol):
+    _database: Database
+
+
+R = TypeVar("R", bound=_Repository)
+
+
+def finishing(repository: type[R]) -> type[R]:
+    """Lets the public methods of a repository finish what they began when a caller is cancelled.
+
+    A statement that is broken off costs its connection. SQLite's may even keep the write lock, for
+    as long as a cursor is left in the exception.
+    """
+    for name, method in vars(repository).items():
+        if inspect.iscoroutinefunction(method) and not name.startswith("_"):
+            setattr(repository, name, _finishing(method))
+    return repository
+
+
+def _finishing(method: Any) -> Any:
+    @functools.wraps(method)
+    async def finish(self: _Repository, *args: Any, **kwargs: Any) -> Any:
+        return await self._database.finish(method(self, *args, **kwargs))
+
+    return finish
 
 
 def _upgrade(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, thread_lock
-from storage.database import Database
+from storage.database import Database, finishing
 from storage.errors import LockedThread
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
@@ -25,6 +25,7 @@ class NewMessage:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+@finishing
 class Messages:
     """Messages of a project's threads. Each method is one transaction."""
 

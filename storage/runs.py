@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, thread_lock, threads, transitions
-from storage.database import Database
+from storage.database import Database, finishing
 from storage.errors import ActiveRun, NotAwaitingOutputs, NotCancellable, WrongToolOutputs
 from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages
@@ -64,6 +64,7 @@ class Submitted:
     step: RunStep
 
 
+@finishing
 class Runs:
     """Runs of a project's threads. Each method is one transaction."""
 

@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, thread_lock, transitions
-from storage.database import Database
+from storage.database import Database, finishing
 from storage.tables import ACTIVE, Run, RunStatus
 from storage.transitions import Ended
 
@@ -41,6 +41,7 @@ class Census:
     oldest_queued: float
 
 
+@finishing
 class Sweep:
     """Runs as the reconciler sees them. Each method is one transaction."""
 

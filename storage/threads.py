@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import clock, ids, pages, transitions
-from storage.database import Database
+from storage.database import Database, finishing
 from storage.json_pairs import has_pairs
 from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages
@@ -19,6 +19,7 @@ from storage.thread_lock import find, lock
 from storage.transitions import Ended
 
 
+@finishing
 class Threads:
     """Threads of a project. Each method is one transaction."""
 

@@ -1,0 +1,48 @@
+"""Callers that go away at any moment: what they began is finished, and nothing stays locked."""
+
+import asyncio
+import random
+
+import pytest
+
+from storage import Storage
+from storage.pages import PageRequest
+from tests.storage.rows import PROJECT, make_thread, user
+
+CALLERS = 50
+SLOWEST = 0.006
+"""Seconds; a write takes a few milliseconds."""
+
+
+async def test_callers_that_go_away_leave_no_lock(storage: Storage) -> None:
+    thread = await make_thread(storage)
+    moments = random.Random(1)
+    for number in range(CALLERS):
+        writing = asyncio.create_task(
+            storage.messages.create(PROJECT, thread.id, user(f"gone {number}"))
+        )
+        await asyncio.sleep(moments.uniform(0, SLOWEST))
+        writing.cancel()
+        await storage.messages.create(PROJECT, thread.id, user(f"there {number}"))
+    await storage.database.close()
+    page = PageRequest(limit=2 * CALLERS, order="asc")
+    kept = (await storage.messages.list(PROJECT, thread.id, page)).data
+    texts = [message.content[0]["text"]["value"] for message in kept]
+    assert [text for text in texts if "there" in text] == [f"there {n}" for n in range(CALLERS)]
+
+
+async def test_what_was_begun_is_finished(storage: Storage) -> None:
+    thread = await make_thread(storage)
+    async with storage.database.transaction() as session:
+        # It waits for this one, longer than its caller does.
+        writing = asyncio.create_task(
+            storage.threads.modify(PROJECT, thread.id, {"metadata_": {"a": "1"}})
+        )
+        await session.merge(thread)
+        await session.flush()
+        await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    await storage.database.close()
+    assert (await storage.threads.get(PROJECT, thread.id)).metadata_ == {"a": "1"}
