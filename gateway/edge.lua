@@ -31,6 +31,7 @@ local ESCAPED = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 -- To the letter: the transcoder also takes single quotes, bare keys and a comma too many.
 
 local QUOTE, BACKSLASH, COMMA, COLON, BRACKET, BRACE = ('"\\,:[{'):byte(1, -1)
+local LITERALS = { ["true"] = true, ["false"] = true, ["null"] = true }
 local CLOSING = { [BRACKET] = ("]"):byte(), [BRACE] = ("}"):byte() }
 
 local function skip_space(text, at)
@@ -50,6 +51,14 @@ local function string_end(text, at)
   end
 end
 
+local function is_number(word)
+  local stop = word:match("^%-?0()") or word:match("^%-?[1-9]%d*()")
+  if not stop then return false end
+  stop = word:match("^%.%d+()", stop) or stop
+  stop = word:match("^[eE][+-]?%d+()", stop) or stop
+  return stop > #word
+end
+
 local nested_end
 
 -- Returns the position behind the value that begins at `at`, or nil.
@@ -57,7 +66,8 @@ local function value_end(text, at, depth)
   local char = text:byte(at)
   if char == QUOTE then return string_end(text, at) end
   if CLOSING[char] then return nested_end(text, at, depth + 1) end
-  return text:match("^[%w.+-]+()", at)
+  local word, stop = text:match("^([%w.+-]+)()", at)
+  return word and (LITERALS[word] or is_number(word)) and stop or nil
 end
 
 -- Returns the position behind the object or array that begins at `at`, or nil. `member`, if there is

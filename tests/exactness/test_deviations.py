@@ -150,12 +150,29 @@ def test_limits_that_openai_does_not_state(server: Stack) -> None:
         "tool_outputs[0].output",
         "string_above_max_length",
     )
-    image = {"type": "image_url", "image_url": {"url": "ftp://example.com/a.png"}}
-    message = {"role": "user", "content": [image]}
-    assert refused(server, "POST /threads", {"messages": [message]}) == (
-        "messages[0].content[0].image_url.url",
-        "invalid_value",
-    )
+    urls = [
+        "ftp://example.com/a.png",
+        "a.png",
+        "://",
+        "file:///a",
+        "http",
+        "ht tp://[",
+        "\u2100://x",
+    ]
+    for url in urls:
+        assert refused(server, "POST /threads", image(url)) == (
+            "messages[0].content[0].image_url.url",
+            "invalid_value",
+        )
+    # Whether there is an image, the model's server finds out.
+    for url in ("HTTP://[", "http://[::1", "https://a]b", "http://\u2100.com", "data:,"):
+        status, _ = over_rest(server.base_url, "POST /threads", image(url))
+        assert status == 200, url
+
+
+def image(url: str) -> dict[str, Any]:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    return {"messages": [{"role": "user", "content": [part]}]}
 
 
 def test_a_slash_at_the_end_of_a_path_is_ignored(server: Stack) -> None:

@@ -199,6 +199,21 @@ INSIDE += [
     b'{"a": tru}',
 ]
 BROKEN += [b'{"metadata": %s}' % value for value in INSIDE]
+NUMBERS = [
+    b"1.",
+    b".5",
+    b"+1",
+    b"01",
+    b"-",
+    b"1e",
+    b"1e+",
+    b"1.5.5",
+    b"0x10",
+    b"NaN",
+    b"-Infinity",
+    b"1a",
+]
+BROKEN += [b'{"temperature": %s}' % value for value in NUMBERS]
 BROKEN += [
     b'{"messages": %s}' % value for value in (b"[{},]", b"[,]", b"[{} {}]", b"[{}", b"['x']")
 ]
