@@ -116,6 +116,7 @@ async def test_the_reconciler_outlives_a_database_that_is_away(
         assert not task.done()
         await asyncio.sleep(0.01)
     task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_drain_releases_what_does_not_end(
