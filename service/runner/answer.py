@@ -15,6 +15,9 @@ from storage import ids, transitions
 from storage.claims import Claim, Claims, MessageEnd, RunEnd, StepEnd
 from storage.tables import Message, Run, RunStatus, RunStep, StepStatus
 
+Piece = TextDelta | RefusalDelta | CallDelta
+"""What an answer is made of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
@@ -25,6 +28,11 @@ class Ending:
     last_error: dict[str, str] | None = None
     incomplete_reason: str | None = None
     usage: dict[str, int] | None = None
+
+    @property
+    def run(self) -> RunEnd:
+        """What is saved of it on the run itself."""
+        return RunEnd(self.status, self.last_error, self.incomplete_reason)
 
 
 class Answer:
@@ -57,7 +65,7 @@ class Answer:
         """Whether the model has called a function."""
         return bool(self._calls)
 
-    async def add(self, piece: TextDelta | RefusalDelta | CallDelta) -> None:
+    async def add(self, piece: Piece) -> None:
         """Takes a piece of the answer. Raises ClaimLost."""
         match piece:
             case TextDelta(text):
@@ -84,7 +92,7 @@ class Answer:
             self._claim,
             message=message_end,
             steps=self._step_ends(ending),
-            run=RunEnd(ending.status, ending.last_error, ending.incomplete_reason),
+            run=ending.run,
         )
         happened = [events.message(saved.message)] if saved.message else []
         happened += [
@@ -93,6 +101,17 @@ class Answer:
         if saved.run is not None:
             happened += events.run(saved.run, saved.steps[-1] if saved.steps else None)
         await self._publish(*happened)
+        return saved.released
+
+    async def discard(self, ending: Ending) -> Run | None:
+        """Ends the run without what the turn has open, which is withdrawn. Otherwise as `finish`.
+
+        For a turn whose own end cannot be written.
+        """
+        saved = await self._claims.save(self._claim, run=ending.run)
+        assert saved.run is not None
+        at = saved.run.failed_at or saved.run.cancelled_at
+        await self._publish(*events.withdrawn(saved.withdrawn, at), *events.run(saved.run))
         return saved.released
 
     async def _add_text(self, text: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,11 +15,11 @@ from service import metrics
 from service.errors import from_exception
 from service.models.client import ChatModel, Chunk, Finished, ModelError
 from service.runner import events, prompt
-from service.runner.answer import Answer, Ending
+from service.runner.answer import Answer, Ending, Piece
 from service.runner.bus import RunEvent
 from service.runner.journal import Journal
-from storage.claims import Claim, Claims, Context, RunEnd
-from storage.errors import ClaimLost
+from storage.claims import Claim, Claims, Context
+from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
 
 log = structlog.get_logger(__name__)
@@ -86,32 +86,33 @@ class Attempt:
 
         Returns the run that waited behind it and may be executed now.
         """
-        run = self.claim.run
         async with self._kept_alive():
             try:
-                await self._publish(
-                    *events.withdrawn(self.claim.withdrawn, run.started_at), *events.run(run)
-                )
-                ending = await self._turn()
-                return None if ending is None else await self._end(ending)
+                try:
+                    return await self._execute()
+                except Unreachable as error:
+                    log.warning("database away", attempt=self.claim.attempt, error=str(error))
+                    return await self._release()
             except ClaimLost:
                 log.info("claim lost", attempt=self.claim.attempt)
                 return None
-            except Exception as error:
-                return await self._give_up(error)
 
-    async def _give_up(self, defect: Exception) -> Run | None:
-        """Fails a run whose attempt broke down: repeated, it would break down again and again.
-
-        If the database is what is broken, this raises, and the run is taken up again.
-        """
-        error = {"code": "server_error", "message": from_exception(defect).message}
-        saved = await self._claims.save(self.claim, run=RunEnd(RunStatus.failed, error))
-        assert saved.run is not None
-        await self._publish(
-            *events.withdrawn(saved.withdrawn, saved.run.failed_at), *events.run(saved.run)
-        )
-        return saved.released
+    async def _execute(self) -> Run | None:
+        run = self.claim.run
+        try:
+            await self._publish(
+                *events.withdrawn(self.claim.withdrawn, run.started_at), *events.run(run)
+            )
+            ending = await self._turn()
+            if ending is not None:
+                return await self._end(self._answer.finish, ending)
+            return await self._release() if self._stopped.result() == Stop.released else None
+        except (ClaimLost, Unreachable):
+            raise
+        except Exception as defect:
+            # Repeated, it would break down again and again.
+            failed = _failed("server_error", from_exception(defect).message)
+            return await self._end(self._answer.discard, failed)
 
     async def _turn(self) -> Ending | None:
         """Has the model answer once. Returns None when the run is not to be ended by us."""
@@ -130,10 +131,11 @@ class Attempt:
         except ClaimLost:
             # A cancelled run refuses all writes but its end; a lost one refuses that too.
             return STOPPED[Stop.cancelled]
+        except Unreachable:
+            raise
         except Exception as error:
             return _failed("server_error", from_exception(error).message)
-        why = self._stopped.result()
-        return await self._release() if why == Stop.released else STOPPED.get(why)
+        return STOPPED.get(self._stopped.result())
 
     async def _ask(self, context: Context) -> Finished | None:
         """Asks until the model has answered; returns None when the attempt was stopped before.
@@ -142,12 +144,12 @@ class Attempt:
         """
         for retry in itertools.count():
             try:
-                async for chunk in _until(self._stopped, self._chunks(context)):
-                    if isinstance(chunk, Finished):
-                        return chunk
-                    if not self._answer.begun:
-                        metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
-                    await self._answer.add(chunk)
+                until = _until(self._stopped, self._chunks(context))
+                async with contextlib.aclosing(until) as chunks:
+                    async for chunk in chunks:
+                        if isinstance(chunk, Finished):
+                            return chunk
+                        await self._add(chunk)
                 return None
             except ModelError as error:
                 delay = self._delay(error, retry)
@@ -159,6 +161,11 @@ class Attempt:
             if self._stopped.done():
                 return None
         raise AssertionError("unreachable")
+
+    async def _add(self, piece: Piece) -> None:
+        if not self._answer.begun:
+            metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
+        await self._answer.add(piece)
 
     async def _chunks(self, context: Context) -> AsyncGenerator[Chunk, None]:
         # One generator for both: the counting of tokens can be broken off, too.
@@ -187,12 +194,15 @@ class Attempt:
         delay = max(delay, error.retry_after or 0)
         return delay if self._loop.time() + delay < self._deadline else None
 
-    async def _release(self) -> Ending | None:
-        """Gives the run back, unless it was cancelled meanwhile: then nobody else would take it."""
+    async def _release(self) -> Run | None:
+        """Gives the run back, unless it was cancelled meanwhile: then nobody else would take it.
+
+        If the database is away, this raises Unreachable, and the lease runs out.
+        """
         try:
             withdrawn = await self._claims.release(self.claim)
         except ClaimLost:
-            return STOPPED[Stop.cancelled]
+            return await self._answer.finish(STOPPED[Stop.cancelled])
         await self._publish(*events.withdrawn(withdrawn, self.claim.run.started_at))
         return None
 
@@ -220,12 +230,14 @@ class Attempt:
         status = RunStatus.requires_action if self._answer.has_calls else RunStatus.completed
         return Ending(status=status, usage=end.usage)
 
-    async def _end(self, ending: Ending) -> Run | None:
+    async def _end(
+        self, end: Callable[[Ending], Awaitable[Run | None]], ending: Ending
+    ) -> Run | None:
         try:
-            return await self._answer.finish(ending)
+            return await end(ending)
         except ClaimLost:
             # Cancelled in the last moment? Then that is how it ends. Raises again if really lost.
-            return await self._answer.finish(STOPPED[Stop.cancelled])
+            return await end(STOPPED[Stop.cancelled])
 
     async def _publish(self, *happened: RunEvent) -> int:
         return await self._journal.tell(self.claim.run.id, self.claim.attempt, *happened)

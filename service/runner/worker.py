@@ -10,6 +10,7 @@ from service.runner.attempt import Attempt, Limits, Stop
 from service.runner.journal import Journal
 from service.runner.queue import RunQueue
 from storage.claims import Claims
+from storage.errors import Unreachable
 from storage.tables import RunStatus
 
 WATCH_SECONDS = 0.5
@@ -95,7 +96,10 @@ class Worker:
         self._slots.release()
         if not task.cancelled() and (error := task.exception()):
             # Not even its end could be written: the lease runs out, and the run is taken up again.
-            log.error("attempt broke down", task=task.get_name(), exc_info=error)
+            if isinstance(error, Unreachable):
+                log.warning("database away", task=task.get_name(), error=str(error))
+            else:
+                log.error("attempt broke down", task=task.get_name(), exc_info=error)
 
     async def _execute(self, run_id: str) -> None:
         structlog.contextvars.bind_contextvars(run_id=run_id)

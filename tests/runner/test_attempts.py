@@ -1,6 +1,9 @@
 """Attempts that meet with trouble: lost, cancelled, or robbed of what they write to."""
 
 import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from types import AsyncGeneratorType
 
 import pytest
 
@@ -182,6 +185,57 @@ async def test_an_attempt_that_breaks_down_fails_its_run_at_once(
     assert await engines.said(run) == [("user", "completed", "Hi")]
     assert await engines.steps(run) == []
     assert len(models.requests(model)) == 1
+
+
+async def test_a_defect_while_it_is_cancelled_ends_the_run_at_once(
+    storage: Storage, engines: Engines, models: ModelServer, held: Hold
+) -> None:
+    engine = engines.start()
+    following = await engines.run(engine, models.script(held))
+    await following.heard("Hello")
+    # No answer can be ended, in whatever way.
+    await engines.execute(
+        "CREATE UNIQUE INDEX poison ON messages (thread_id) WHERE status <> 'in_progress'"
+    )
+    await engine.announce(
+        await storage.runs.cancel(PROJECT, following.run.thread_id, following.run.id)
+    )
+    assert await following.ended() == [
+        *BEGUN,
+        "thread.run.cancelling",
+        "thread.message.incomplete",
+        "thread.run.step.failed",
+        "thread.run.cancelled",
+        "done",
+    ]
+    run = await get_run(storage, following.run)
+    assert (run.status, run.last_error, run.attempt) == ("cancelled", None, 1)
+    assert await engines.steps(run) == []
+
+
+async def test_no_request_to_the_model_is_left_to_the_garbage_collector(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    collected: list[str] = []
+    collect = sys.get_asyncgen_hooks().finalizer
+    assert collect is not None
+
+    def note(generator: AsyncGenerator[object, object]) -> None:
+        assert isinstance(generator, AsyncGeneratorType)
+        collected.append(generator.ag_code.co_filename)
+        collect(generator)
+
+    # The event loop sets its own again when the test is over.
+    sys.set_asyncgen_hooks(finalizer=note)
+    held = Hold(Answer("Hello"))
+    following = await engines.run(engines.start(), models.script(held))
+    await until(held.held.is_set)
+    # Nobody tells the attempt: it learns of it as it begins to write.
+    await storage.runs.cancel(PROJECT, following.run.thread_id, following.run.id)
+    held.release()
+    assert (await following.ended())[-2:] == ["thread.run.cancelled", "done"]
+    # The openai package closes the connection, and leaves generators of its own behind.
+    assert [each for each in collected if "/service/" in each] == []
 
 
 async def test_a_run_whose_end_cannot_be_written_is_taken_up_again(
