@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from assistants.v1 import events_pb2
@@ -19,18 +19,20 @@ PORTION = 64
 """Events that a reader takes from a log at once: what a slow one holds takes memory."""
 
 
+MOST_EMPTIED = 2**16
+"""Runs of which the last number is remembered though none of their events is kept."""
+
+
 class Kept(NamedTuple):
-    """The events of a run that are kept: those numbered above `after`."""
+    """Which events of a run are kept: those numbered above `after`, up to `last`."""
 
     after: int
-    events: Sequence[RunEvent]
+    last: int
     over: bool
     """Whether the run's end has been told: none will follow."""
 
-    @property
-    def last(self) -> int:
-        """The number of the run's last event."""
-        return self.events[-1].sequence_number if self.events else self.after
+
+_NOTHING = Kept(0, 0, over=False)
 
 
 class EventBus(Protocol):
@@ -43,6 +45,9 @@ class EventBus(Protocol):
         count, so that they increase over a restart too.
         """
 
+    async def publish_behind(self, last: int, run_id: str, attempt: int, *events: RunEvent) -> bool:
+        """Publishes as above, but only if there is no event above number `last`; tells whether."""
+
     def subscribe(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         """Yields the run's events numbered above `after`: those kept, then new ones, without end.
 
@@ -51,7 +56,7 @@ class EventBus(Protocol):
         """
 
     async def kept(self, run_id: str) -> Kept | None:
-        """Returns the events of the run that are kept, or None if it knows of none."""
+        """Returns which events of the run are kept, or None if it knows of none."""
 
 
 @dataclass(slots=True)
@@ -78,21 +83,25 @@ class _Log:
         self.touched = time.monotonic()
         return self._resize(len(data))
 
-    def since(self, after: int, most: int | None = None) -> list[RunEvent]:
-        """Returns the kept events numbered above `after`, `most` of them if given.
+    def since(self, after: int, most: int) -> list[RunEvent]:
+        """Returns the kept events numbered above `after`, the first `most` of them.
 
         The numbers of one log have no gaps.
         """
         # From the end, where readers are: they come for each event of what may be a long log.
         count = min(max(self.last - after, 0), len(self.events))
-        skipped = 0 if most is None else max(count - most, 0)
-        newest = list(islice(reversed(self.events), skipped, count))
+        newest = list(islice(reversed(self.events), max(count - most, 0), count))
         return [RunEvent.FromString(data) for data in reversed(newest)]
 
     def drop_first(self) -> int:
         data = self.events.popleft()
         self.dropped = self.last - len(self.events)
         return self._resize(-len(data))
+
+    def clear(self) -> int:
+        self.events.clear()
+        self.dropped = self.last
+        return self._resize(-self.size)
 
     def _resize(self, change: int) -> int:
         self.size += change
@@ -108,27 +117,42 @@ class InProcessBus:
         self._max_bytes = max_bytes
         self._size = 0
         self._closed = False
-        self._logs: OrderedDict[str, _Log] = OrderedDict()
-        """The log that was written to last stands last."""
+        self._logs: dict[str, _Log] = {}
+        """All that have events or readers."""
+        self._filled: OrderedDict[str, _Log] = OrderedDict()
+        """Those that have events. The one that was written to last stands last."""
+        self._emptied: OrderedDict[str, Kept] = OrderedDict()
+        """What is remembered of runs that have neither: numbers must not be given twice."""
 
     async def publish(self, run_id: str, attempt: int, *events: RunEvent) -> int:
         """Numbers and keeps the events, and wakes who follows the run."""
-        log = self._logs.setdefault(run_id, _Log(last=0))
-        if not log.last:
-            log.last = log.base = attempt << 20
+        log = self._log(run_id)
+        if not log.events and log.base == log.last:
+            log.last = log.base = max(log.last, attempt << 20)
         first = log.last + 1
         for number, event in enumerate(events, first):
             event.sequence_number = number
             self._size += log.append(event)
-        self._logs.move_to_end(run_id)
+        if events:
+            self._filled[run_id] = log
+            self._filled.move_to_end(run_id)
         self._forget()
+        self._leave(run_id, log)
         log.more.set()
         log.more = asyncio.Event()
         return first
 
+    async def publish_behind(self, last: int, run_id: str, attempt: int, *events: RunEvent) -> bool:
+        """Publishes, unless the run's log has gone on."""
+        log = self._logs.get(run_id)
+        if (self._emptied.get(run_id, _NOTHING) if log is None else log).last > last:
+            return False
+        await self.publish(run_id, attempt, *events)
+        return True
+
     async def subscribe(self, run_id: str, after: int) -> AsyncGenerator[RunEvent, None]:
         """Yields what is kept, then what comes."""
-        log = self._logs.setdefault(run_id, _Log(last=0))
+        log = self._log(run_id)
         log.readers += 1
         try:
             while True:
@@ -139,6 +163,9 @@ class InProcessBus:
                 for event in kept:
                     after = event.sequence_number
                     yield event
+                if len(kept) == PORTION:
+                    # Who reads a long log without a pause is to let others in.
+                    await asyncio.sleep(0)
                 if not kept:
                     # Not before: a reader that lags is to hear the end of its run all the same.
                     if self._closed:
@@ -146,14 +173,15 @@ class InProcessBus:
                     await more.wait()
         finally:
             log.readers -= 1
+            self._leave(run_id, log)
         raise ApiError(Kind.unavailable, "The server is shutting down.")
 
     async def kept(self, run_id: str) -> Kept | None:
         """Looks into the run's log."""
         log = self._logs.get(run_id)
-        if log is None or not log.last:
-            return None
-        return Kept(max(log.base, log.dropped), log.since(0), log.over)
+        if log is None:
+            return self._emptied.get(run_id)
+        return Kept(max(log.base, log.dropped), log.last, log.over) if log.last else None
 
     def close(self) -> None:
         """Ends every subscription with an error."""
@@ -161,16 +189,45 @@ class InProcessBus:
         for log in self._logs.values():
             log.more.set()
 
+    def _log(self, run_id: str) -> _Log:
+        log = self._logs.get(run_id)
+        if log is None:
+            last, _, over = self._emptied.pop(run_id, _NOTHING)
+            log = self._logs[run_id] = _Log(last, base=last, dropped=last, over=over)
+        return log
+
     def _forget(self) -> None:
-        oldest = time.monotonic() - self._keep_seconds
-        stale = takewhile(lambda item: item[1].touched < oldest, self._logs.items())
-        for run_id, log in list(stale):
-            if not log.readers:
-                self._size -= log.size
-                del self._logs[run_id]
-        # Too many bytes: the run that was quiet for longest loses its oldest events first.
-        for log in self._logs.values():
-            while log.events and self._size > self._max_bytes:
-                self._size += log.drop_first()
-            if self._size <= self._max_bytes:
+        """Drops what is too old or too much. A log is looked at anew only once it has changed."""
+        now = time.monotonic()
+        while self._filled:
+            run_id, log = next(iter(self._filled.items()))
+            if log.touched >= now - self._keep_seconds:
                 break
+            if log.readers:
+                log.touched = now
+                self._filled.move_to_end(run_id)
+            else:
+                self._size += log.clear()
+                self._empty(run_id, log)
+                if log.over:
+                    del self._emptied[run_id]
+        # Too many bytes: the run that was quiet for longest loses its oldest events first.
+        while self._size > self._max_bytes:
+            run_id, log = next(iter(self._filled.items()))
+            self._size += log.drop_first()
+            if not log.events:
+                self._empty(run_id, log)
+
+    def _empty(self, run_id: str, log: _Log) -> None:
+        del self._filled[run_id]
+        self._leave(run_id, log)
+
+    def _leave(self, run_id: str, log: _Log) -> None:
+        """Lets go of a log that has neither events nor readers: a number is left of it."""
+        if log.events or log.readers or self._logs.get(run_id) is not log:
+            return
+        del self._logs[run_id]
+        if log.last:
+            self._emptied[run_id] = Kept(log.last, log.last, log.over)
+            if len(self._emptied) > MOST_EMPTIED:
+                self._emptied.popitem(last=False)

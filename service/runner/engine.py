@@ -11,6 +11,7 @@ from service.runner.attempt import Limits, Stop
 from service.runner.bus import InProcessBus, Kept, RunEvent
 from service.runner.inquiry import Inquiry, Statuses
 from service.runner.journal import Journal
+from service.runner.missed import Missed
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
 from service.runner.said import Said
@@ -47,6 +48,7 @@ class Engine:
         self._bus = InProcessBus(max_bytes=events_max_bytes)
         self._abandoned: set[asyncio.Task[None]] = set()
         self._journal = Journal(self._bus)
+        self._missed = Missed(storage, self._bus)
         self._inquiry = Inquiry(storage.runs, SILENCE / 10)
         self._worker = Worker(
             storage.claims,
@@ -128,7 +130,7 @@ class Engine:
         kept = await self._bus.kept(run.id)
         if kept is None and run.attempt == 0 and run.status in ACTIVE:
             # Created before this server was started: nothing is lost to those who saw that.
-            kept = Kept(min(after, BEGINNING), [], over=False)
+            kept = Kept(min(after, BEGINNING), min(after, BEGINNING), over=False)
         if kept is None or after < kept.after:
             raise ApiError(
                 Kind.events_gone,
@@ -143,15 +145,22 @@ class Engine:
         if kept.over and after == kept.last:
             yield _numbered(events.done(), after)
             return
-        said = Said()
-        for event in kept.events:
-            if event.sequence_number <= after:
-                said.hear(event)
-        # A slow reader is not to hold on to all of it.
-        del kept
+        said = await self._heard(run.id, kept.after, after)
         async with contextlib.aclosing(self.follow(run, after + 1, said)) as following:
             async for event in following:
                 yield event
+
+    async def _heard(self, run_id: str, first: int, last: int) -> Said:
+        """Returns what has heard the events numbered above `first`, up to `last`."""
+        said = Said(whole=first <= BEGINNING)
+        source = self._bus.subscribe(run_id, first)
+        # What is dropped meanwhile, the caller has had: it is no reason to refuse the rest.
+        with contextlib.suppress(ApiError):
+            async with contextlib.aclosing(source):
+                while first < last:
+                    first = said.hear(await anext(source)).sequence_number
+        said.whole = said.whole and first == last
+        return said
 
     async def follow(
         self, run: Run, first: int, said: Said | None = None
@@ -172,29 +181,15 @@ class Engine:
                         if event.event in events.END_OF_STREAM:
                             return
                         continue
-                    # Its end may have been published where we did not hear of it. The answer can
-                    # wait for the next silence: by then it is no news that is still on its way.
+                    # It may have been told elsewhere. The answer can wait for the next silence:
+                    # by then it is no news that is still on its way.
                     if asked is not None and not asked.done():
                         continue
-                    if asked is not None and asked.result().get(run.id) not in ACTIVE:
-                        for missed in _end(await self._current(run), last):
-                            yield missed
-                        return
+                    if asked is not None and asked.result().get(run.id) not in events.GOES_ON:
+                        await self._missed.tell(run, said, last)
                     asked = self._inquiry.ask(run.id)
             except ApiError as error:
                 yield _numbered(events.error(error), last + 1)
-
-    async def _current(self, run: Run) -> Run | None:
-        with contextlib.suppress(NotFound):
-            return (await self._storage.runs.get(run.project_id, run.thread_id, run.id)).run
-        return None
-
-
-def _end(run: Run | None, last: int) -> list[RunEvent]:
-    if run is None:
-        gone = ApiError(Kind.not_found, "The run was deleted.")
-        return [_numbered(events.error(gone), last + 1)]
-    return [_numbered(event, number) for number, event in enumerate(events.run(run), last + 1)]
 
 
 def _numbered(event: RunEvent, number: int) -> RunEvent:

@@ -15,11 +15,11 @@ RunEvent = events_pb2.RunEvent
 
 CREATED = "created"
 END_OF_STREAM = frozenset({"done", "error"})
-_PAUSES_OR_ENDS = frozenset(tables.RunStatus) - {
-    tables.RunStatus.queued,
-    tables.RunStatus.in_progress,
-    tables.RunStatus.cancelling,
-}
+GOES_ON = frozenset(
+    {tables.RunStatus.queued, tables.RunStatus.in_progress, tables.RunStatus.cancelling}
+)
+"""Statuses with which a stream does not end."""
+
 _ENDS = frozenset(tables.RunStatus) - frozenset(tables.ACTIVE)
 
 
@@ -31,7 +31,7 @@ def thread_created(row: tables.Thread) -> RunEvent:
 def run(row: tables.Run, pending: tables.RunStep | None = None) -> list[RunEvent]:
     """Returns `thread.run.<status>`, and `done` where the stream ends with it."""
     event = RunEvent(event=f"thread.run.{row.status}", run=objects.run(row, pending))
-    return [event, done()] if row.status in _PAUSES_OR_ENDS else [event]
+    return [event] if row.status in GOES_ON else [event, done()]
 
 
 def ends_run(event: RunEvent) -> bool:

@@ -27,10 +27,16 @@ RULES = {
     "discarded": "turn? run.cancelling? message.incomplete? step.cancelled* run.cancelled done",
     "deleted": "whole | beginning dead* discarded",
     "unheard": "step.expired run.expired done | step.cancelled run.cancelled done",
+    # What another server did is told from the rows, once the run has paused or ended there.
+    "written": "message.created message.in_progress message.delta* message.ended?",
+    "message.ended": "message.completed | message.incomplete",
+    "step.ended": "step.completed | step.failed | step.cancelled | step.expired",
+    "told": "step.created step.in_progress (written? | step.delta*) step.ended?",
+    "missed": "(message.ended | step.ended)* told*",
     # Where several servers have buses of their own, none of them is told everything.
     "heard": "turn | message.incomplete | step.failed",
     "pause": "run.requires_action | run.completed | run.failed | run.incomplete",
-    "end": "run.cancelling? (pause | run.cancelled | run.expired) done",
+    "end": "missed run.cancelling? (pause | run.cancelled | run.expired) done",
     "torn": "(beginning | heard)* (worked | discarded | expired | end | run.cancelling? error)",
 }
 
