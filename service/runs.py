@@ -1,6 +1,7 @@
 """RunsService: unpacks and checks requests, and hands them to storage and the run engine."""
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -14,9 +15,12 @@ from service.runner.engine import Engine
 from service.runner.events import END_OF_STREAM
 from service.settings import WhenActive
 from storage import Storage
-from storage.tables import Run, Thread
+from storage.tables import Run
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+Begun = tuple[Run, int]
+"""A run in the hands of the workers, and the number of the first event of this call."""
 
 
 class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
@@ -33,23 +37,21 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         self._engine = engine
         self._lifetime = run_lifetime
         self._when_active = when_active
+        self._beginning: set[asyncio.Task[Begun]] = set()
 
     async def CreateRun(
         self, request: runs_pb2.CreateRunRequest, context: Context
     ) -> run_objects_pb2.Run:
         """Queues a run."""
         refuse_stream(request, "StreamRun")
-        run = await self._create(request)
-        await self._engine.start(run)
+        run, _ = await asyncio.shield(self._begin(self._create(request)))
         return objects.run(run)
 
     async def StreamRun(
         self, request: runs_pb2.CreateRunRequest, context: Context
     ) -> AsyncGenerator[events_pb2.RunEvent, None]:
         """Queues a run and answers with its events."""
-        run = await self._create(request)
-        first = await self._engine.start(run)
-        following = self._follow(run, first, request.cancel_on_disconnect)
+        following = self._follow(self._create(request), request.cancel_on_disconnect)
         async with aclosing(following) as events:
             async for event in events:
                 yield event
@@ -59,17 +61,14 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
     ) -> run_objects_pb2.Run:
         """Creates a thread and queues a run of it."""
         refuse_stream(request, "StreamThreadAndRun")
-        _, run = await self._create_with_thread(request)
-        await self._engine.start(run)
+        run, _ = await asyncio.shield(self._begin(self._create_with_thread(request)))
         return objects.run(run)
 
     async def StreamThreadAndRun(
         self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
     ) -> AsyncGenerator[events_pb2.RunEvent, None]:
         """Creates a thread, queues a run of it and answers with its events."""
-        thread, run = await self._create_with_thread(request)
-        first = await self._engine.start(run, thread)
-        following = self._follow(run, first, request.cancel_on_disconnect)
+        following = self._follow(self._create_with_thread(request), request.cancel_on_disconnect)
         async with aclosing(following) as events:
             async for event in events:
                 yield event
@@ -112,21 +111,14 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
     ) -> run_objects_pb2.Run:
         """Fills in the outputs of all pending calls and queues the run again."""
         refuse_stream(request, "StreamToolOutputs")
-        submitted = await self._storage.runs.submit_tool_outputs(
-            PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
-        )
-        await self._engine.resume(submitted)
-        return objects.run(submitted.run)
+        run, _ = await asyncio.shield(self._begin(self._submit(request)))
+        return objects.run(run)
 
     async def StreamToolOutputs(
         self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
     ) -> AsyncGenerator[events_pb2.RunEvent, None]:
         """Does the same and answers with the events that follow."""
-        submitted = await self._storage.runs.submit_tool_outputs(
-            PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
-        )
-        first = await self._engine.resume(submitted)
-        following = self._follow(submitted.run, first, request.cancel_on_disconnect)
+        following = self._follow(self._submit(request), request.cancel_on_disconnect)
         async with aclosing(following) as events:
             async for event in events:
                 yield event
@@ -163,57 +155,72 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         )
         return objects.run_step(row)
 
-    def _follow(
-        self, run: Run, first: int, cancel: bool
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
-        events = self._engine.follow(run, first)
-        return self._cancelled_with(events, run) if cancel else events
+    def _begin(self, work: Coroutine[Any, Any, Begun]) -> asyncio.Task[Begun]:
+        """Starts or resumes a run, wholly: also if its caller goes away when it is stored only."""
+        begun = asyncio.create_task(work, name="run begins")
+        self._beginning.add(begun)
+        begun.add_done_callback(self._beginning.discard)
+        return begun
 
-    async def _cancelled_with(
-        self, events: AsyncGenerator[events_pb2.RunEvent, None], run: Run
+    async def _follow(
+        self, work: Coroutine[Any, Any, Begun], cancel: bool
     ) -> AsyncGenerator[events_pb2.RunEvent, None]:
-        """Yields the events; cancels the run if it is closed before their end."""
-        whole = False
+        """Begins a run and yields its events.
+
+        With `cancel`, a caller that goes away before their end cancels it; nothing else does.
+        """
+        begun, name = self._begin(work), ""
         try:
-            async with aclosing(events):
+            run, first = await asyncio.shield(begun)
+            async with aclosing(self._engine.follow(run, first)) as events:
                 async for event in events:
-                    whole = event.event in END_OF_STREAM
+                    name = event.event
                     yield event
-        finally:
-            if not whole:
-                # On its own, as this call is being cancelled.
-                self._engine.abandon(run)
+        except (asyncio.CancelledError, GeneratorExit):
+            if cancel and name not in END_OF_STREAM:
+                begun.add_done_callback(self._abandon)
+            raise
 
-    async def _create(self, request: runs_pb2.CreateRunRequest) -> Run:
+    def _abandon(self, begun: asyncio.Task[Begun]) -> None:
+        if not begun.cancelled() and begun.exception() is None:
+            self._engine.abandon(begun.result()[0])
+
+    async def _create(self, request: runs_pb2.CreateRunRequest) -> Begun:
         fields.include(request.include)
         assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
         assistant = await self._storage.assistants.get(PROJECT, assistant_id)
         new = new_run(request, assistant, self._lifetime)
         messages = content.new_messages("additional_messages", request.additional_messages)
-        return await self._storage.runs.create(
+        run = await self._storage.runs.create(
             PROJECT,
             request.thread_id,
             new,
             messages,
             queue=fields.queues(request, self._when_active),
         )
+        return run, await self._engine.start(run)
 
-    async def _create_with_thread(
-        self, request: runs_pb2.CreateThreadAndRunRequest
-    ) -> tuple[Thread, Run]:
+    async def _create_with_thread(self, request: runs_pb2.CreateThreadAndRunRequest) -> Begun:
         assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
         assistant = await self._storage.assistants.get(PROJECT, assistant_id)
         new = new_run(request, assistant, self._lifetime)
         thread = request.thread
         resources = fields.tool_resources("thread.tool_resources", thread.tool_resources)
         resources |= fields.tool_resources("tool_resources", request.tool_resources)
-        return await self._storage.runs.create_with_thread(
+        created, run = await self._storage.runs.create_with_thread(
             PROJECT,
             validate.metadata("thread.metadata", thread.metadata),
             resources,
             content.new_messages("thread.messages", thread.messages),
             new,
         )
+        return run, await self._engine.start(run, created)
+
+    async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest) -> Begun:
+        submitted = await self._storage.runs.submit_tool_outputs(
+            PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
+        )
+        return submitted.run, await self._engine.resume(submitted)
 
 
 MAX_OUTPUT = 512 * 1024
