@@ -1,7 +1,9 @@
 """Two servers on one PostgreSQL database: either executes, cancels and takes over runs."""
 
+import asyncio
 from collections.abc import Iterator
 
+import openai
 import pytest
 from assistants.v1 import runs_pb2
 
@@ -62,6 +64,50 @@ async def test_two_servers(stacks: tuple[Stack, Stack], models: ModelServer) -> 
         await finished(others, run)
         assert others.said(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
         assert len(models.requests(taken_over)) == 2
+
+
+async def test_streams_of_runs_that_the_other_executes(
+    stacks: tuple[Stack, Stack], models: ModelServer
+) -> None:
+    one, _ = stacks
+    hold = Hold(Answer("At last"))
+    with (
+        connect(one.grpc_address) as stubs,
+        openai.OpenAI(base_url=one.base_url, api_key="none") as client,
+    ):
+        # It has its hands full.
+        busy = start_run(stubs, models.script(hold))
+        await until(hold.held.is_set)
+        calls = models.script(Calls(("look", {"at": "it"})))
+        asking = stubs.assistant(calls, tools=[function("look")])
+        answering = stubs.assistant(models.script(Answer("Hello there")))
+
+        def called() -> list[tuple[str, str]]:
+            thread_id = stubs.thread("Hi").id
+            with client.beta.threads.runs.stream(
+                thread_id=thread_id, assistant_id=asking.id
+            ) as stream:
+                stream.until_done()
+                run = stream.current_run
+            assert run is not None
+            assert run.required_action is not None
+            tool_calls = run.required_action.submit_tool_outputs.tool_calls
+            return [(call.function.name, call.function.arguments) for call in tool_calls]
+
+        def answered() -> tuple[str, list[str]]:
+            thread_id = stubs.thread("Hi").id
+            with client.beta.threads.runs.stream(
+                thread_id=thread_id, assistant_id=answering.id
+            ) as stream:
+                text = "".join(stream.text_deltas)
+                return text, [message.status for message in stream.get_final_messages()]
+
+        asked, said = await asyncio.gather(asyncio.to_thread(called), asyncio.to_thread(answered))
+        assert asked == [("look", '{"at": "it"}')]
+        assert said == ("Hello there", ["completed"])
+        assert not hold.disconnected.is_set()
+        hold.release()
+        await finished(stubs, busy)
 
 
 async def test_runs_that_nobody_holds_expire(
