@@ -2,21 +2,14 @@
 
 import asyncio
 import contextlib
-import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from itertools import pairwise
-from types import FrameType
-from typing import Any
 
 import pytest
-from assistants.v1 import run_objects_pb2
 
 from service.errors import ApiError, Kind
 from service.runner import bus as bus_module
 from service.runner.bus import InProcessBus, RunEvent
-from storage.tables import ACTIVE, RunStatus
-
-TraceFunction = Callable[[FrameType, str, Any], Any]
 
 RUN, OTHER = "run_1", "run_2"
 
@@ -142,163 +135,6 @@ async def test_a_reader_that_lags_holds_a_part_only() -> None:
     assert await refused(source) == Kind.events_gone
 
 
-class Clock:
-    """A clock that stands still."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-
-async def test_events_are_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(bus_module, "time", clock)
-    bus = InProcessBus(keep_seconds=10)
-    await bus.publish(RUN, 0, *named("a", "b"))
-    await bus.publish("followed", 0, *named("a", "b"))
-    async with contextlib.aclosing(bus.subscribe("followed", 0)) as source:
-        assert await take(source, 1) == ["a"]
-        clock.time += 10
-        await bus.publish(OTHER, 0, *named("x"))
-        async with contextlib.aclosing(bus.subscribe(RUN, 0)) as late:
-            assert await take(late, 2) == ["a", "b"]
-        clock.time += 1
-        await bus.publish(OTHER, 0, *named("y"))
-        # Forgotten: the count begins with the attempt again. But not where somebody reads.
-        assert await bus.publish(RUN, 2, *named("c")) > 2 << 20
-        assert await take(source, 1) == ["b"]
-        assert await bus.publish("followed", 2, *named("c")) == 3
-    clock.time += 11
-    await bus.publish(OTHER, 0, *named("z"))
-    assert await bus.publish("followed", 3, *named("d")) > 3 << 20
-
-
-@pytest.mark.parametrize("forgotten", ["by its age", "by its size"])
-async def test_numbers_increase_within_an_attempt(
-    forgotten: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(bus_module, "time", clock)
-    bus = InProcessBus(keep_seconds=10, max_bytes=100)
-    last = await bus.publish(RUN, 1, *named("a", "b")) + 1
-    for _ in range(2):
-        if forgotten == "by its age":
-            clock.time += 11
-            await bus.publish(OTHER, 0, *named("x"))
-        else:
-            await bus.publish(OTHER, 0, *named("x" * 90))
-        assert await bus.kept(RUN) == (last, last, False)
-        # Who comes back late is told so, and does not just hear less.
-        assert await refused(bus.subscribe(RUN, last - 1)) == Kind.events_gone
-        assert await bus.publish(RUN, 1, *named("c")) == last + 1
-        last += 1
-
-
-async def test_of_a_run_that_is_over_its_end_is_remembered_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(bus_module, "time", clock)
-    bus = InProcessBus(keep_seconds=10, max_bytes=100)
-    await bus.publish(RUN, 0, run_event("completed"))
-    await bus.publish(OTHER, 0, *named("x" * 90))
-    assert await bus.kept(RUN) == (1, 1, True)
-    # A reader that has nothing to wait for changes nothing.
-    assert await refused(bus.subscribe(RUN, 0)) == Kind.events_gone
-    assert await bus.kept(RUN) == (1, 1, True)
-    await bus.publish("old", 0, run_event("completed"))
-    clock.time += 11
-    await bus.publish(OTHER, 0, *named("x"))
-    assert await bus.kept("old") is None
-
-
-async def test_no_more_is_remembered_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus_module, "MOST_EMPTIED", 2)
-    bus = InProcessBus(max_bytes=100)
-    for number in range(4):
-        await bus.publish(f"run_{number}", 1, *named("x" * 90))
-    known = [number for number in range(4) if await bus.kept(f"run_{number}") is not None]
-    assert known == [1, 2, 3]
-
-
-async def test_only_if_nothing_was_published_meanwhile() -> None:
-    bus = InProcessBus(max_bytes=100)
-    await bus.publish(RUN, 0, *named("a", "b"))
-    assert not await bus.publish_behind(1, RUN, 0, *named("c"))
-    assert await bus.publish_behind(2, RUN, 0, *named("c"))
-    # Also where its events are not kept any more.
-    await bus.publish(OTHER, 0, *named("x" * 90))
-    assert not await bus.publish_behind(2, RUN, 0, *named("d"))
-    assert await bus.publish_behind(3, RUN, 0, *named("d"))
-    assert await take(bus.subscribe(RUN, 3), 1) == ["d"]
-
-
-async def steps_of_a_publish(bus: InProcessBus) -> int:
-    """Returns how many lines the bus executes for one event."""
-    steps = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
-        nonlocal steps
-        steps += event == "line"
-        return trace if frame.f_code.co_filename == bus_module.__file__ else None
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        await bus.publish("live", 0, *named("a" * 90))
-    finally:
-        sys.settrace(before)
-    return steps
-
-
-async def test_an_event_costs_the_same_however_many_runs_there_were(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(bus_module, "time", clock)
-    full, silent = list[int](), list[int]()
-    for runs in (10, 200):
-        bus = InProcessBus(keep_seconds=10, max_bytes=100 * runs + 100)
-        for number in range(2 * runs):
-            await bus.publish(f"ended_{number}", 0, run_event("completed"), *named("x" * 90))
-        # Some are followed, and silent for long.
-        for number in range(runs):
-            await bus.publish(f"followed_{number}", 0, *named("x" * 10))
-            assert await take(bus.subscribe(f"followed_{number}", 0), 1) == ["x" * 10]
-        async with contextlib.AsyncExitStack() as stack:
-            for number in range(runs):
-                source = bus.subscribe(f"followed_{number}", 0)
-                await stack.enter_async_context(contextlib.aclosing(source))
-                await take(source, 1)
-            full.append(min([await steps_of_a_publish(bus) for _ in range(4)]))
-            clock.time += 11
-            # This one has to do with what is too old: the others have not.
-            await steps_of_a_publish(bus)
-            silent.append(min([await steps_of_a_publish(bus) for _ in range(4)]))
-    # It may drop one event or two. Of twenty times as many runs it is to take no notice.
-    assert max(full) < 2 * min(full), full
-    assert max(silent) < 2 * min(silent), silent
-
-
-async def test_a_reader_of_a_long_log_lets_others_in() -> None:
-    bus = InProcessBus()
-    await bus.publish(RUN, 0, *named(*["a"] * 20 * bus_module.PORTION))
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    working = asyncio.create_task(other())
-    await take(bus.subscribe(RUN, 0), 20 * bus_module.PORTION)
-    working.cancel()
-    assert turns >= 19
-
-
 async def test_closing_ends_readers_once_they_have_read_what_is_kept() -> None:
     bus = InProcessBus()
     await bus.publish(RUN, 0, *named("a"))
@@ -317,57 +153,3 @@ async def test_closing_ends_a_reader_that_waits() -> None:
     await asyncio.sleep(0)
     bus.close()
     assert await refusal == Kind.unavailable
-
-
-def run_event(status: str) -> RunEvent:
-    run = run_objects_pb2.Run(id=RUN)
-    return RunEvent(event=f"thread.run.{status}", run=run)
-
-
-async def test_what_is_kept() -> None:
-    bus = InProcessBus()
-    assert await bus.kept(RUN) is None
-    async with contextlib.aclosing(bus.subscribe(RUN, 0)) as source:
-        upcoming = asyncio.ensure_future(take(source, 1))
-        await asyncio.sleep(0)
-        # A reader alone is no reason to know the run.
-        assert await bus.kept(RUN) is None
-        events = [run_event("created"), run_event("queued")]
-        await bus.publish(RUN, 0, *events)
-        await upcoming
-    kept = await bus.kept(RUN)
-    assert kept is not None
-    assert kept == (0, 2, False)
-
-
-async def test_what_is_kept_where_the_bus_has_lost_count() -> None:
-    bus = InProcessBus()
-    await bus.publish(RUN, 3, *named("a"))
-    kept = await bus.kept(RUN)
-    assert kept is not None
-    assert (kept.after, kept.last) == (3 << 20, (3 << 20) + 1)
-
-
-async def test_what_is_kept_of_a_run_that_lost_its_events() -> None:
-    size = RunEvent(event="x" * 100, sequence_number=1).ByteSize()
-    bus = InProcessBus(max_bytes=2 * size)
-    await bus.publish(RUN, 0, *named("a" * 100, "b" * 100))
-    for count, after in enumerate([1, 2, 2], 1):
-        await bus.publish(OTHER, 0, *named(str(count) * 100))
-        assert await bus.kept(RUN) == (after, 2, False)
-    # Who has had them all hears what follows.
-    async with contextlib.aclosing(bus.subscribe(RUN, 2)) as source:
-        upcoming = asyncio.ensure_future(take(source, 1))
-        await asyncio.sleep(0)
-        await bus.publish(RUN, 0, *named("c"))
-        assert await upcoming == ["c"]
-    assert await refused(bus.subscribe(RUN, 1)) == Kind.events_gone
-
-
-@pytest.mark.parametrize("status", list(RunStatus))
-async def test_a_run_is_over_when_its_end_was_told(status: RunStatus) -> None:
-    bus = InProcessBus()
-    await bus.publish(RUN, 0, run_event(status), *named("done"))
-    kept = await bus.kept(RUN)
-    assert kept is not None
-    assert kept.over == (status not in ACTIVE)
