@@ -147,6 +147,9 @@ def from_exception(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
+        case storage_errors.Unreachable():
+            log.warning("database unreachable", reason=str(error))
+            return ApiError(Kind.unavailable, "The database cannot be reached. Try again later.")
         case storage_errors.NotFound():
             return ApiError(Kind.not_found, f"No {error.kind} found with id '{error.id}'.")
         case storage_errors.LockedThread():

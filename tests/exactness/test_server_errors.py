@@ -4,9 +4,11 @@ import json
 import re
 import signal
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +17,7 @@ import pytest
 
 from tests.exactness.errors import over_grpc, over_rest
 from tests.model_server import ModelServer
+from tests.postgres import TEMPLATE, Postgres
 from tests.rest.conftest import connect
 from tests.rest.scene import Scene, wait
 from tests.rest.wire import Wire
@@ -31,6 +34,13 @@ def defect(model_server: ModelServer) -> Iterator[Stack]:
         rename(stack, "assistants", "hidden")
         yield stack
         assert stack.terminate() == 0, stack.printed()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose path is short enough for a Unix socket."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as directory:
+        yield Path(directory)
 
 
 RUN = {"assistant_id": "asst_x"}
@@ -70,6 +80,27 @@ def test_an_unexpected_error_is_an_id_in_the_log(
         assert found
         assert found[1] in defect.printed()
     assert "no such table" in defect.printed()
+
+
+def test_a_database_that_is_away(models: ModelServer, short_path: Path) -> None:
+    postgres = Postgres(short_path)
+    settings = {
+        "ASSISTANTS_MODEL_BASE_URL": models.base_url,
+        "ASSISTANTS_DATABASE_URL": postgres.url(TEMPLATE),
+    }
+    with Stack(settings) as stack:
+        stack.start()
+        assert over_rest(stack.base_url, "POST /threads", {})[0] == 200
+        postgres.stop()
+        message = "The database cannot be reached. Try again later."
+        error = {"message": message, "type": "server_error", "param": None, "code": None}
+        for request_line in ("POST /threads", "GET /assistants"):
+            assert over_rest(stack.base_url, request_line, {}) == (503, {"error": error})
+            with grpc.insecure_channel(stack.grpc_address) as channel:
+                refused = over_grpc(channel, request_line, {})
+            assert (refused.status, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "unavailable")
+            assert refused.message == message
+        assert stack.terminate() == 0, stack.printed()
 
 
 async def test_a_server_that_takes_no_more_calls(models: ModelServer) -> None:
