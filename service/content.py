@@ -1,5 +1,6 @@
 """Messages in requests: content, as OpenAI's JSON or typed, becomes the parts that are kept."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from assistants.v1 import messages_pb2
 
 from service import json_value, validate
 from service.errors import ApiError, Kind
-from storage.messages import NewMessage
+from storage.messages import PORTION, NewMessage
 
 DETAILS = ("auto", "low", "high")
 
@@ -25,9 +26,14 @@ def new_message(
     )
 
 
-def new_messages(path: str, given: Sequence[messages_pb2.NewMessage]) -> list[NewMessage]:
-    """Returns the messages to insert, in their order."""
-    return [new_message(f"{path}[{index}].", message) for index, message in enumerate(given)]
+async def new_messages(path: str, given: Sequence[messages_pb2.NewMessage]) -> list[NewMessage]:
+    """Returns the messages to insert, in their order. Lets others in between, if they are many."""
+    messages = list[NewMessage]()
+    for index, message in enumerate(given, 1):
+        messages.append(new_message(f"{path}[{index - 1}].", message))
+        if index % PORTION == 0:
+            await asyncio.sleep(0)
+    return messages
 
 
 def _content(

@@ -190,7 +190,7 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
         assistant = await self._storage.assistants.get(PROJECT, assistant_id)
         new = new_run(request, assistant, self._lifetime)
-        messages = content.new_messages("additional_messages", request.additional_messages)
+        messages = await content.new_messages("additional_messages", request.additional_messages)
         run = await self._storage.runs.create(
             PROJECT,
             request.thread_id,
@@ -211,7 +211,7 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
             PROJECT,
             validate.metadata("thread.metadata", thread.metadata),
             resources,
-            content.new_messages("thread.messages", thread.messages),
+            await content.new_messages("thread.messages", thread.messages),
             new,
         )
         return run, await self._engine.start(run, created)

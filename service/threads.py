@@ -41,7 +41,7 @@ class ThreadsServicer(threads_pb2_grpc.ThreadsServiceServicer):
             PROJECT,
             validate.metadata("metadata", request.metadata),
             fields.tool_resources("tool_resources", request.tool_resources),
-            content.new_messages("messages", request.messages),
+            await content.new_messages("messages", request.messages),
         )
         return objects.thread(row)
 

@@ -16,6 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from storage import clock, ids, thread_lock, transitions
 from storage.database import Database, finishing
 from storage.errors import ClaimLost, NotFound
+from storage.messages import PORTION
 from storage.tables import (
     Message,
     MessageStatus,
@@ -280,7 +281,9 @@ class Claims:
                 .order_by(read_until.desc(), col(Message.position).desc())
                 .limit(last_messages)
             )
-            messages = list((await session.exec(statement)).all())
+            # In portions, between which others have their turn: threads may be very long.
+            found = await session.stream_scalars(statement.execution_options(yield_per=PORTION))
+            messages = [message async for message in found]
             steps = await session.exec(
                 select(RunStep).where(RunStep.run_id == run.id).order_by(RunStep.position)
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import aiosqlite
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
@@ -20,7 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import outage
-from storage.errors import Unreachable
+from storage.errors import StorageError, Unreachable
+
+log = structlog.get_logger(__name__)
 
 MIGRATION_LOCK = 0x617373697374
 """The advisory lock that servers which start together take in turn (`assist` in ASCII)."""
@@ -132,12 +135,23 @@ class Database:
         task = asyncio.create_task(work)
         self._unfinished.add(task)
         task.add_done_callback(self._unfinished.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_defect)
+            raise
 
     async def close(self) -> None:
         """Closes every connection, once all that was begun is finished."""
         await asyncio.gather(*self._unfinished, return_exceptions=True)
         await self._engine.dispose()
+
+
+def _log_defect(task: asyncio.Task[Any]) -> None:
+    """Tells of what nobody waits for any more; what storage refuses on purpose is no defect."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, StorageError):
+        log.error("what was begun has failed", exc_info=error)
 
 
 class _Repository(Protocol):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import insert
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,6 +14,9 @@ from storage.errors import LockedThread
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
 from storage.tables import Message, MessageStatus, Thread
+
+PORTION = 500
+"""Messages that are handled in one go: it takes some ten milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,9 @@ class Messages:
             if active is not None:
                 raise LockedThread(thread.id, active)
             now = int(await clock.read(session))
-            return add_messages(session, thread, [new], now)[0]
+            row = _row(thread, new, now)
+            await session.exec(insert(Message), params=row)
+            return Message(**row)
 
     async def get(self, project_id: str, thread_id: str, message_id: str) -> Message:
         """Returns a message. Raises NotFound."""
@@ -87,30 +93,33 @@ class Messages:
             await session.delete(await _one(session, thread_id, message_id))
 
 
-def add_messages(
+async def add_messages(
     session: AsyncSession, thread: Thread, messages: Sequence[NewMessage], now: int
-) -> list[Message]:
-    """Adds messages, oldest first, to the end of a locked thread."""
-    added = []
-    for new in messages:
-        thread.last_position = ids.next_position(thread.last_position)
-        added.append(
-            Message(
-                id=ids.make_id(ids.MESSAGE, thread.last_position),
-                project_id=thread.project_id,
-                thread_id=thread.id,
-                position=thread.last_position,
-                created_at=now,
-                status=MessageStatus.completed,
-                role=new.role,
-                content=new.content,
-                attachments=new.attachments,
-                metadata_=new.metadata,
-                completed_at=now,
-            )
-        )
-    session.add_all(added)
-    return added
+) -> None:
+    """Adds messages, oldest first, to the end of a locked thread.
+
+    Others have their turn between portions: a request may bring very many.
+    """
+    for start in range(0, len(messages), PORTION):
+        rows = [_row(thread, new, now) for new in messages[start : start + PORTION]]
+        await session.exec(insert(Message), params=rows)
+
+
+def _row(thread: Thread, new: NewMessage, now: int) -> dict[str, Any]:
+    thread.last_position = ids.next_position(thread.last_position)
+    return {
+        "id": ids.make_id(ids.MESSAGE, thread.last_position),
+        "project_id": thread.project_id,
+        "thread_id": thread.id,
+        "position": thread.last_position,
+        "created_at": now,
+        "status": MessageStatus.completed,
+        "role": new.role,
+        "content": new.content,
+        "attachments": new.attachments,
+        "metadata_": new.metadata,
+        "completed_at": now,
+    }
 
 
 async def _one(session: AsyncSession, thread_id: str, message_id: str) -> Message:

@@ -93,7 +93,7 @@ class Runs:
             if active is not None and not queue:
                 raise ActiveRun(thread.id, active)
             now = await clock.read(session)
-            add_messages(session, thread, messages, int(now))
+            await add_messages(session, thread, messages, int(now))
             return _insert(session, thread, new, now, waiting=active is not None)
 
     async def create_with_thread(

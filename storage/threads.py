@@ -12,7 +12,7 @@ from storage import clock, ids, pages, transitions
 from storage.database import Database, finishing
 from storage.json_pairs import has_pairs
 from storage.lookup import by_id
-from storage.messages import NewMessage, add_messages
+from storage.messages import PORTION, NewMessage, add_messages
 from storage.pages import Page, PageRequest
 from storage.tables import ACTIVE, Message, MessageStatus, Run, Thread
 from storage.thread_lock import find, lock
@@ -120,7 +120,7 @@ async def insert(
     )
     session.add(thread)
     await session.flush()
-    add_messages(session, thread, messages, int(now))
+    await add_messages(session, thread, messages, int(now))
     return thread
 
 
@@ -138,13 +138,6 @@ async def _messages(session: AsyncSession, thread: Thread, up_to: str | None) ->
 
 async def _copy_messages(session: AsyncSession, copied: Sequence[str], thread: Thread) -> None:
     """Inserts copies of the messages of these ids, in their order, into a new thread."""
-    if not copied:
-        return
-    changes = []
-    for old in copied:
-        thread.last_position = ids.next_position(thread.last_position)
-        new = ids.make_id(ids.MESSAGE, thread.last_position)
-        changes.append({"old": old, "new": new, "new_position": thread.last_position})
     # What they say never leaves the database. Their run stays behind, as runs are not copied.
     columns = {each.name: each for each in inspect(Message).columns if each.name != "run_id"}
     values = columns | {
@@ -154,4 +147,11 @@ async def _copy_messages(session: AsyncSession, copied: Sequence[str], thread: T
     }
     copies = select(*values.values()).where(columns["id"] == bindparam("old"))
     statement = insert_into(Message).from_select(list(values), copies)
-    await (await session.connection()).execute(statement, changes)
+    connection = await session.connection()
+    for start in range(0, len(copied), PORTION):
+        changes = []
+        for old in copied[start : start + PORTION]:
+            thread.last_position = ids.next_position(thread.last_position)
+            new = ids.make_id(ids.MESSAGE, thread.last_position)
+            changes.append({"old": old, "new": new, "new_position": thread.last_position})
+        await connection.execute(statement, changes)
