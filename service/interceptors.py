@@ -5,9 +5,10 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from service.errors import from_exception
+from service.errors import ApiError, Kind, from_exception
 
 Handler = Any
 """`grpc.RpcMethodHandler`: a named tuple in fact, of which the stubs do not tell."""
@@ -16,6 +17,7 @@ Handler = Any
 class Errors(grpc.aio.ServerInterceptor):
     """Turns what a servicer raises into a rich status: message, reason, and parameter at fault.
 
+    A request that cannot be parsed is refused in the same form, before the servicer sees it.
     Outermost, so that it answers for what other interceptors raise too.
     """
 
@@ -28,14 +30,37 @@ class Errors(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/assistants.v1."):
             return handler
+        handler = handler._replace(request_deserializer=_or_none(handler.request_deserializer))
         if handler.response_streaming:
             return handler._replace(unary_stream=_streaming(handler.unary_stream))
         return handler._replace(unary_unary=_unary(handler.unary_unary))
 
 
+def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Returns a deserializer that answers None to bytes that are no such message.
+
+    What it raises would not pass through here: gRPC itself answers with Python's words.
+    """
+
+    def parse(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return None
+
+    return parse
+
+
+def _check(request: Any) -> None:
+    if request is None:
+        message = "We could not parse your request: its bytes are not the message of this method."
+        raise ApiError(Kind.invalid_type, message)
+
+
 def _unary(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
+            _check(request)
             return await call(request, context)
         except Exception as error:
             failure = from_exception(error)
@@ -49,6 +74,7 @@ def _streaming(call: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., 
         request: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
         try:
+            _check(request)
             async with aclosing(call(request, context)) as responses:
                 async for response in responses:
                     yield response

@@ -23,7 +23,7 @@ from service.errors import TABLE, ApiError, Kind
 from service.interceptors import Errors
 from service.json_value import from_python
 from tests.exactness.errors import Refusal, refusal
-from tests.grpc_face.stubs import Stubs
+from tests.grpc_face.stubs import SECONDS, Stubs
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -101,6 +101,25 @@ async def test_what_is_not_meant_for_callers_stays_in_the_log(raiser: Any) -> No
     assert (found.status, found.reason) == (grpc.StatusCode.INTERNAL, "internal")
     assert found.message.startswith("The server had an error. It is logged under id ")
     assert "not a kind" not in found.message
+
+
+NO_MESSAGE = Refusal(
+    grpc.StatusCode.INVALID_ARGUMENT,
+    "We could not parse your request: its bytes are not the message of this method.",
+    "invalid_type",
+    {},
+)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a\x05x", b"\x0a\x01\xff"])
+def test_bytes_that_are_no_message(channel: grpc.Channel, data: bytes) -> None:
+    unary: Any = channel.unary_unary("/assistants.v1.RunsService/GetRun")
+    with pytest.raises(grpc.RpcError) as answered:
+        unary(data, timeout=SECONDS)
+    stream: Any = channel.unary_stream("/assistants.v1.RunsService/StreamRun")
+    with pytest.raises(grpc.RpcError) as streamed:
+        next(stream(data, timeout=SECONDS))
+    assert refusal(answered.value) == refusal(streamed.value) == NO_MESSAGE
 
 
 def say(stubs: Stubs) -> Any:
