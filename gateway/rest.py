@@ -137,7 +137,7 @@ def _continue(request: Any, metadata: Mapping[str, str]) -> None:
     """
     if (last := metadata.get(LAST_EVENT_HEADER)) is None:
         return
-    if not last.isdecimal() or len(last) > MAX_DIGITS:
+    if not (last.isascii() and last.isdecimal()) or len(last) > MAX_DIGITS:
         message = f"Invalid 'Last-Event-ID': '{last[:100]}' is not the id of an event."
         raise ApiError(Kind.invalid_value, message, "Last-Event-ID")
     request.after_sequence = int(last)

@@ -4,6 +4,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import httpx2
 import openai
 import pytest
 
@@ -17,6 +18,9 @@ from tests.sequences import AFTER_OUTPUTS, PLAIN, WITH_CALLS, folded
 from tests.stack import Stack
 
 TOOLS = [function("look")]
+SECONDS = 60
+"""How long a request may take."""
+
 ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
 
 
@@ -227,6 +231,18 @@ def test_an_id_that_no_event_has(
     status, error = Reader(server, scene.run()).refusal(last)
     assert (status, error["param"], error["code"]) == (400, "Last-Event-ID", "invalid_value")
     assert error["message"] == f"Invalid 'Last-Event-ID': '{last}' is not the id of an event."
+
+
+def test_digits_of_other_scripts_are_no_id(
+    client: openai.OpenAI, server: Stack, models: ModelServer
+) -> None:
+    scene = Scene.create(client, models.script(Answer("Hello")))
+    run = scene.run()
+    url = f"{server.base_url}/threads/{run.thread_id}/runs/{run.id}/events"
+    response = httpx2.get(url, headers={b"Last-Event-ID": "١".encode()}, timeout=SECONDS)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "Last-Event-ID")
+    assert error["message"] == "Invalid 'Last-Event-ID': '١' is not the id of an event."
 
 
 @pytest.mark.parametrize(
