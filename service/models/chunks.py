@@ -80,6 +80,8 @@ class Reader:
     _calls: list[_Call] = field(default_factory=list)
     _by_index: dict[int, _Call] = field(default_factory=dict)
     """The latest call under each of the server's own indexes."""
+    _half: str = ""
+    """The first half of a character whose second half is still to come."""
 
     def read(self, event: object) -> list[Piece]:
         """Returns what an event (the JSON of one `data:`) adds. Raises ModelError."""
@@ -98,12 +100,19 @@ class Reader:
             if choice.get("index"):
                 continue  # Only one answer was asked for.
             self.reason = choice.get("finish_reason") or self.reason
-            delta = choice.get("delta") or {}
-            if text := _text(delta.get("content")):
+            delta = choice.get("delta")
+            if delta is None:  # Some servers call it as in an answer that is not streamed.
+                delta = choice.get("message")
+            delta = delta or {}
+            if text := storable(self._whole(_text(delta.get("content")))):
                 yield TextDelta(text)
-            if text := storable(delta.get("refusal")):
+            if text := storable(_text(delta.get("refusal"))):
                 yield RefusalDelta(text)
-            for piece in delta.get("tool_calls") or ():
+            calls = delta.get("tool_calls") or ()
+            # Some servers say each call twice, the old way as well.
+            if not calls and (delta.get("function_call") or {}).get("name"):
+                raise ValueError("a call without an id, as before tool_calls")
+            for piece in calls:
                 yield from self._call_piece(piece)
 
     def finish(self) -> Finished:
@@ -120,9 +129,18 @@ class Reader:
                 return Finished("content_filter", self._usage)
             case "length" | "max_tokens":
                 return Finished("length", self._usage)
+            case "tool_calls" | "function_call" if not self._calls:
+                raise ModelError("server_error", NO_ANSWER)
             case _:
                 # Servers say "stop" after calls as well, OpenAI's when a call was demanded.
                 return Finished("tool_calls" if self._calls else "stop", self._usage)
+
+    def _whole(self, text: str) -> str:
+        """Returns text without a last half of a character, which waits for the next text."""
+        text, self._half = self._half + text, ""
+        if self.reason is None and "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return text
 
     def _call_piece(self, piece: Mapping[str, Any]) -> Iterator[CallDelta]:
         function = piece.get("function") or {}
@@ -167,9 +185,13 @@ class Reader:
 
 def _text(content: object) -> str:
     """Returns the text of what a delta has as its content: some servers send a list of parts."""
+    if content is None:
+        return ""
     if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
-    return storable(content)
+        return "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+    if not isinstance(content, str):
+        raise TypeError("a content that is no text")
+    return content
 
 
 def storable(value: object) -> str:

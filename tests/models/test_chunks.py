@@ -43,7 +43,8 @@ def test_text_and_what_adds_nothing() -> None:
         {},
         {"choices": None, "usage": None},
         choice(content="Hel", refusal=None, tool_calls=None),
-        choice(content="", reasoning_content="hm", function_call={"name": "f", "arguments": ""}),
+        choice(content="", reasoning_content="hm", function_call={"name": "", "arguments": ""}),
+        choice(function_call=None),
         {"choices": [{"index": 1, "delta": {"content": "another answer"}}]},
         {"choices": [{"delta": {"content": "lo"}}]},
         choice("stop"),
@@ -73,8 +74,41 @@ def test_refusal() -> None:
 
 
 def test_text_that_cannot_be_stored() -> None:
-    assert read(choice(content="a\0b\ud83d"), choice("stop"))[0] == TextDelta("a\ufffdb\ufffd")
+    *texts, _ = read(choice(content="a\0b\ud83d"), choice("stop"))
+    assert texts == [TextDelta("a\ufffdb"), TextDelta("\ufffd")]
+    assert read(choice("stop", content="b\ud83d"))[0] == TextDelta("b\ufffd")
     assert read(choice(content="\ud83d\ude00"), choice("stop"))[0] == TextDelta("😀")
+
+
+def test_a_character_in_two_halves() -> None:
+    halves = [choice(content="a\ud83d"), {"choices": []}, choice(), choice(content="\ude00b")]
+    assert read(*halves, choice("stop"))[:-1] == [TextDelta("a"), TextDelta("😀b")]
+
+
+def test_a_message_in_place_of_a_delta() -> None:
+    whole = {"role": "assistant", "content": "Hello", "tool_calls": [call("f", "{}", id="a")]}
+    named = {"delta": None, "message": whole, "finish_reason": "tool_calls"}
+    assert read({"choices": [named]}) == [
+        TextDelta("Hello"),
+        CallDelta(0, "a", "f", "{}"),
+        Finished("tool_calls", None),
+    ]
+    assert read({"choices": [{"message": whole}]}, choice("stop"))[0] == TextDelta("Hello")
+    both = {"choices": [{"delta": {}, "message": whole, "finish_reason": "stop"}]}
+    assert read(choice(content="Hello"), both) == [TextDelta("Hello"), Finished("stop", None)]
+
+
+def test_a_call_that_is_said_in_the_old_way_too() -> None:
+    old = {"name": "f", "arguments": "{}"}
+    event = choice(function_call=old, tool_calls=[call("f", "{}", id="a")])
+    assert read(event, choice("tool_calls"))[0] == CallDelta(0, "a", "f", "{}")
+
+
+@pytest.mark.parametrize("said", ["tool_calls", "function_call"])
+def test_an_end_with_calls_that_never_came(said: str) -> None:
+    with pytest.raises(ModelError, match="no answer") as caught:
+        read(choice(content="x"), choice(said))
+    assert (caught.value.code, caught.value.retryable) == ("server_error", False)
 
 
 def test_a_name_that_cannot_be_stored() -> None:
@@ -92,8 +126,6 @@ def test_a_name_that_is_none(name: object) -> None:
     [
         ("stop", "stop"),
         ("eos", "stop"),
-        ("function_call", "stop"),
-        ("tool_calls", "stop"),
         ("length", "length"),
         ("max_tokens", "length"),
         ("content_filter", "content_filter"),
@@ -204,6 +236,13 @@ def test_error_event(error: object, message: str) -> None:
         {"choices": 5},
         {"choices": ["x"]},
         {"choices": [{"delta": "x"}]},
+        {"choices": [{"message": "x"}]},
+        choice(content=5),
+        choice(content={"text": "x"}),
+        choice(content=False),
+        choice(refusal=5),
+        choice(function_call={"name": "f", "arguments": "{}"}),
+        choice(function_call="f"),
         choice(content=["x"]),
         choice(content=[{"type": "text", "text": 5}]),
         choice(tool_calls=["x"]),
