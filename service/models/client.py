@@ -4,7 +4,9 @@ The run engine asks it for one answer at a time; what servers do differently is 
 `service.models.chunks`, what can go wrong on the way is settled here.
 """
 
+import contextlib
 import ipaddress
+import json
 import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -54,6 +56,8 @@ MAX_MESSAGE = 1000
 """Characters of a model server's error message that are passed on."""
 
 MAX_CONNECTIONS = 1000
+
+NO_STREAM = "The model server did not answer with a stream."
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
@@ -115,6 +119,7 @@ class ChatModel:
                 stream_cls=openai.AsyncStream[object],
             )
             try:
+                await _check_type(stream.response)
                 async for event in stream:
                     for piece in reader.read(event):
                         yield piece
@@ -191,6 +196,23 @@ class ChatModel:
         if len(self._api_key) >= 8:
             text = text.replace(self._api_key, "[key]")
         return " ".join(text.split())[:MAX_MESSAGE]
+
+
+async def _check_type(response: httpx2.Response) -> None:
+    """Raises ModelError if a response is surely no stream of events, with the error that it holds.
+
+    Servers label their streams in many ways, so only few types count.
+    """
+    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in ("application/json", "text/html"):
+        return
+    body: object = None
+    if content_type == "application/json":
+        with contextlib.suppress(httpx2.HTTPError, ValueError, RecursionError):
+            body = json.loads(await response.aread())
+    if isinstance(body, dict) and (error := body.get("error")):
+        raise error_in_stream(error)
+    raise ModelError("server_error", NO_STREAM)
 
 
 def _is_loopback(url: str) -> bool:

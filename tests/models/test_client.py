@@ -305,18 +305,67 @@ async def test_error_event(
         events("[" * 100_000 + "]" * 100_000),
         events(choice(content="x"), "\ufeff"),
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: \xff\n\n",
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html>Welcome</html>",
-        b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{"choices": []}',
     ],
 )
 async def test_no_answer_at_all(raw: RawServer, odd_model: ChatModel, body: bytes) -> None:
     raw.answer(body)
     error = await error_of(odd_model, request())
     assert error.code == "server_error"
-    assert error.message in (
-        "The model server sent something that is no answer.",
-        "The model server broke the answer off.",
-    )
+    assert error.message == "The model server sent something that is no answer."
+
+
+def typed(content_type: str, body: bytes) -> bytes:
+    return f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        ("Out of memory.", "server_error", True),
+        ({"message": "Out of memory.", "code": 429}, "rate_limit_exceeded", True),
+        ({"message": "Out of memory.", "code": 400}, "invalid_prompt", False),
+    ],
+)
+async def test_an_error_in_place_of_a_stream(
+    raw: RawServer,
+    odd_model: ChatModel,
+    content_type: str,
+    error: object,
+    code: str,
+    retryable: bool,
+) -> None:
+    raw.answer(typed(content_type, json.dumps({"error": error}).encode()))
+    caught = await error_of(odd_model, request())
+    assert (caught.code, caught.message) == (code, "Out of memory.")
+    assert caught.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        typed("text/html; charset=utf-8", b"<html>Welcome</html>"),
+        typed("application/json", b'{"object": "chat.completion", "choices": []}'),
+        typed("application/json", b'{"error": null}'),
+        typed("application/json", b"[]"),
+        typed("application/json", b"\xff"),
+        typed("application/json", b"[" * 100_000),
+        typed("application/json", b""),
+        typed("application/json\r\ncontent-length: 9", b"{"),
+    ],
+)
+async def test_no_stream(raw: RawServer, odd_model: ChatModel, answer: bytes) -> None:
+    raw.answer(answer)
+    error = await error_of(odd_model, request())
+    assert (error.code, error.retryable) == ("server_error", False)
+    assert error.message == "The model server did not answer with a stream."
+
+
+@pytest.mark.parametrize("head", ["x-a: b", "content-type: text/plain", "content-type:"])
+async def test_a_stream_without_its_type(raw: RawServer, odd_model: ChatModel, head: str) -> None:
+    stream = events(choice(content="x"), choice("stop"))
+    raw.answer(stream.replace(b"content-type: text/event-stream", head.encode()))
+    assert await answer(odd_model, request()) == [TextDelta("x"), Finished("stop", None)]
 
 
 @pytest.mark.parametrize(
