@@ -4,12 +4,11 @@ The run engine asks it for one answer at a time; what servers do differently is 
 `service.models.chunks`, what can go wrong on the way is settled here.
 """
 
-import codecs
 import contextlib
 import ipaddress
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,7 +120,6 @@ class ChatModel:
             )
             try:
                 await _check_type(stream.response)
-                stream.response.stream = _Unmarked(stream.response)
                 async for event in stream:
                     for piece in reader.read(event):
                         yield piece
@@ -198,27 +196,6 @@ class ChatModel:
         if len(self._api_key) >= 8:
             text = text.replace(self._api_key, "[key]")
         return " ".join(text.split())[:MAX_MESSAGE]
-
-
-class _Unmarked(httpx2.AsyncByteStream):
-    """A response's bytes without the byte order mark that a stream of events may begin with."""
-
-    def __init__(self, response: httpx2.Response) -> None:
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        self._source = response.stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        start: bytes | None = b""
-        async for data in self._source:
-            if start is not None:
-                start += data
-                if codecs.BOM_UTF8.startswith(start):
-                    continue
-                data, start = start.removeprefix(codecs.BOM_UTF8), None
-            yield data
-
-    async def aclose(self) -> None:
-        await self._source.aclose()
 
 
 async def _check_type(response: httpx2.Response) -> None:

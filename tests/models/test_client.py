@@ -361,15 +361,6 @@ async def test_no_stream(raw: RawServer, odd_model: ChatModel, answer: bytes) ->
     assert error.message == "The model server did not answer with a stream."
 
 
-@pytest.mark.parametrize("cut", [0, 1, 3, 9])
-async def test_a_byte_order_mark_is_skipped(raw: RawServer, odd_model: ChatModel, cut: int) -> None:
-    head, end, body = events(choice("stop", content="\ufeffx")).partition(b"\r\n\r\n")
-    body = b"\xef\xbb\xbf" + body
-    chunked = [b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:cut], body[cut:]) if part]
-    raw.answer(head + b"\r\ntransfer-encoding: chunked" + end, *chunked, b"0\r\n\r\n")
-    assert await answer(odd_model, request()) == [TextDelta("\ufeffx"), Finished("stop", None)]
-
-
 @pytest.mark.parametrize("head", ["x-a: b", "content-type: text/plain", "content-type:"])
 async def test_a_stream_without_its_type(raw: RawServer, odd_model: ChatModel, head: str) -> None:
     stream = events(choice(content="x"), choice("stop"))
