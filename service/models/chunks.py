@@ -80,6 +80,7 @@ class Reader:
     _calls: list[_Call] = field(default_factory=list)
     _by_index: dict[int, _Call] = field(default_factory=dict)
     """The latest call under each of the server's own indexes."""
+    _spoke: bool = False
     _half: str = ""
     """The first half of a character whose second half is still to come."""
 
@@ -105,6 +106,7 @@ class Reader:
                 delta = choice.get("message")
             delta = delta or {}
             if text := storable(self._whole(_text(delta.get("content")))):
+                self._spoke = True
                 yield TextDelta(text)
             if text := storable(_text(delta.get("refusal"))):
                 yield RefusalDelta(text)
@@ -129,7 +131,7 @@ class Reader:
                 return Finished("content_filter", self._usage)
             case "length" | "max_tokens":
                 return Finished("length", self._usage)
-            case "tool_calls" | "function_call" if not self._calls:
+            case "tool_calls" | "function_call" if not (self._calls or self._spoke):
                 raise ModelError("server_error", NO_ANSWER)
             case _:
                 # Servers say "stop" after calls as well, OpenAI's when a call was demanded.

@@ -107,7 +107,7 @@ def test_a_call_that_is_said_in_the_old_way_too() -> None:
 @pytest.mark.parametrize("said", ["tool_calls", "function_call"])
 def test_an_end_with_calls_that_never_came(said: str) -> None:
     with pytest.raises(ModelError, match="no answer") as caught:
-        read(choice(content="x"), choice(said))
+        read(choice(content=""), choice(said))
     assert (caught.value.code, caught.value.retryable) == ("server_error", False)
 
 
@@ -126,6 +126,8 @@ def test_a_name_that_is_none(name: object) -> None:
     [
         ("stop", "stop"),
         ("eos", "stop"),
+        ("function_call", "stop"),
+        ("tool_calls", "stop"),
         ("length", "length"),
         ("max_tokens", "length"),
         ("content_filter", "content_filter"),
@@ -138,7 +140,7 @@ def test_reasons(said: str, reason: str) -> None:
 @pytest.mark.parametrize("said", ["error", "abort", "", None])
 def test_no_good_end(said: str | None) -> None:
     with pytest.raises(ModelError) as caught:
-        read(choice(content="x"), choice(said))
+        read(choice(content=""), choice(said))
     assert (caught.value.code, caught.value.retryable) == ("server_error", True)
 
 
