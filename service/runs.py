@@ -9,13 +9,16 @@ import grpc
 from assistants.v1 import events_pb2, run_objects_pb2, runs_pb2, runs_pb2_grpc
 
 from service import content, fields, masks, objects, validate
+from service.errors import ApiError
 from service.new_run import new_run, refuse_stream
 from service.project import PROJECT
 from service.runner.engine import Engine
 from service.runner.events import END_OF_STREAM
 from service.settings import WhenActive
 from storage import Storage
+from storage.errors import StorageError
 from storage.tables import Run
+from storage.unfinished import Unfinished
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -37,15 +40,14 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         self._engine = engine
         self._lifetime = run_lifetime
         self._when_active = when_active
-        self._beginning: set[asyncio.Task[Begun]] = set()
+        self._unfinished = Unfinished(ApiError, StorageError)
 
     async def CreateRun(
         self, request: runs_pb2.CreateRunRequest, context: Context
     ) -> run_objects_pb2.Run:
         """Queues a run."""
         refuse_stream(request, "StreamRun")
-        run, _ = await asyncio.shield(self._begin(self._create(request)))
-        return objects.run(run)
+        return await self._begun(self._create(request))
 
     async def StreamRun(
         self, request: runs_pb2.CreateRunRequest, context: Context
@@ -61,8 +63,7 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
     ) -> run_objects_pb2.Run:
         """Creates a thread and queues a run of it."""
         refuse_stream(request, "StreamThreadAndRun")
-        run, _ = await asyncio.shield(self._begin(self._create_with_thread(request)))
-        return objects.run(run)
+        return await self._begun(self._create_with_thread(request))
 
     async def StreamThreadAndRun(
         self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
@@ -111,8 +112,7 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
     ) -> run_objects_pb2.Run:
         """Fills in the outputs of all pending calls and queues the run again."""
         refuse_stream(request, "StreamToolOutputs")
-        run, _ = await asyncio.shield(self._begin(self._submit(request)))
-        return objects.run(run)
+        return await self._begun(self._submit(request))
 
     async def StreamToolOutputs(
         self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
@@ -155,23 +155,21 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         )
         return objects.run_step(row)
 
-    def _begin(self, work: Coroutine[Any, Any, Begun]) -> asyncio.Task[Begun]:
-        """Starts or resumes a run, wholly: also if its caller goes away when it is stored only."""
-        begun = asyncio.create_task(work, name="run begins")
-        self._beginning.add(begun)
-        begun.add_done_callback(self._beginning.discard)
-        return begun
+    async def _begun(self, work: Coroutine[Any, Any, Begun]) -> run_objects_pb2.Run:
+        """Begins a run, wholly: also if its caller goes away when it is stored only."""
+        run, _ = await self._unfinished.finish(self._unfinished.begin(work))
+        return objects.run(run)
 
     async def _follow(
         self, work: Coroutine[Any, Any, Begun], cancel: bool
     ) -> AsyncGenerator[events_pb2.RunEvent, None]:
-        """Begins a run and yields its events.
+        """Begins a run, wholly, and yields its events.
 
         With `cancel`, a caller that goes away before their end cancels it; nothing else does.
         """
-        begun, name = self._begin(work), ""
+        begun, name = self._unfinished.begin(work), ""
         try:
-            run, first = await asyncio.shield(begun)
+            run, first = await self._unfinished.finish(begun)
             async with aclosing(self._engine.follow(run, first)) as events:
                 async for event in events:
                     name = event.event

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import aiosqlite
-import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
@@ -22,8 +21,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from storage import outage
 from storage.errors import StorageError, Unreachable
-
-log = structlog.get_logger(__name__)
+from storage.unfinished import Unfinished
 
 MIGRATION_LOCK = 0x617373697374
 """The advisory lock that servers which start together take in turn (`assist` in ASCII)."""
@@ -77,7 +75,7 @@ class Database:
             )
         # One server owns a SQLite file: its writers queue here rather than poll a busy file.
         self._turn = asyncio.Lock()
-        self._unfinished: set[asyncio.Task[Any]] = set()
+        self._unfinished = Unfinished(StorageError)
         if self._sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
@@ -132,26 +130,12 @@ class Database:
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Returns what `work` returns; it goes on to its end also if its caller is cancelled."""
-        task = asyncio.create_task(work)
-        self._unfinished.add(task)
-        task.add_done_callback(self._unfinished.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(_log_defect)
-            raise
+        return await self._unfinished.finish(self._unfinished.begin(work))
 
     async def close(self) -> None:
         """Closes every connection, once all that was begun is finished."""
-        await asyncio.gather(*self._unfinished, return_exceptions=True)
+        await self._unfinished.settled()
         await self._engine.dispose()
-
-
-def _log_defect(task: asyncio.Task[Any]) -> None:
-    """Tells of what nobody waits for any more; what storage refuses on purpose is no defect."""
-    error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, StorageError):
-        log.error("what was begun has failed", exc_info=error)
 
 
 class _Repository(Protocol):

@@ -18,10 +18,11 @@ from service.runner.said import Said
 from service.runner.worker import Worker
 from service.streams import with_silences
 from storage import Storage
-from storage.errors import NotCancellable, NotFound
+from storage.errors import NotCancellable, NotFound, StorageError
 from storage.runs import Submitted
 from storage.tables import ACTIVE, Run, RunStatus, Thread
 from storage.transitions import Ended
+from storage.unfinished import Unfinished
 
 SILENCE = 10.0
 """Seconds without an event after which a follower asks how its run is."""
@@ -46,7 +47,7 @@ class Engine:
         self._storage = storage
         self._queue = InProcessQueue()
         self._bus = InProcessBus(max_bytes=events_max_bytes)
-        self._abandoned: set[asyncio.Task[None]] = set()
+        self._abandoned = Unfinished(StorageError)
         self._journal = Journal(self._bus)
         self._missed = Missed(storage, self._bus)
         self._inquiry = Inquiry(storage.runs, SILENCE / 10)
@@ -73,7 +74,7 @@ class Engine:
         """After `work` has ended: gives runs `grace` seconds to end, and ends every stream."""
         await self._worker.drain(grace)
         # Storage is still there; what they cancel, the next server ends.
-        await asyncio.gather(*self._abandoned, return_exceptions=True)
+        await self._abandoned.settled()
         self._bus.close()
 
     async def start(self, run: Run, thread: Thread | None = None) -> int:
@@ -113,9 +114,7 @@ class Engine:
 
     def abandon(self, run: Run) -> None:
         """Cancels a run whose caller has gone away, unless it has ended."""
-        task = asyncio.create_task(self._cancel(run), name=f"abandon {run.id}")
-        self._abandoned.add(task)
-        task.add_done_callback(self._abandoned.discard)
+        self._abandoned.let_go(self._abandoned.begin(self._cancel(run)))
 
     async def _cancel(self, run: Run) -> None:
         with contextlib.suppress(NotFound, NotCancellable):

@@ -14,17 +14,30 @@ from service.runs import RunsServicer
 from storage import Storage, thread_lock
 from storage.pages import PageRequest
 from storage.tables import ACTIVE, Run
+from tests.gone import told
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
 from tests.script import Answer, Hold
 from tests.storage.rows import assistant_values, user
 from tests.waiting import SECONDS, until
 
+CONTEXT: Any = None
+"""The servicer asks nothing of it."""
+
 
 @pytest.fixture
 async def servicer(storage: Storage, engines: Engines) -> RunsServicer:
     """A servicer with an engine that works."""
     return RunsServicer(storage, engines.start(), 600, "reject")
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["stream", "call"])
+async def test_a_refusal_is_nobodys_when_its_caller_has_gone(
+    storage: Storage, servicer: RunsServicer, streams: bool
+) -> None:
+    request = runs_pb2.CreateRunRequest(thread_id="thread_x", assistant_id="asst_x")
+    calling = read(servicer, request) if streams else servicer.CreateRun(request, CONTEXT)
+    assert await told(storage, calling) == []
 
 
 @pytest.mark.parametrize("cancel", [True, False], ids=["cancels", "stays"])
@@ -81,9 +94,7 @@ async def scene(storage: Storage, model: str, cancel: bool) -> runs_pb2.CreateRu
 
 async def read(servicer: RunsServicer, request: runs_pb2.CreateRunRequest) -> None:
     """Reads a stream as gRPC does, to its end."""
-    # The servicer asks nothing of its context.
-    context: Any = None
-    async with contextlib.aclosing(servicer.StreamRun(request, context)) as events:
+    async with contextlib.aclosing(servicer.StreamRun(request, CONTEXT)) as events:
         async for _ in events:
             pass
 

@@ -1,17 +1,14 @@
 """Callers that go away at any moment: what they began is finished, and nothing stays locked."""
 
 import asyncio
-import gc
 import random
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 from sqlalchemy import text
-from structlog.testing import capture_logs
 
 from storage import Storage
 from storage.pages import PageRequest
+from tests.gone import told
 from tests.storage.rows import PROJECT, make_thread, user
 
 CALLERS = 50
@@ -62,19 +59,3 @@ async def test_a_defect_is_told_when_its_caller_has_gone(storage: Storage) -> No
         await (await session.connection()).execute(text("ALTER TABLE threads RENAME TO hidden"))
     working = storage.threads.get(PROJECT, "thread_x")
     assert await told(storage, working) == ["what was begun has failed"]
-
-
-async def told(storage: Storage, work: Coroutine[Any, Any, object]) -> list[str]:
-    """Cancels the work as soon as it has begun; returns what the log and the loop say of it."""
-    loop, said = asyncio.get_running_loop(), list[str]()
-    loop.set_exception_handler(lambda _, context: said.append(context["message"]))
-    with capture_logs() as logs:
-        working = asyncio.create_task(work)
-        await asyncio.sleep(0)
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        await storage.database.close()
-        del working
-        gc.collect()
-        await asyncio.sleep(0)
-    return said + [entry["event"] for entry in logs]
