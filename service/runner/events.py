@@ -3,7 +3,7 @@
 The names follow from the status of what they carry, as OpenAI's do: `thread.run.queued`.
 """
 
-from assistants.v1 import common_pb2, events_pb2
+from assistants.v1 import common_pb2, events_pb2, messages_pb2, run_objects_pb2
 
 from service import objects
 from service.errors import ApiError
@@ -75,12 +75,26 @@ def ended(what: Ended) -> list[RunEvent]:
 
 def withdrawn(what: Withdrawn, at: int | None) -> list[RunEvent]:
     """Returns the events that tell readers to forget what a dead attempt had begun."""
-    for row in what.messages:
-        row.status, row.incomplete_at = tables.MessageStatus.incomplete, at
-        row.incomplete_reason = "run_failed"
-    for open_step in what.steps:
-        open_step.status, open_step.failed_at = tables.StepStatus.failed, at
-    return [*map(message, what.messages), *map(step, what.steps)]
+    begun = [*map(message, what.messages), *map(step, what.steps)]
+    return [withdrawal(event, at) for event in begun]
+
+
+def withdrawal(begun: RunEvent, at: int | None) -> RunEvent:
+    """Returns the end of a message or a step that was told as `begun`, and is withdrawn."""
+    event = RunEvent()
+    event.CopyFrom(begun)
+    if event.HasField("message"):
+        event.event, row = "thread.message.incomplete", event.message
+        row.status = messages_pb2.Message.incomplete
+        details = messages_pb2.Message.IncompleteDetails(reason="run_failed")
+        row.incomplete_details.CopyFrom(details)
+        row.incomplete_at = at or row.created_at
+    else:
+        event.event = "thread.run.step.failed"
+        event.run_step.status = run_objects_pb2.RunStep.failed
+        event.run_step.failed_at = at or event.run_step.created_at
+        event.run_step.usage.SetInParent()
+    return event
 
 
 def text_delta(message_id: str, index: int, text: str, *, first: bool) -> RunEvent:

@@ -8,8 +8,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
-from assistants.v1 import messages_pb2, run_objects_pb2
-
 from service.errors import ApiError, Kind
 from service.runner import events
 from service.runner.bus import EventBus, RunEvent
@@ -59,7 +57,7 @@ class Missed:
         known = {step.id for step in steps} | {_message_id(step) for step in steps}
         withdrawn = [event for id, event in said.open.items() if id not in known]
         for event in sorted(withdrawn, key=lambda event: event.HasField("run_step")):
-            yield _withdrawn(event, run.started_at)
+            yield events.withdrawal(event, run.started_at)
         for step in steps:
             if step.id in said.ended:
                 continue
@@ -104,24 +102,6 @@ def _told(end: RunEvent, said: Said) -> bool:
 def _message_id(step: RunStep) -> str | None:
     written = step.step_details.get("message_creation")
     return None if written is None else str(written["message_id"])
-
-
-def _withdrawn(begun: RunEvent, at: int | None) -> RunEvent:
-    """Returns the end of what an attempt had begun here before another server took the run."""
-    event = RunEvent()
-    event.CopyFrom(begun)
-    if event.HasField("message"):
-        event.event, message = "thread.message.incomplete", event.message
-        message.status = messages_pb2.Message.incomplete
-        details = messages_pb2.Message.IncompleteDetails(reason="run_failed")
-        message.incomplete_details.CopyFrom(details)
-        message.incomplete_at = at or message.created_at
-    else:
-        event.event, step = "thread.run.step.failed", event.run_step
-        step.status = run_objects_pb2.RunStep.failed
-        step.failed_at = at or step.created_at
-        step.usage.SetInParent()
-    return event
 
 
 def _opened(step: RunStep) -> list[RunEvent]:
