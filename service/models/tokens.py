@@ -74,6 +74,8 @@ class _Prompt:
     """What of a chat-completion request takes tokens."""
 
     text: str
+    size: int
+    """Bytes of the text."""
     messages: int
     images: int
 
@@ -81,18 +83,19 @@ class _Prompt:
     def of(cls, request: Mapping[str, Any]) -> "_Prompt":
         parts = list(_parts(request))
         texts = [part for part in parts if part is not None]
-        return cls("\n".join(texts), len(request["messages"]), len(parts) - len(texts))
+        text = "\n".join(texts)
+        return cls(text, _size(text), len(request["messages"]), len(parts) - len(texts))
 
     @property
     def estimate(self) -> int:
         """The tokens of the text, about, with what the template adds."""
-        return _size(self.text) // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.messages
+        return self.size // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.messages
 
     @property
     def most(self) -> int:
         """As many tokens as it can be: none is less than a byte of text."""
         added = TOKENS_PER_MESSAGE * self.messages + TOKENS_PER_IMAGE * self.images
-        return _size(self.text) + added
+        return self.size + added
 
 
 class TokenCounter:
@@ -116,10 +119,12 @@ class TokenCounter:
         Counts `messages`, `tools` and `response_format`; an image counts as much as any other.
         Never fails: where the tokenizer does, the estimate takes its place.
         """
-        prompt = _Prompt.of(request)
-        model = self._model(request["model"])
+        return await self._count(request["model"], _Prompt.of(request))
+
+    async def _count(self, name: str, prompt: _Prompt) -> int:
+        model = self._model(name)
         images = TOKENS_PER_IMAGE * prompt.images
-        tokens = await self._tokenized(model, request["model"], prompt.text)
+        tokens = await self._tokenized(model, name, prompt.text)
         if tokens is None:
             return round(prompt.estimate * model.ratio) + images
         return tokens + TOKENS_PER_MESSAGE * prompt.messages + images
@@ -130,7 +135,9 @@ class TokenCounter:
         prompt = _Prompt.of(request)
         if prompt.most <= budget:
             return True
-        return prompt.estimate * MIN_RATIO <= budget and await self.count(request) <= budget
+        if prompt.estimate * MIN_RATIO > budget:
+            return False
+        return await self._count(request["model"], prompt) <= budget
 
     def context(self, model: str) -> int | None:
         """Returns how many tokens a prompt and its answer can take together; None if not known."""
