@@ -258,9 +258,8 @@ class Claims:
                 if saved_run is None:
                     raise ClaimLost(claim.run.id)
                 if transitions.BY_WORKER[run.status].ends:
-                    if await transitions.open_steps(session, saved_run.id):
-                        # Begun without its knowledge: the answer to that commit was lost.
-                        withdrawn = await _withdraw(session, saved_run.id)
+                    # Begun without its knowledge: the answer to that commit was lost.
+                    withdrawn = await _withdraw(session, saved_run.id)
                     released = await transitions.release_next(session, saved_run.thread_id, now)
         return Saved(saved_message, saved_steps, saved_run, released, withdrawn)
 
@@ -341,7 +340,8 @@ def _new_step(run: Run, position: str, now: int, step_details: dict[str, Any]) -
 
 async def _withdraw(session: AsyncSession, run_id: str) -> Withdrawn:
     steps = await transitions.open_steps(session, run_id)
-    messages = await transitions.open_messages(session, run_id)
+    # A message is open only as long as the step that writes it.
+    messages = await transitions.open_messages(session, run_id) if steps else []
     for row in [*steps, *messages]:
         await session.delete(row)
     return Withdrawn(steps, messages)
