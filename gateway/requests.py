@@ -15,10 +15,11 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from gateway.descriptor import Method
 from service.errors import ApiError, Kind
+from service.interceptors import parsed_or_none
 
 BODY_KEYS_HEADER = "x-edge-body-keys"
 ORIGINAL_PATH_HEADER = "x-envoy-original-path"
@@ -86,15 +87,7 @@ class Schema:
 
         Envoy makes such bytes of values that do not fit, as an object in `metadata`.
         """
-        message = self.message
-
-        def parse(data: bytes) -> Message | None:
-            try:
-                return message.FromString(data)
-            except DecodeError:
-                return None
-
-        return parse
+        return parsed_or_none(self.message.FromString)
 
     def complete(self, request: Message | None, metadata: Mapping[str, str]) -> Message:
         """Returns the request with its mask, or raises the ApiError that it deserves."""

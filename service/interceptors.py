@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from service.errors import ApiError, Kind, from_exception
+
+T = TypeVar("T")
 
 Handler = Any
 """`grpc.RpcMethodHandler`: a named tuple in fact, of which the stubs do not tell."""
@@ -30,19 +32,21 @@ class Errors(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/assistants.v1."):
             return handler
-        handler = handler._replace(request_deserializer=_or_none(handler.request_deserializer))
+        handler = handler._replace(
+            request_deserializer=parsed_or_none(handler.request_deserializer)
+        )
         if handler.response_streaming:
             return handler._replace(unary_stream=_streaming(handler.unary_stream))
         return handler._replace(unary_unary=_unary(handler.unary_unary))
 
 
-def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def parsed_or_none(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | None]:
     """Returns a deserializer that answers None to bytes that are no such message.
 
     What it raises would not pass through here: gRPC itself answers with Python's words.
     """
 
-    def parse(data: bytes) -> Any:
+    def parse(data: bytes) -> T | None:
         try:
             return deserialize(data)
         except DecodeError:
