@@ -70,9 +70,7 @@ class Server:
             self._storage,
             model,
             # Who waits for the model waits in the queue, not for a first byte that is late.
-            concurrency=min(
-                settings.worker_concurrency, model.slots or settings.worker_concurrency
-            ),
+            concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
             events_max_bytes=settings.events_max_bytes,
             limits=Limits(settings.lease_seconds, settings.model_retries),
         )

@@ -20,6 +20,7 @@ from service.models.chunks import (
     CallDelta,
     Chunk,
     Finished,
+    Piece,
     Reader,
     RefusalDelta,
     TextDelta,
@@ -43,6 +44,7 @@ __all__ = [
     "Chunk",
     "Finished",
     "ModelError",
+    "Piece",
     "RefusalDelta",
     "TextDelta",
 ]

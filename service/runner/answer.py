@@ -9,14 +9,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from service.models.client import CallDelta, RefusalDelta, TextDelta
+from service.models.client import CallDelta, Piece, RefusalDelta, TextDelta
 from service.runner import events
 from storage import ids, transitions
 from storage.claims import Claim, Claims, MessageEnd, RunEnd, StepEnd
 from storage.tables import Message, Run, RunStatus, RunStep, StepStatus
-
-Piece = TextDelta | RefusalDelta | CallDelta
-"""What an answer is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

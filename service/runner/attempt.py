@@ -13,9 +13,9 @@ import structlog
 
 from service import metrics
 from service.errors import from_exception
-from service.models.client import ChatModel, Chunk, Finished, ModelError
+from service.models.client import ChatModel, Chunk, Finished, ModelError, Piece
 from service.runner import events, prompt
-from service.runner.answer import Answer, Ending, Piece
+from service.runner.answer import Answer, Ending
 from service.runner.bus import RunEvent
 from service.runner.journal import Journal
 from storage.claims import Claim, Claims, Context

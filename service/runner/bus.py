@@ -144,8 +144,8 @@ class InProcessBus:
 
     async def publish_behind(self, last: int, run_id: str, attempt: int, *events: RunEvent) -> bool:
         """Publishes, unless the run's log has gone on."""
-        log = self._logs.get(run_id)
-        if (self._emptied.get(run_id, _NOTHING) if log is None else log).last > last:
+        kept = await self.kept(run_id)
+        if kept is not None and kept.last > last:
             return False
         await self.publish(run_id, attempt, *events)
         return True
