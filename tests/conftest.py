@@ -12,7 +12,7 @@ from storage import Storage
 from storage.database import Database
 from tests.model_server import ModelServer
 from tests.postgres import Postgres, migrate, run_async
-from tests.stack import Stack
+from tests.stack import Stack, serving
 
 WARNINGS = (
     # What these tests are about is deprecated at its origin: that is why this server exists.
@@ -61,9 +61,8 @@ def server(model_server: ModelServer) -> Iterator[Stack]:
         # A script that fails is to fail at once; tests of retries have servers of their own.
         "ASSISTANTS_MODEL_RETRIES": "0",
     }
-    with Stack(env) as stack:
-        yield stack.start()
-        assert stack.terminate() == 0, stack.printed()
+    with serving(env) as stack:
+        yield stack
 
 
 @pytest.fixture

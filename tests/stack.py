@@ -10,7 +10,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -130,3 +131,11 @@ class Stack:
         traceback: TracebackType | None,
     ) -> None:
         self.delete()
+
+
+@contextmanager
+def serving(env: Mapping[str, str]) -> Iterator[Stack]:
+    """Gives a server with these settings that serves, and that must end well, too."""
+    with Stack(env) as stack:
+        yield stack.start()
+        assert stack.terminate() == 0, stack.printed()

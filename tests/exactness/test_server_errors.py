@@ -22,18 +22,16 @@ from tests.rest.conftest import connect
 from tests.rest.scene import Scene, wait
 from tests.rest.wire import Wire
 from tests.script import Answer, Hold
-from tests.stack import Stack
+from tests.stack import Stack, serving
 from tests.waiting import SECONDS, until
 
 
 @pytest.fixture(scope="module")
 def defect(model_server: ModelServer) -> Iterator[Stack]:
     """A server that lacks a table: no request makes a whole one fail unexpectedly."""
-    with Stack({"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}) as stack:
-        stack.start()
+    with serving({"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}) as stack:
         rename(stack, "assistants", "hidden")
         yield stack
-        assert stack.terminate() == 0, stack.printed()
 
 
 @pytest.fixture
@@ -88,8 +86,7 @@ def test_a_database_that_is_away(models: ModelServer, short_path: Path) -> None:
         "ASSISTANTS_MODEL_BASE_URL": models.base_url,
         "ASSISTANTS_DATABASE_URL": postgres.url(TEMPLATE),
     }
-    with Stack(settings) as stack:
-        stack.start()
+    with serving(settings) as stack:
         assert over_rest(stack.base_url, "POST /threads", {})[0] == 200
         postgres.stop()
         message = "The database cannot be reached. Try again later."
@@ -100,7 +97,6 @@ def test_a_database_that_is_away(models: ModelServer, short_path: Path) -> None:
                 refused = over_grpc(channel, request_line, {})
             assert (refused.status, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "unavailable")
             assert refused.message == message
-        assert stack.terminate() == 0, stack.printed()
 
 
 async def test_a_server_that_takes_no_more_calls(models: ModelServer) -> None:

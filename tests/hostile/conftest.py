@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.model_server import ModelServer
-from tests.stack import Stack
+from tests.stack import Stack, serving
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +24,5 @@ def island(island_models: ModelServer) -> Iterator[Stack]:
         "ASSISTANTS_WORKER_CONCURRENCY": "1000",
         "ASSISTANTS_SHUTDOWN_GRACE": "0",
     }
-    with Stack(env) as stack:
-        yield stack.start()
-        assert stack.terminate() == 0, stack.printed()
+    with serving(env) as stack:
+        yield stack

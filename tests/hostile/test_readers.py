@@ -15,7 +15,7 @@ from tests.hostile.http1 import Connection, ask, check_up, head
 from tests.hostile.processes import files, memory
 from tests.model_server import ModelServer
 from tests.script import Act, Answer, Hold, Step
-from tests.stack import Stack
+from tests.stack import Stack, serving
 from tests.waiting import SECONDS, until
 
 MIB = 1 << 20
@@ -32,9 +32,8 @@ def crowded() -> Iterator[tuple[Stack, ModelServer]]:
         "ASSISTANTS_SHUTDOWN_GRACE": "0",
         "ASSISTANTS_LOG_LEVEL": "warning",
     }
-    with Stack(env) as stack:
-        yield stack.start(), models
-        assert stack.terminate() == 0, stack.printed()
+    with serving(env) as stack:
+        yield stack, models
     models.stop()
 
 

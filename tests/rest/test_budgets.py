@@ -8,7 +8,7 @@ import pytest
 from tests.model_server import ModelServer, Tokenizer
 from tests.rest.scene import Scene, function, outputs
 from tests.script import Answer, Calls, Fail
-from tests.stack import Stack
+from tests.stack import serving
 
 
 def submit(scene: Scene, run: Any, *texts: str) -> Any:
@@ -207,11 +207,11 @@ def test_a_context_that_is_set(model_server: ModelServer, models: ModelServer) -
         "ASSISTANTS_MODEL_CONTEXT_TOKENS": "400",
     }
     model = models.script(Answer("Yes."))
-    with Stack(env) as stack:
-        stack.start()
-        with openai.OpenAI(base_url=stack.base_url, api_key="test", max_retries=0) as client:
-            scene = Scene.create(client, model, "old " * 400)
-            thread_of(scene, "less old", "new")
-            assert scene.run().status == "completed"
-        assert stack.terminate() == 0, stack.printed()
+    with (
+        serving(env) as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="test", max_retries=0) as client,
+    ):
+        scene = Scene.create(client, model, "old " * 400)
+        thread_of(scene, "less old", "new")
+        assert scene.run().status == "completed"
     assert asked(models, model) == [["less old", "new"]]

@@ -12,13 +12,11 @@ from assistants.v1 import runs_pb2
 from tests.grpc_face.client import connect as connect_grpc
 from tests.grpc_face.stubs import user
 from tests.model_server import ModelServer
-from tests.rest.conftest import connect
 from tests.rest.resuming import Reader
 from tests.rest.scene import Scene, expect, wait
-from tests.rest.wire import Wire
 from tests.script import Answer, Hold
 from tests.sequences import PLAIN, folded
-from tests.stack import Stack
+from tests.stack import Stack, serving
 from tests.waiting import until
 
 QUARTER = "x" * 256_000
@@ -26,7 +24,7 @@ QUARTER = "x" * 256_000
 
 
 @pytest.fixture(scope="module")
-def small(model_server: ModelServer) -> Iterator[Stack]:
+def server(model_server: ModelServer) -> Iterator[Stack]:
     """A server of its own, whose runs wait behind each other unless they say otherwise."""
     settings = {
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
@@ -37,16 +35,8 @@ def small(model_server: ModelServer) -> Iterator[Stack]:
         "ASSISTANTS_SHUTDOWN_GRACE": "0",
         "ASSISTANTS_WHEN_ACTIVE": "queue",
     }
-    with Stack(settings) as stack:
-        yield stack.start()
-        assert stack.terminate() == 0, stack.printed()
-
-
-@pytest.fixture
-def client(small: Stack, wire: Wire) -> Iterator[openai.OpenAI]:
-    """OpenAI's client of it."""
-    with connect(small, wire) as client:
-        yield client
+    with serving(settings) as stack:
+        yield stack
 
 
 def gone(run_id: str, after: int) -> tuple[int, dict[str, str | None]]:
@@ -59,10 +49,10 @@ def gone(run_id: str, after: int) -> tuple[int, dict[str, str | None]]:
     return 410, error
 
 
-def test_too_many_bytes(client: openai.OpenAI, small: Stack, models: ModelServer) -> None:
+def test_too_many_bytes(client: openai.OpenAI, server: Stack, models: ModelServer) -> None:
     model = models.script(*[Answer("Hello")] * 3)
     runs = [Scene.create(client, model, instructions=QUARTER).run()]
-    reader = Reader(small, runs[0])
+    reader = Reader(server, runs[0])
     whole = reader.read()
     assert folded([event.name for event in whole]) == PLAIN
     runs += [Scene.create(client, model, instructions=QUARTER).run() for _ in range(2)]
@@ -72,7 +62,7 @@ def test_too_many_bytes(client: openai.OpenAI, small: Stack, models: ModelServer
     # Nothing is missing to those who have heard it all, and nobody is ahead of that.
     assert reader.read(whole[-1].id) == whole[-1:]
     assert reader.refusal(str(whole[-1].id + 1))[0] == 400
-    with connect_grpc(small.grpc_address) as stubs:
+    with connect_grpc(server.grpc_address) as stubs:
         request = runs_pb2.StreamRunEventsRequest(thread_id=runs[0].thread_id, run_id=runs[0].id)
         with pytest.raises(grpc.RpcError) as refused:
             list(stubs.runs.StreamRunEvents(request))
@@ -82,36 +72,36 @@ def test_too_many_bytes(client: openai.OpenAI, small: Stack, models: ModelServer
 
 
 def test_waiting_runs_outlive_a_crash(
-    client: openai.OpenAI, small: Stack, models: ModelServer
+    client: openai.OpenAI, server: Stack, models: ModelServer
 ) -> None:
     hold, again = Hold(Answer("One"), after="On"), Hold(Answer("One again"))
     model = models.script(hold, again, Answer("Two"), Answer("Three"))
     scene = Scene.create(client, model)
     active = scene.start()
     wait(hold.held)
-    begun = Reader(small, active)
+    begun = Reader(server, active)
     with begun.open() as events:
         heard = next(event.id for event in events if event.name == "thread.message.delta")
     waiting = [scene.start(additional_messages=[]), scene.start()]
     client.beta.threads.messages.create(scene.thread_id, role="user", content="More?")
-    readers = [Reader(small, run) for run in waiting]
+    readers = [Reader(server, run) for run in waiting]
     for reader in readers:
         with reader.open() as events:
             assert [next(events).name for _ in range(2)] == PLAIN[:2]
     cancelled = scene.start()
     over = Scene.create(client, models.script(Answer("Hello"))).run()
-    last = Reader(small, over).read()[-1].id
-    small.kill()
+    last = Reader(server, over).read()[-1].id
+    server.kill()
     wait(hold.disconnected)
 
-    small.start()
+    server.start()
     wait(again.held)
-    assert Reader(small, over).refusal() == gone(over.id, 0)
-    assert Reader(small, over).refusal(str(last)) == gone(over.id, last)
+    assert Reader(server, over).refusal() == gone(over.id, 0)
+    assert Reader(server, over).refusal(str(last)) == gone(over.id, last)
     # Of what was told meanwhile some is gone; nobody is told half of it.
     assert begun.refusal(str(heard)) == gone(active.id, heard)
     # The beginning was told by the server that is no more: its numbers are not given again.
-    with Reader(small, cancelled).open(2) as events:
+    with Reader(server, cancelled).open(2) as events:
         client.beta.threads.runs.cancel(cancelled.id, thread_id=scene.thread_id)
         rest = list(events)
     assert [event.name for event in rest] == [
@@ -164,13 +154,13 @@ def test_the_setting(client: openai.OpenAI, models: ModelServer) -> None:
     assert scene.end_of(waiting).status == "completed"
 
 
-async def test_keep_alives(client: openai.OpenAI, small: Stack, models: ModelServer) -> None:
+async def test_keep_alives(client: openai.OpenAI, server: Stack, models: ModelServer) -> None:
     hold = Hold(Answer("Hello there"), after="Hello")
     scene = Scene.create(client, models.script(hold))
     run = scene.start()
     wait(hold.held)
     comments: list[str] = []
-    with Reader(small, run).open(None, comments) as events, ThreadPoolExecutor() as threads:
+    with Reader(server, run).open(None, comments) as events, ThreadPoolExecutor() as threads:
         reading = threads.submit(list, events)
         await until(lambda: len(comments) > 0)
         hold.release()
@@ -180,21 +170,21 @@ async def test_keep_alives(client: openai.OpenAI, small: Stack, models: ModelSer
 
 
 def test_a_shutdown_is_no_disconnect(
-    client: openai.OpenAI, small: Stack, models: ModelServer
+    client: openai.OpenAI, server: Stack, models: ModelServer
 ) -> None:
     hold = Hold(Answer("One"))
     scene = Scene.create(client, models.script(hold, Answer("One again")))
-    with connect_grpc(small.grpc_address) as stubs:
+    with connect_grpc(server.grpc_address) as stubs:
         request = runs_pb2.CreateRunRequest(**scene.ids, cancel_on_disconnect=True)
         request.additional_messages.append(user("And?"))
         events = stubs.runs.StreamRun(request)
         run = next(events).run
         wait(hold.held)
-        stopping = threading.Thread(target=small.terminate)
+        stopping = threading.Thread(target=server.terminate)
         stopping.start()
         assert list(events)[-1].event == "error"
         stopping.join()
-    small.start()
+    server.start()
     [found] = client.beta.threads.runs.list(scene.thread_id)
     assert (found.id, scene.end_of(found).status) == (run.id, "completed")
     assert scene.said() == ["Hello", "And?", "One again"]

@@ -12,33 +12,23 @@ import openai
 import pytest
 
 from tests.model_server import ModelServer
-from tests.rest.conftest import connect
 from tests.rest.resuming import Reader
 from tests.rest.scene import Scene, function, wait
-from tests.rest.wire import Wire
 from tests.script import Answer, Calls, Hold
-from tests.stack import Stack
+from tests.stack import Stack, serving
 from tests.waiting import SECONDS, until
 
 
 @pytest.fixture(scope="module")
-def lively(model_server: ModelServer) -> Iterator[Stack]:
+def server(model_server: ModelServer) -> Iterator[Stack]:
     """A server of its own, whose silent streams soon get comments."""
     settings = {
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
         "ASSISTANTS_KEEP_ALIVE_SECONDS": "0.1",
         "ASSISTANTS_SHUTDOWN_GRACE": "0",
     }
-    with Stack(settings) as stack:
-        yield stack.start()
-        assert stack.terminate() == 0, stack.printed()
-
-
-@pytest.fixture
-def client(lively: Stack, wire: Wire) -> Iterator[openai.OpenAI]:
-    """OpenAI's client of it."""
-    with connect(lively, wire) as client:
-        yield client
+    with serving(settings) as stack:
+        yield stack
 
 
 @contextlib.contextmanager
@@ -52,7 +42,7 @@ def locked(server: Stack) -> Iterator[None]:
 
 
 async def test_no_comment_comes_before_a_refusal(
-    client: openai.OpenAI, lively: Stack, models: ModelServer
+    client: openai.OpenAI, server: Stack, models: ModelServer
 ) -> None:
     hold = Hold(Answer("Hello there"), after="Hello")
     model = models.script(hold, Calls(("look", {})))
@@ -70,14 +60,14 @@ async def test_no_comment_comes_before_a_refusal(
     }
     comments: list[str] = []
     with (
-        Reader(lively, run).open(None, comments) as events,
+        Reader(server, run).open(None, comments) as events,
         ThreadPoolExecutor() as threads,
-        httpx2.Client(base_url=lively.base_url, timeout=SECONDS) as http,
+        httpx2.Client(base_url=server.base_url, timeout=SECONDS) as http,
     ):
         reading = threads.submit(list, events)
-        with locked(lively):
+        with locked(server):
             posts = [
-                threads.submit(http.post, lively.base_url + path, json=given)
+                threads.submit(http.post, server.base_url + path, json=given)
                 for path, (given, _) in refusals.items()
             ]
             # Whose stream has begun hears that it is alive.
@@ -94,12 +84,12 @@ async def test_no_comment_comes_before_a_refusal(
 
 
 async def test_a_resumed_stream_hears_comments_before_events(
-    client: openai.OpenAI, lively: Stack, models: ModelServer
+    client: openai.OpenAI, server: Stack, models: ModelServer
 ) -> None:
     hold = Hold(Answer("Hello there"), after="Hello")
     run = Scene.create(client, models.script(hold)).start()
     wait(hold.held)
-    reader = Reader(lively, run)
+    reader = Reader(server, run)
     with reader.open() as events:
         last = next(event.id for event in events if event.name == "thread.message.delta")
     comments: list[str] = []

@@ -6,31 +6,22 @@ import openai
 import pytest
 
 from tests.model_server import ModelServer
-from tests.rest.conftest import connect
 from tests.rest.scene import Scene
 from tests.rest.wire import Wire
 from tests.script import Answer, BreakOff, Fail, Step
 from tests.sequences import PLAIN, folded
-from tests.stack import Stack
+from tests.stack import Stack, serving
 
 
 @pytest.fixture(scope="module")
-def patient(model_server: ModelServer) -> Iterator[Stack]:
+def server(model_server: ModelServer) -> Iterator[Stack]:
     """A server of its own."""
     settings = {
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
         "ASSISTANTS_MODEL_RETRIES": "2",
     }
-    with Stack(settings) as stack:
-        yield stack.start()
-        assert stack.terminate() == 0, stack.printed()
-
-
-@pytest.fixture
-def client(patient: Stack, wire: Wire) -> Iterator[openai.OpenAI]:
-    """OpenAI's client of it."""
-    with connect(patient, wire) as client:
-        yield client
+    with serving(settings) as stack:
+        yield stack
 
 
 @pytest.mark.parametrize(
