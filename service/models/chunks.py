@@ -7,14 +7,13 @@ wrong is settled here, once.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from service.models.ends import Reason, end_of
 from service.models.failures import BROKEN_OFF, NO_ANSWER, ModelError, error_in_stream
 
 MAX_TOKENS = 10**12
 """Of one answer. More would not fit where the sums of many are kept."""
-
-Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +120,16 @@ class Reader:
         """Returns the end of the answer. Raises ModelError if the stream ended before it did."""
         if self.reason is None:
             raise ModelError("server_error", BROKEN_OFF, retryable=True)
-        if self.reason in ("error", "abort"):
+        end = end_of(self.reason)
+        if end == "fault":
             message = "The model server gave up on the answer."
             raise ModelError("server_error", message, retryable=True)
         if any(call.name is None for call in self._calls):
             raise ModelError("server_error", "The model called a function without naming it.")
-        match self.reason:
-            case "content_filter":
-                return Finished("content_filter", self._usage)
-            case "length" | "max_tokens":
-                return Finished("length", self._usage)
-            case "tool_calls" | "function_call" if not (self._calls or self._spoke):
+        match end:
+            case "content_filter" | "length":
+                return Finished(end, self._usage)
+            case "tool_calls" if not (self._calls or self._spoke):
                 raise ModelError("server_error", NO_ANSWER)
             case _:
                 # Servers say "stop" after calls as well, OpenAI's when a call was demanded.
@@ -150,7 +148,7 @@ class Reader:
         call = self._current_call(piece.get("index"), id, name)
         arguments = function.get("arguments")
         if not isinstance(arguments, str):
-            arguments = "" if arguments is None else json.dumps(arguments)
+            arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
         begins = call is None or call.name is None
         if call is None:
             call = _Call(len(self._calls), id, name)
@@ -209,15 +207,20 @@ def storable(value: object) -> str:
 
 
 def _usage(value: object) -> dict[str, int] | None:
+    """Returns the counts of a usage object; one that makes no sense counts 0."""
     if not isinstance(value, dict):
         return None
-    prompt = int(value.get("prompt_tokens") or 0)
-    completion = int(value.get("completion_tokens") or 0)
-    usage = {
+    prompt, completion, total = (
+        _count(value.get(f"{kind}_tokens")) for kind in ("prompt", "completion", "total")
+    )
+    return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": int(value.get("total_tokens") or prompt + completion),
+        "total_tokens": total or prompt + completion,
     }
-    if not all(0 <= count <= MAX_TOKENS for count in usage.values()):
-        raise ValueError("no numbers of tokens")
-    return usage
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
+        return 0
+    return int(value)

@@ -97,26 +97,38 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def error_in_stream(error: object) -> ModelError:
-    """Returns what a server says in the middle of an answer; some give a status as its `code`."""
+    """Returns what a server says in the middle of an answer; some give a status as its `code`,
+    as a number or as text."""
     given: Mapping[str, Any] = error if isinstance(error, dict) else {}
-    status = given.get("code")
-    if not isinstance(status, int) or not 400 <= status <= 599:
+    status = _status(given.get("code")) or _status(given.get("status"))
+    if status is None:
         status = 400 if given.get("type") == "invalid_request_error" else 500
     message = error_text(error) or BROKEN_OFF
     return ModelError(code_of(status), message, retryable=is_retryable(status, error))
 
 
 def error_text(error: object) -> str | None:
-    """Returns the message of an error as servers put it: text, or an object that has it."""
+    """Returns the message of an error as servers put it.
+
+    It is a text, an object that has it (`error.message`, `detail`, `message`, `msg`), or a list of
+    such, of which the first with a text counts.
+    """
     if isinstance(error, dict):
-        for key in ("message", "error", "detail"):
-            if text := error_text(error.get(key)):
-                return text
-        return None
+        keyed = (error.get(key) for key in ("message", "error", "detail", "msg"))
+        return next(filter(None, map(error_text, keyed)), None)
+    if isinstance(error, list):
+        return next(filter(None, map(error_text, error)), None)
     # A proxy's page tells nothing.
     if isinstance(error, str) and not error.lstrip().startswith("<"):
         return error.strip() or None
     return None
+
+
+def _status(code: object) -> int | None:
+    """Returns the HTTP status that an error's code is, if it is one."""
+    if isinstance(code, str) and code.isascii() and code.isdecimal():
+        code = int(code)
+    return code if type(code) is int and 400 <= code <= 599 else None
 
 
 def _number(text: str | None, unit: int) -> float | None:

@@ -38,8 +38,7 @@ async def build(run: Run, context: Context, tokens: TokenCounter) -> dict[str, A
     """
     system = [{"role": "system", "content": run.instructions}] if run.instructions else []
     own = _own(context)
-    # What an answer had said that was broken off by a crash is not known: it has no content.
-    thread = [_message(message) for message in context.messages if message.content]
+    thread = [turn for turn in map(_message, context.messages) if turn["content"]]
     request = _parameters(run, context, own)
     if request.get("max_completion_tokens") == 0:
         # No model takes this for a limit.
@@ -134,6 +133,11 @@ def _response_format(value: Any) -> Any:
 
 
 def _message(message: Message) -> dict[str, Any]:
+    """Returns a message as a turn; its content is empty where there is nothing to send.
+
+    So it is where an answer was broken off by a crash, and where a model said nothing: servers
+    refuse an empty turn, and would refuse it in every later run of the thread.
+    """
     if all(part["type"] == "text" for part in message.content):
         # Plain text is what every server understands.
         text = "\n".join(part["text"]["value"] for part in message.content)
@@ -164,12 +168,13 @@ def _own(context: Context) -> list[dict[str, Any]]:
     for step in context.steps:
         if step.type == "message_creation":
             message_id = step.step_details["message_creation"]["message_id"]
-            if message := context.step_messages.get(message_id):
-                turns.append(_message(message))
+            message = context.step_messages.get(message_id)
+            if message and (turn := _message(message))["content"]:
+                turns.append(turn)
             continue
         calls = step.step_details["tool_calls"]
         spoken = turns and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]
-        turn: dict[str, Any] = turns[-1] if spoken else {"role": "assistant", "content": None}
+        turn = turns[-1] if spoken else {"role": "assistant", "content": None}
         turn["tool_calls"] = [
             {
                 "id": call["id"],

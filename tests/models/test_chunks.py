@@ -249,10 +249,6 @@ def test_error_event(error: object, message: str) -> None:
         choice(content=[{"type": "text", "text": 5}]),
         choice(tool_calls=["x"]),
         choice(tool_calls=[{"index": [], "function": {}}]),
-        {"usage": {"prompt_tokens": "many"}},
-        {"usage": {"prompt_tokens": -1}},
-        {"usage": {"completion_tokens": 10**30}},
-        {"usage": {"total_tokens": float("inf")}},
     ],
     ids=repr,
 )
@@ -260,3 +256,28 @@ def test_nonsense(event: object) -> None:
     with pytest.raises(ModelError, match="no answer") as caught:
         read(event)
     assert caught.value.code == "server_error"
+
+
+@pytest.mark.parametrize(
+    ("usage", "read_as"),
+    [
+        ({"prompt_tokens": "many", "completion_tokens": 3}, (0, 3, 3)),
+        ({"prompt_tokens": -1, "completion_tokens": 3}, (0, 3, 3)),
+        ({"prompt_tokens": 2, "completion_tokens": 10**30}, (2, 0, 2)),
+        ({"prompt_tokens": 2, "total_tokens": float("inf")}, (2, 0, 2)),
+        ({"prompt_tokens": float("nan")}, (0, 0, 0)),
+        ({"prompt_tokens": None, "completion_tokens": []}, (0, 0, 0)),
+        ({}, (0, 0, 0)),
+    ],
+    ids=repr,
+)
+def test_usage_that_makes_no_sense(usage: object, read_as: tuple[int, int, int]) -> None:
+    kinds = ("prompt_tokens", "completion_tokens", "total_tokens")
+    *_, end = read(choice(content="Hello"), choice("stop"), {"usage": usage})
+    assert end == Finished("stop", dict(zip(kinds, read_as, strict=True)))
+
+
+def test_arguments_as_an_object_keep_their_letters() -> None:
+    assert calls(call("f", {"city": "Zürich"}, index=0)) == [
+        CallDelta(0, None, "f", '{"city": "Zürich"}')
+    ]

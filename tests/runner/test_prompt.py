@@ -124,6 +124,17 @@ async def test_images_are_for_users_only(messages: Messages) -> None:
     ]
 
 
+async def test_empty_turns_are_left_out(messages: Messages) -> None:
+    thread = context(
+        message("user", "Hi"), message("assistant", ""), message("user", ""), message("user", "Hm?")
+    )
+    empty = message("assistant", "", id="msg_1")
+    steps = (spoke("msg_1"), called(call("call_1", output="3")))
+    asked = context(*thread.messages, steps=steps, written=(empty,))
+    turns = await messages(run(instructions=""), asked)
+    assert [each["content"] for each in turns] == ["Hi", "Hm?", None, "3"]
+
+
 async def test_a_message_without_content_is_left_out(messages: Messages) -> None:
     thread = context(message("user", "Hi"), message("assistant"), message("user", "Hm?"))
     assert [each["content"] for each in await messages(run(instructions=""), thread)] == [
