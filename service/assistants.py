@@ -63,9 +63,6 @@ FIELDS: dict[str, Callable[[Any], Any]] = {
 }
 """What a caller may write of an assistant: how each field is read, in the order of checking."""
 
-DEFAULTS = {"temperature": 1.0, "top_p": 1.0}
-"""What a new assistant has where the caller gave nothing."""
-
 COLUMNS = {"metadata": "metadata_"}
 """Columns that are named otherwise than their field."""
 
@@ -82,9 +79,6 @@ class AssistantsServicer(assistants_pb2_grpc.AssistantsServiceServicer):
     ) -> assistants_pb2.Assistant:
         """Creates an assistant."""
         values = _values(request, list(FIELDS))
-        for field, default in DEFAULTS.items():
-            if values[field] is None:
-                values[field] = default
         return objects.assistant(await self._storage.assistants.create(PROJECT, values))
 
     async def ListAssistants(

@@ -96,7 +96,8 @@ def _function(param: str, function: common_pb2.FunctionDefinition) -> dict[str, 
     if function.HasField("parameters"):
         schema = json_value.struct_to_python(function.parameters, f"{param}.parameters")
         result["parameters"] = schema
-    result["strict"] = function.strict
+    if function.HasField("strict"):
+        result["strict"] = function.strict
     return result
 
 
@@ -197,10 +198,13 @@ def _json_schema(param: str, value: Any) -> dict[str, Any]:
 
 
 def tool_choice(param: str, given: json_pb2.Value, tools: Sequence[Mapping[str, Any]]) -> Any:
-    """Returns `"none"`, `"auto"`, `"required"`, or an object that names one of `tools`."""
+    """Returns `"none"`, `"auto"`, `"required"`, or an object that names one of `tools`.
+
+    None where nothing was chosen.
+    """
     value = json_value.to_python(given, param)
     if value is None:
-        return "auto"
+        return None
     if isinstance(value, str):
         return validate.choice(param, value, ("none", "auto", "required"))
     if not isinstance(value, dict):

@@ -52,7 +52,7 @@ def new_run(request: Request, assistant: Assistant, lifetime: int) -> NewRun:
         tool_choice=fields.tool_choice("tool_choice", request.tool_choice, tools),
         parallel_tool_calls=request.parallel_tool_calls
         if request.HasField("parallel_tool_calls")
-        else True,
+        else None,
         response_format=fields.response_format("response_format", request.response_format)
         if request.HasField("response_format")
         else assistant.response_format,

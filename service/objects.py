@@ -1,7 +1,8 @@
 """From stored rows to the messages of the API.
 
 Rows hold JSON in OpenAI's form, as OpenAI's documents name it; this module is the one place that
-knows how each part of it is said in protobuf.
+knows how each part of it is said in protobuf. What nobody chose is null there, or has no key: its
+default is filled in here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,9 @@ from service.json_value import struct_from_python
 from storage import tables
 from storage.pages import Page
 
+TEMPERATURE = TOP_P = 1.0
+"""What answers show where nobody chose."""
+
 
 def assistant(row: tables.Assistant) -> assistants_pb2.Assistant:
     """Returns the assistant of a row."""
@@ -32,8 +36,8 @@ def assistant(row: tables.Assistant) -> assistants_pb2.Assistant:
         tools=map(tool, row.tools),
         tool_resources=tool_resources(row.tool_resources),
         metadata=row.metadata_,
-        temperature=row.temperature,
-        top_p=row.top_p,
+        temperature=TEMPERATURE if row.temperature is None else row.temperature,
+        top_p=TOP_P if row.top_p is None else row.top_p,
         response_format=response_format(row.response_format),
         reasoning_effort=row.reasoning_effort,
     )
@@ -117,13 +121,13 @@ def run(row: tables.Run, pending: tables.RunStep | None = None) -> run_objects_p
         tools=map(tool, row.tools),
         metadata=row.metadata_,
         usage=usage(row.usage),
-        temperature=row.temperature,
-        top_p=row.top_p,
+        temperature=TEMPERATURE if row.temperature is None else row.temperature,
+        top_p=TOP_P if row.top_p is None else row.top_p,
         max_prompt_tokens=row.max_prompt_tokens,
         max_completion_tokens=row.max_completion_tokens,
         truncation_strategy=common_pb2.TruncationStrategy(**row.truncation_strategy),
-        tool_choice=tool_choice(row.tool_choice),
-        parallel_tool_calls=row.parallel_tool_calls,
+        tool_choice=tool_choice("auto" if row.tool_choice is None else row.tool_choice),
+        parallel_tool_calls=row.parallel_tool_calls is not False,
         response_format=response_format(row.response_format),
         reasoning_effort=row.reasoning_effort,
     )
@@ -184,7 +188,7 @@ def tool(value: Mapping[str, Any]) -> common_pb2.Tool:
     if "function" in value:
         function = value["function"]
         result.function.name = function["name"]
-        result.function.strict = function["strict"]
+        result.function.strict = function.get("strict", False)
         if "description" in function:
             result.function.description = function["description"]
         if "parameters" in function:

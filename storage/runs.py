@@ -35,7 +35,7 @@ class NewRun:
     max_completion_tokens: int | None
     truncation_strategy: dict[str, Any]
     tool_choice: Any
-    parallel_tool_calls: bool
+    parallel_tool_calls: bool | None
     response_format: Any
     reasoning_effort: str | None
     lifetime: int

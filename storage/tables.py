@@ -1,8 +1,9 @@
 """The tables.
 
 Every row has `project_id`, and `position`, which orders it in its parent's list. JSON columns hold
-OpenAI's own forms. Rows are returned detached from their session: values, not live objects.
-Timestamps are unix seconds by the database's clock; leases keep the fraction.
+OpenAI's own forms. What a caller may choose and did not is null, or has no key. Rows are returned
+detached from their session: values, not live objects. Timestamps are unix seconds by the database's
+clock; leases keep the fraction.
 """
 
 from enum import StrEnum
@@ -217,8 +218,8 @@ class Run(SQLModel, table=True):
     max_prompt_tokens: int | None = None
     max_completion_tokens: int | None = None
     truncation_strategy: dict[str, Any] = _document()
-    tool_choice: Any = _document()
-    parallel_tool_calls: bool = True
+    tool_choice: Any = _optional_document()
+    parallel_tool_calls: bool | None = None
     response_format: Any = _document()
     reasoning_effort: str | None = None
     last_error: dict[str, str] | None = _optional_document()

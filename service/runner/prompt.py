@@ -79,7 +79,10 @@ def _room(context: int | None, limit: int | None) -> int | None:
 
 
 def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any]:
-    """Returns all parameters but the messages."""
+    """Returns all parameters but the messages: what somebody chose, and nothing else.
+
+    Some servers refuse even a parameter that has its default.
+    """
     request: dict[str, Any] = {
         "model": run.model,
         "temperature": run.temperature,
@@ -92,7 +95,7 @@ def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any
         request["tools"] = run.tools
         # A forced call is meant for the first turn: forced again after it, no run would end.
         forced = run.tool_choice not in ("none", "auto")
-        request["tool_choice"] = "auto" if own and forced else run.tool_choice
+        request["tool_choice"] = None if own and forced else run.tool_choice
         request["parallel_tool_calls"] = run.parallel_tool_calls
     return {name: value for name, value in request.items() if value is not None}
 

@@ -67,7 +67,7 @@ def assistants(client: openai.OpenAI) -> None:
     bare = assistants.create(model="any")
     assert assistants.list(limit=1).data == [bare]
     assert not assistants.list(order="asc", after=bare.id).data
-    assert assistants.update(bare.id, temperature=None, top_p=None).top_p is None
+    assert assistants.update(bare.id, temperature=None, top_p=None).top_p == 1
     assert assistants.retrieve(made[0].id) == made[0]
     for each in (*made, bare):
         assert assistants.delete(each.id).deleted
@@ -99,7 +99,7 @@ def choices(client: openai.OpenAI, models: ModelServer) -> None:
     client.beta.assistants.update(scene.assistant_id, temperature=None, top_p=None)
     tool_choices: list[Any] = ["none", "auto", "required", named]
     for choice, form in zip(tool_choices, FORMATS, strict=True):
-        assert scene.run(tool_choice=choice, response_format=form).temperature is None
+        assert scene.run(tool_choice=choice, response_format=form).temperature == 1
     other = Scene.create(client, models.script(Answer("So.")))
     run = other.run(
         temperature=0.5,

@@ -72,6 +72,18 @@ def test_threads_and_messages(stubs: Stubs) -> None:
     assert (deleted.id, deleted.deleted) == (thread.id, True)
 
 
+def test_a_run_shows_the_defaults_of_what_nobody_chose(stubs: Stubs, models: ModelServer) -> None:
+    model = models.script(Answer("Yes."))
+    assistant = stubs.assistant(model, tools=[function("f")])
+    run = stubs.runs.CreateRun(
+        runs_pb2.CreateRunRequest(thread_id=stubs.thread("Hi").id, assistant_id=assistant.id)
+    )
+    assert (run.temperature, run.top_p, run.tool_choice.mode) == (1.0, 1.0, "auto")
+    assert run.parallel_tool_calls
+    assert run.tools[0].function.HasField("strict")
+    assert not run.tools[0].function.strict
+
+
 async def test_runs_and_steps(stubs: Stubs, models: ModelServer) -> None:
     model = models.script(Calls(("get_weather", {"city": "Paris"})), Answer("Sunny."))
     assistant = stubs.assistant(model, tools=[function("get_weather")])

@@ -34,16 +34,60 @@ def ask(
     return request
 
 
-def test_the_defaults(client: openai.OpenAI, models: ModelServer) -> None:
-    request = ask(client, models)
+NOBODY: dict[str, Any] = {"temperature": None, "top_p": None}
+
+
+@pytest.mark.parametrize("run", [{}, NOBODY | {"tool_choice": None, "parallel_tool_calls": None}])
+@pytest.mark.parametrize("assistant", [{}, NOBODY | {"response_format": None}])
+def test_what_nobody_chose_is_not_sent(
+    client: openai.OpenAI, models: ModelServer, run: Any, assistant: Any
+) -> None:
+    request = ask(client, models, run, **assistant)
     del request["model"]
     assert request == {
         "messages": [{"role": "user", "content": "Hello"}],
-        "temperature": 1.0,
-        "top_p": 1.0,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+@pytest.mark.parametrize("strict", [{}, {"strict": None}])
+def test_of_a_function_nothing_is_sent_that_nobody_chose(
+    client: openai.OpenAI, models: ModelServer, strict: Any
+) -> None:
+    given = function("look")
+    given["function"] |= strict
+    request = ask(client, models, tools=[given])
+    del request["model"], request["messages"]
+    assert request == {
+        "tools": [function("look")],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_what_is_taken_back_is_not_sent(client: openai.OpenAI, models: ModelServer) -> None:
+    model = models.script(Answer("One."), Answer("Two."))
+    scene = Scene.create(client, model, temperature=0.5, top_p=0.5)
+    # To the run, null is as good as nothing.
+    assert scene.run(temperature=None, top_p=None).temperature == 0.5
+    taken = client.beta.assistants.update(scene.assistant_id, temperature=None, top_p=None)
+    assert (taken.temperature, taken.top_p) == (1, 1)
+    run = scene.run()
+    assert (run.temperature, run.top_p) == (1, 1)
+    first, second = models.requests(model)
+    assert (first["temperature"], first["top_p"]) == (0.5, 0.5)
+    assert not {"temperature", "top_p"} & set(second)
+
+
+def test_a_chosen_default_is_sent(client: openai.OpenAI, models: ModelServer) -> None:
+    chosen = {"temperature": 1, "top_p": 1}
+    given = function("look")
+    given["function"]["strict"] = False
+    run = {"tool_choice": "auto", "parallel_tool_calls": True}
+    request = ask(client, models, run, tools=[given], **chosen)
+    assert {key: request[key] for key in (*chosen, *run)} == chosen | run
+    assert request["tools"] == [given]
 
 
 def test_a_conversation(client: openai.OpenAI, models: ModelServer) -> None:
@@ -114,10 +158,7 @@ def test_what_the_assistant_has(client: openai.OpenAI, models: ModelServer) -> N
     assert (request["temperature"], request["top_p"]) == (0, 0.25)
     assert request["response_format"] == {"type": "json_object"}
     assert request["reasoning_effort"] == "low"
-    assert (request["tool_choice"], request["parallel_tool_calls"]) == ("auto", True)
-    [tool] = request["tools"]
-    assert tool["function"].pop("strict") is False
-    assert tool == function("look")
+    assert request["tools"] == [function("look")]
 
 
 def test_what_the_run_overrides(client: openai.OpenAI, models: ModelServer) -> None:
@@ -163,12 +204,12 @@ def test_what_the_run_overrides(client: openai.OpenAI, models: ModelServer) -> N
     [
         ("none", "none"),
         ("auto", "auto"),
-        ("required", "auto"),
-        ({"type": "function", "function": {"name": "look"}}, "auto"),
+        ("required", None),
+        ({"type": "function", "function": {"name": "look"}}, None),
     ],
 )
 def test_a_call_is_forced_once(
-    client: openai.OpenAI, models: ModelServer, choice: Any, afterwards: str
+    client: openai.OpenAI, models: ModelServer, choice: Any, afterwards: str | None
 ) -> None:
     # Forced again with its outputs at hand, no run would end.
     model = models.script(Calls(("look", {})), Answer("Yes."))
@@ -179,7 +220,7 @@ def test_a_call_is_forced_once(
         run.id, thread_id=run.thread_id, tool_outputs=outputs(run, "seen")
     )
     assert scene.end_of(run).status == "completed"
-    choices = [request["tool_choice"] for request in models.requests(model)]
+    choices = [request.get("tool_choice") for request in models.requests(model)]
     assert choices == [choice, afterwards]
 
 

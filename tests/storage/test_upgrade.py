@@ -1,0 +1,177 @@
+"""Databases that earlier versions wrote are brought up to date, with all that is in them."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+import storage
+from storage.database import Database
+
+COMMON = {"project_id": "proj_1", "created_at": 1, "metadata": {}}
+ENDS = {"tool_resources": {}, "response_format": "auto"}
+SCHEMA = {"type": "object", "properties": {"z": {}, "a": {"default": False}}}
+
+
+def _tools(**strict: bool) -> list[dict[str, Any]]:
+    function = {"name": "f", "description": "strict", "parameters": SCHEMA, **strict}
+    return [{"type": "file_search"}, {"type": "function", "function": function}]
+
+
+CHOSEN: dict[str, Any] = {
+    "temperature": 0.0,
+    "top_p": 0.5,
+    "tools": _tools(strict=True),
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "parallel_tool_calls": False,
+}
+DEFAULTS: dict[str, Any] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "tools": _tools(strict=False),
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+}
+UNCHOSEN: dict[str, Any] = dict.fromkeys(DEFAULTS) | {"tools": _tools()}
+ONLY_RUNS = ("tool_choice", "parallel_tool_calls")
+
+
+def _migrate(connection: Connection, revision: str) -> None:
+    config = Config()
+    migrations = Path(storage.__file__).parent / "migrations"
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    if revision == "0002-again":
+        command.downgrade(config, "0002")
+    else:
+        command.upgrade(config, revision)
+
+
+def _reflected(connection: Connection) -> dict[str, sa.Table]:
+    metadata = sa.MetaData()
+    metadata.reflect(connection)
+    return dict(metadata.tables)
+
+
+def _run(id: str, status: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **COMMON,
+        "id": id,
+        "position": id,
+        "thread_id": "thread_1",
+        "assistant_id": "asst_1",
+        "status": status,
+        "waiting": False,
+        "attempt": 0,
+        "queued_at": 1.0,
+        "context_until": "1",
+        "model": "m",
+        "instructions": "",
+        "truncation_strategy": {"type": "auto", "last_messages": None},
+        "response_format": "auto",
+        "expires_at": None if status == "completed" else 9,
+    } | values
+
+
+def _fill(connection: Connection) -> None:
+    """Inserts what the version before the upgrade wrote."""
+    tables = _reflected(connection)
+
+    def insert(table: str, *rows: dict[str, Any]) -> None:
+        for row in rows:
+            connection.execute(tables[table].insert().values(**row))
+
+    for number, values in enumerate((DEFAULTS, CHOSEN), 1):
+        own = {key: value for key, value in values.items() if key not in ONLY_RUNS}
+        row = {**COMMON, **ENDS, **own, "id": f"asst_{number}", "position": str(number)}
+        insert("assistants", row | {"model": "m"})
+    thread = {**COMMON, "id": "thread_1", "position": "1", "tool_resources": {}}
+    insert("threads", thread)
+    insert("runs", _run("run_1", "completed", DEFAULTS), _run("run_2", "queued", CHOSEN))
+    insert(
+        "messages",
+        {
+            **COMMON,
+            "id": "msg_1",
+            "position": "0",
+            "thread_id": "thread_1",
+            "status": "completed",
+            "role": "user",
+            "content": [{"type": "text", "text": {"value": "Hi", "annotations": []}}],
+            "attachments": [],
+        },
+    )
+    for number in (1, 2):
+        insert(
+            "run_steps",
+            {
+                **COMMON,
+                "id": f"step_{number}",
+                "position": str(number),
+                "thread_id": "thread_1",
+                "run_id": f"run_{number}",
+                "assistant_id": "asst_1",
+                "type": "tool_calls",
+                "status": "completed",
+                "step_details": {"type": "tool_calls", "tool_calls": []},
+            },
+        )
+
+
+def _rows(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Returns the rows of all tables by their ids."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, table in _reflected(connection).items():
+        if name != "alembic_version":
+            rows = connection.execute(sa.select(table)).mappings()
+            found |= {row["id"]: dict(row) for row in rows}
+    return found
+
+
+def _constraints(connection: Connection) -> dict[str, Any]:
+    """Returns the indexes and foreign keys of all tables, in the database's own words."""
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'index'"
+    else:
+        query = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+    inspector = sa.inspect(connection)
+    keys = {name: inspector.get_foreign_keys(name) for name in inspector.get_table_names()}
+    return {"indexes": sorted(map(tuple, connection.execute(sa.text(query)))), "keys": keys}
+
+
+def _with(rows: dict[str, dict[str, Any]], defaults: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    own = {key: value for key, value in defaults.items() if key not in ONLY_RUNS}
+    return rows | {"asst_1": rows["asst_1"] | own, "run_1": rows["run_1"] | defaults}
+
+
+async def test_stored_defaults_become_null(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    async with contextlib.aclosing(await database.connect()) as connection:
+        await connection.run_sync(_migrate, "0002")
+        await connection.run_sync(_fill)
+        before = await connection.run_sync(_rows)
+        constraints = await connection.run_sync(_constraints)
+        await connection.commit()
+    assert len(before) == 8
+    await database.migrate()
+    async with contextlib.aclosing(await database.connect()) as connection:
+        after = await connection.run_sync(_rows)
+        assert after == _with(before, UNCHOSEN)
+        # The keys of a schema keep their order.
+        [_, tool] = after["run_1"]["tools"]
+        assert list(tool["function"]["parameters"]["properties"]) == ["z", "a"]
+        assert await connection.run_sync(_constraints) == constraints
+        # No null of JSON's, which would not be null to SQL.
+        query = sa.text("SELECT id FROM runs WHERE tool_choice IS NULL")
+        assert list((await connection.execute(query)).scalars()) == ["run_1"]
+
+        await connection.run_sync(_migrate, "0002-again")
+        assert await connection.run_sync(_rows) == before
+        await connection.run_sync(_migrate, "head")
+        assert await connection.run_sync(_rows) == after
+        await connection.commit()
+    await database.close()
