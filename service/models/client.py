@@ -111,7 +111,7 @@ class ChatModel:
         Closing the generator closes the connection at once, which stops the model.
         """
         body = {**request, **self._options}
-        reader = Reader()
+        reader = Reader(functions=_functions(request))
         try:
             stream = await self._client.post(
                 "/chat/completions",
@@ -132,6 +132,8 @@ class ChatModel:
             finally:
                 await stream.close()
             end = reader.finish()
+            for piece in reader.rest():
+                yield piece
             if end.usage is not None:
                 self.tokens.learn(request, end.usage["prompt_tokens"])
         except (ModelError, openai.OpenAIError, ValueError, RecursionError) as error:
@@ -215,6 +217,12 @@ async def _check_type(response: httpx2.Response) -> None:
     if isinstance(body, dict) and (error := body.get("error")):
         raise error_in_stream(error)
     raise ModelError("server_error", NO_STREAM)
+
+
+def _functions(request: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the names of the functions that a request declares."""
+    functions = (tool.get("function") or {} for tool in request.get("tools") or ())
+    return frozenset(function["name"] for function in functions if "name" in function)
 
 
 def _is_loopback(url: str) -> bool:
