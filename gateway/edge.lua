@@ -243,7 +243,8 @@ end
 -- list's elements have its shape: as the transcoder reads them, a list in a list is its elements.
 local function shape_inside(walk, shape, text, at)
   local char, got = text:byte(at), nil
-  if shape.any then return nil end
+  -- Only that its keys are given once.
+  if shape.any then return shape end
   if char == BRACKET then
     if shape.list then return shape end
     got = "an array"
@@ -268,7 +269,7 @@ end
 local function shape_of_key(walk, shape, seen, text, at)
   local path = walk.path
   local key, null = path[#path], text:find("^null", at)
-  local found = shape.map and ENTRY or SHAPES[shape.object][key]
+  local found = shape.map and ENTRY or shape.any and shape or SHAPES[shape.object][key]
   if not found and not null then
     walk.fault = walk.fault or unknown_parameter(name_of(path))
   elseif seen[key] then
@@ -297,7 +298,7 @@ end
 function nested_end(text, at, depth, shape, walk)
   if depth > MAX_DEPTH then return nil end
   local closing = CLOSING[text:byte(at)]
-  local seen, place, index = {}, shape and #walk.path + 1, 0
+  local seen, place, index = shape and {}, shape and #walk.path + 1, 0
   at = skip_space(text, at + 1)
   if text:byte(at) == closing then return at + 1 end
   while true do

@@ -206,6 +206,7 @@ REPEATED = [
     ('{"messages": [{"role": "user", "content": "x", "role": "user"}]}', "messages[0].role"),
     ('{"tool_resources": {"file_search": {}, "file_search": null}}', "tool_resources.file_search"),
     ('{"messages": [{"metadata": {"a": "b", "\\u0061": "b"}}]}', "messages[0].metadata.a"),
+    ('{"messages": [{"content": [{"text": "x", "text": ""}]}]}', "messages[0].content[0].text"),
     ('{"messages": [{"attachments": [{"x": null, "x": null}]}]}', "messages[0].attachments[0].x"),
 ]
 
