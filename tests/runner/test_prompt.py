@@ -139,6 +139,38 @@ async def test_empty_turns_are_left_out(messages: Messages) -> None:
     assert [each["content"] for each in turns] == ["Hi", "Hm?", None, "3"]
 
 
+async def test_turns_of_empty_parts_are_left_out(messages: Messages) -> None:
+    nothing = {"type": "refusal", "refusal": ""}
+    thread = context(
+        message("user", "Hi"), message("assistant", "", nothing, ""), message("user", "", "")
+    )
+    said = message("assistant", "", "", id="msg_1")
+    steps = (spoke("msg_1"), called(call("call_1", output="3")))
+    asked = context(*thread.messages, steps=steps, written=(said,))
+    turns = await messages(run(instructions=""), asked)
+    assert [each["content"] for each in turns] == ["Hi", None, "3"]
+
+
+async def test_empty_parts_are_left_out_of_turns(messages: Messages) -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}
+    file = {"type": "image_file", "image_file": {"file_id": "file-x", "detail": "auto"}}
+    thread = context(
+        message("user", "", "Hi", "", "there", ""),
+        message("user", "", image, "Look", ""),
+        message("user", "", image),
+        message("user", "", file),
+        message("user", "Well?", file),
+        message("assistant", "", image, "Yes."),
+    )
+    assert [each["content"] for each in await messages(run(instructions=""), thread)] == [
+        "Hi\nthere",
+        [image, {"type": "text", "text": "Look"}],
+        [image],
+        "Well?",
+        "Yes.",
+    ]
+
+
 async def test_a_message_without_content_is_left_out(messages: Messages) -> None:
     thread = context(message("user", "Hi"), message("assistant"), message("user", "Hm?"))
     assert [each["content"] for each in await messages(run(instructions=""), thread)] == [
@@ -162,15 +194,20 @@ def turn(call_id: str) -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": function}
 
 
+def output(call_id: str, content: str) -> dict[str, Any]:
+    own = {"tool_call_id": call_id, "name": "get_weather"}
+    return {"role": "tool", **own, "content": content}
+
+
 async def test_own_calls_and_outputs_follow_the_thread(messages: Messages) -> None:
     steps = (called(call("call_1", "1"), call("call_2", "2")), called(call("call_3", "3")))
     assert await messages(run(instructions=""), context(message("user", "Go"), steps=steps)) == [
         {"role": "user", "content": "Go"},
         {"role": "assistant", "content": None, "tool_calls": [turn("call_1"), turn("call_2")]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
-        {"role": "tool", "tool_call_id": "call_2", "content": "2"},
+        output("call_1", "1"),
+        output("call_2", "2"),
         {"role": "assistant", "content": None, "tool_calls": [turn("call_3")]},
-        {"role": "tool", "tool_call_id": "call_3", "content": "3"},
+        output("call_3", "3"),
     ]
 
 
@@ -179,7 +216,7 @@ async def test_a_message_and_calls_of_one_turn_are_one_message(messages: Message
     steps = (spoke("msg_1"), called(call("call_1", "1")))
     assert await messages(run(instructions=""), context(steps=steps, written=(said,))) == [
         {"role": "assistant", "content": "One moment.", "tool_calls": [turn("call_1")]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+        output("call_1", "1"),
     ]
 
 
@@ -187,7 +224,99 @@ async def test_calls_whose_message_was_deleted(messages: Messages) -> None:
     steps = (spoke("msg_gone"), called(call("call_1", "1")))
     assert await messages(run(instructions=""), context(steps=steps)) == [
         {"role": "assistant", "content": None, "tool_calls": [turn("call_1")]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+        output("call_1", "1"),
+    ]
+
+
+def kept(*calls: dict[str, Any], **turn: Any) -> dict[str, Any]:
+    """Returns what a step keeps for its server."""
+    return {"turn": turn, "calls": list(calls)}
+
+
+async def test_a_turn_is_replayed_as_its_server_made_it(messages: Messages) -> None:
+    signed = {"id": "a1B2c3D4e", "extra_content": {"google": {"s": "x"}}, "function": {"own": 1}}
+    plain = {"id": "f5G6h7I8j"}
+    step = called(
+        call("call_1", "1"),
+        call("call_2", "2"),
+        replay=kept(signed, plain, reasoning_content="Hm.", reasoning_details=[{"t": "x"}]),
+    )
+    assert await messages(run(instructions=""), context(steps=(step,))) == [
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "Hm.",
+            "reasoning_details": [{"t": "x"}],
+            "tool_calls": [
+                {
+                    **turn("a1B2c3D4e"),
+                    "extra_content": {"google": {"s": "x"}},
+                    "function": {"name": "get_weather", "arguments": "{}", "own": 1},
+                },
+                turn("f5G6h7I8j"),
+            ],
+        },
+        output("a1B2c3D4e", "1"),
+        output("f5G6h7I8j", "2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        [{"id": "a"}, {"id": "a"}],
+        [{"id": "a"}, {"id": ""}],
+        [{"id": "a"}, {}],
+        [{"own": 1}, {}],
+        [],
+    ],
+)
+async def test_ids_that_tell_no_calls_apart_are_ours(
+    messages: Messages, theirs: list[dict[str, Any]]
+) -> None:
+    step = called(call("call_1", "1"), call("call_2", "2"), replay=kept(*theirs, own=1))
+    again = called(call("call_3", "3"), replay=kept({"id": "a"}))
+    first, *outputs, second, last = await messages(
+        run(instructions=""), context(steps=(step, again))
+    )
+    assert first["own"] == 1
+    assert [each["id"] for each in first["tool_calls"]] == ["call_1", "call_2"]
+    assert outputs == [output("call_1", "1"), output("call_2", "2")]
+    # Each turn is a case of its own.
+    assert (second["tool_calls"], last) == ([turn("a")], output("a", "3"))
+
+
+async def test_what_is_ours_of_a_turn_wins(messages: Messages) -> None:
+    theirs = {"type": "own", "function": {"name": "own", "arguments": "own", "output": "own"}}
+    fields = {"role": "own", "content": "own", "tool_calls": []}
+    step = called(call("call_1", "1"), replay=kept(theirs, **fields))
+    function = {"name": "get_weather", "arguments": "{}", "output": "own"}
+    [asked, _] = await messages(run(instructions=""), context(steps=(step,)))
+    assert asked == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+    }
+
+
+async def test_a_message_step_keeps_fields_too(messages: Messages) -> None:
+    said = (message("assistant", "One.", id="msg_1"), message("assistant", "Two.", id="msg_2"))
+    steps = (
+        spoke("msg_1", replay=kept(own=1)),
+        called(call("call_1", "1"), replay=kept({}, more=2)),
+        spoke("msg_2", replay=kept(own=3)),
+        spoke("msg_gone", replay=kept(own=4)),
+    )
+    assert await messages(run(instructions=""), context(steps=steps, written=said)) == [
+        {
+            "role": "assistant",
+            "content": "One.",
+            "own": 1,
+            "more": 2,
+            "tool_calls": [turn("call_1")],
+        },
+        output("call_1", "1"),
+        {"role": "assistant", "content": "Two.", "own": 3},
     ]
 
 
