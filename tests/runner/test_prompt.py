@@ -1,59 +1,20 @@
 """From rows to the request that a model gets."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from service.models.client import ChatModel
-from service.models.tokens import TokenCounter
 from service.runner import prompt
 from service.runner.prompt import OutOfTokens
 from storage.claims import Context
-from storage.tables import Message, Run, RunStep
+from storage.tables import Run
 from tests.model_server import ModelServer
-from tests.storage.rows import call, text_part
-
-Build = Callable[[Run, Context], Awaitable[dict[str, Any]]]
-Messages = Callable[[Run, Context], Awaitable[list[dict[str, Any]]]]
+from tests.runner.prompts import Build, Messages, called, context, message, output, run, spoke, turn
+from tests.storage.rows import call
 
 FUNCTION = {"type": "function", "function": {"name": "f", "strict": False}}
-
-
-def run(**changes: Any) -> Run:
-    values: dict[str, Any] = {
-        "model": "m",
-        "instructions": "Be brief.",
-        "tools": [],
-        "temperature": 0.5,
-        "top_p": 1.0,
-        "tool_choice": "auto",
-        "parallel_tool_calls": True,
-        "response_format": "auto",
-    }
-    return Run(**(values | changes))
-
-
-def message(role: str, *content: str | dict[str, Any], id: str = "msg_x") -> Message:
-    parts = [text_part(part) if isinstance(part, str) else part for part in content]
-    return Message(id=id, project_id="p", status="completed", role=role, content=parts)
-
-
-def spoke(message_id: str, **columns: Any) -> RunStep:
-    details = {"type": "message_creation", "message_creation": {"message_id": message_id}}
-    return RunStep(type="message_creation", step_details=details, **columns)
-
-
-def called(*calls: dict[str, Any], **columns: Any) -> RunStep:
-    details = {"type": "tool_calls", "tool_calls": list(calls)}
-    return RunStep(type="tool_calls", step_details=details, **columns)
-
-
-def context(
-    *messages: Message, steps: tuple[RunStep, ...] = (), written: tuple[Message, ...] = ()
-) -> Context:
-    return Context(list(messages), list(steps), {each.id: each for each in written})
-
 
 CONTEXT = 1000
 """Tokens. By default a quarter of it is kept for the answer."""
@@ -70,26 +31,6 @@ async def in_context(models: ModelServer) -> AsyncIterator[Messages]:
 
     yield messages
     await model.close()
-
-
-@pytest.fixture
-def tokens(chat_model: ChatModel) -> TokenCounter:
-    """Estimates: the model server has no tokenizer."""
-    return chat_model.tokens
-
-
-@pytest.fixture
-def build(tokens: TokenCounter) -> Build:
-    return lambda run, context: prompt.build(run, context, tokens)
-
-
-@pytest.fixture
-def messages(build: Build) -> Messages:
-    async def messages(run: Run, context: Context) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = (await build(run, context))["messages"]
-        return found
-
-    return messages
 
 
 async def test_a_plain_conversation(build: Build) -> None:
@@ -189,16 +130,6 @@ async def test_tools_and_their_choice(build: Build) -> None:
     assert "tool_choice" not in request
 
 
-def turn(call_id: str) -> dict[str, Any]:
-    function = {"name": "get_weather", "arguments": "{}"}
-    return {"id": call_id, "type": "function", "function": function}
-
-
-def output(call_id: str, content: str) -> dict[str, Any]:
-    own = {"tool_call_id": call_id, "name": "get_weather"}
-    return {"role": "tool", **own, "content": content}
-
-
 async def test_own_calls_and_outputs_follow_the_thread(messages: Messages) -> None:
     steps = (called(call("call_1", "1"), call("call_2", "2")), called(call("call_3", "3")))
     assert await messages(run(instructions=""), context(message("user", "Go"), steps=steps)) == [
@@ -225,98 +156,6 @@ async def test_calls_whose_message_was_deleted(messages: Messages) -> None:
     assert await messages(run(instructions=""), context(steps=steps)) == [
         {"role": "assistant", "content": None, "tool_calls": [turn("call_1")]},
         output("call_1", "1"),
-    ]
-
-
-def kept(*calls: dict[str, Any], **turn: Any) -> dict[str, Any]:
-    """Returns what a step keeps for its server."""
-    return {"turn": turn, "calls": list(calls)}
-
-
-async def test_a_turn_is_replayed_as_its_server_made_it(messages: Messages) -> None:
-    signed = {"id": "a1B2c3D4e", "extra_content": {"google": {"s": "x"}}, "function": {"own": 1}}
-    plain = {"id": "f5G6h7I8j"}
-    step = called(
-        call("call_1", "1"),
-        call("call_2", "2"),
-        replay=kept(signed, plain, reasoning_content="Hm.", reasoning_details=[{"t": "x"}]),
-    )
-    assert await messages(run(instructions=""), context(steps=(step,))) == [
-        {
-            "role": "assistant",
-            "content": None,
-            "reasoning_content": "Hm.",
-            "reasoning_details": [{"t": "x"}],
-            "tool_calls": [
-                {
-                    **turn("a1B2c3D4e"),
-                    "extra_content": {"google": {"s": "x"}},
-                    "function": {"name": "get_weather", "arguments": "{}", "own": 1},
-                },
-                turn("f5G6h7I8j"),
-            ],
-        },
-        output("a1B2c3D4e", "1"),
-        output("f5G6h7I8j", "2"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "theirs",
-    [
-        [{"id": "a"}, {"id": "a"}],
-        [{"id": "a"}, {"id": ""}],
-        [{"id": "a"}, {}],
-        [{"own": 1}, {}],
-        [],
-    ],
-)
-async def test_ids_that_tell_no_calls_apart_are_ours(
-    messages: Messages, theirs: list[dict[str, Any]]
-) -> None:
-    step = called(call("call_1", "1"), call("call_2", "2"), replay=kept(*theirs, own=1))
-    again = called(call("call_3", "3"), replay=kept({"id": "a"}))
-    first, *outputs, second, last = await messages(
-        run(instructions=""), context(steps=(step, again))
-    )
-    assert first["own"] == 1
-    assert [each["id"] for each in first["tool_calls"]] == ["call_1", "call_2"]
-    assert outputs == [output("call_1", "1"), output("call_2", "2")]
-    # Each turn is a case of its own.
-    assert (second["tool_calls"], last) == ([turn("a")], output("a", "3"))
-
-
-async def test_what_is_ours_of_a_turn_wins(messages: Messages) -> None:
-    theirs = {"type": "own", "function": {"name": "own", "arguments": "own", "output": "own"}}
-    fields = {"role": "own", "content": "own", "tool_calls": []}
-    step = called(call("call_1", "1"), replay=kept(theirs, **fields))
-    function = {"name": "get_weather", "arguments": "{}", "output": "own"}
-    [asked, _] = await messages(run(instructions=""), context(steps=(step,)))
-    assert asked == {
-        "role": "assistant",
-        "content": None,
-        "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
-    }
-
-
-async def test_a_message_step_keeps_fields_too(messages: Messages) -> None:
-    said = (message("assistant", "One.", id="msg_1"), message("assistant", "Two.", id="msg_2"))
-    steps = (
-        spoke("msg_1", replay=kept(own=1)),
-        called(call("call_1", "1"), replay=kept({}, more=2)),
-        spoke("msg_2", replay=kept(own=3)),
-        spoke("msg_gone", replay=kept(own=4)),
-    )
-    assert await messages(run(instructions=""), context(steps=steps, written=said)) == [
-        {
-            "role": "assistant",
-            "content": "One.",
-            "own": 1,
-            "more": 2,
-            "tool_calls": [turn("call_1")],
-        },
-        output("call_1", "1"),
-        {"role": "assistant", "content": "Two.", "own": 3},
     ]
 
 
