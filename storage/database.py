@@ -100,7 +100,9 @@ class Database:
         if engine.dialect.name == "sqlite":
             # The driver's own BEGIN would come too late, and without IMMEDIATE.
             path = str(self.url.database)
-            engine = create_engine("sqlite://", creator=lambda: sqlite.connect(path), poolclass=NullPool)
+            engine = create_engine(
+                "sqlite://", creator=lambda: sqlite.connect(path), poolclass=NullPool
+            )
             event.listen(engine, "begin", lambda each: each.exec_driver_sql("BEGIN IMMEDIATE"))
         try:
             connection = engine.connect()
@@ -129,5 +131,3 @@ def _upgrade(connection: Connection) -> None:
 def _escaped(path: Path) -> str:
     # Alembic's configuration takes % for the start of a placeholder.
     return str(path).replace("%", "%%")
-
-

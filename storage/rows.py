@@ -48,7 +48,11 @@ def _row_class(model: type[SQLModel]) -> Any:
 
 
 if TYPE_CHECKING:
-    from storage.tables import Assistant, Message, Run, RunStep, Thread
+    from storage.tables import Assistant as Assistant
+    from storage.tables import Message as Message
+    from storage.tables import Run as Run
+    from storage.tables import RunStep as RunStep
+    from storage.tables import Thread as Thread
 else:
     Assistant = _row_class(tables.Assistant)
     Thread = _row_class(tables.Thread)

@@ -6,7 +6,6 @@ decides are built by functions that are cached.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 import orjson
@@ -36,6 +35,8 @@ class Compiled(Generic[T]):
     fixed: Mapping[str, Any]
     documents: tuple[str, ...]
     """The parameters that are JSON."""
+    given: frozenset[str]
+    """The parameters that an execution gives."""
     in_project: bool
     """Whether it takes the transaction's project."""
     read: Callable[[Sequence[Any]], T]
@@ -57,17 +58,18 @@ class Statement(Generic[T]):
             found = self._compiled[database] = self._compile(database)
         return found
 
+    def parameters(self) -> frozenset[str]:
+        """Returns the names of the parameters that an execution gives, the project's included."""
+        return self.compiled("sqlite").given
+
     def _compile(self, database: str) -> Compiled[T]:
         compiled = self._core.compile(dialect=DIALECTS[database])
         binds = {name: bind for bind, name in compiled.bind_names.items()}
         return Compiled(
             sql=str(compiled),
-            fixed={
-                name: bind.effective_value for name, bind in binds.items() if not bind.required
-            },
-            documents=tuple(
-                name for name, bind in binds.items() if isinstance(bind.type, sa.JSON)
-            ),
+            fixed={name: bind.effective_value for name, bind in binds.items() if not bind.required},
+            documents=tuple(name for name, bind in binds.items() if isinstance(bind.type, sa.JSON)),
+            given=frozenset(name for name, bind in binds.items() if bind.required),
             in_project=PROJECT in binds,
             read=_reader(self._core, self._row, database),
         )
@@ -105,10 +107,15 @@ def _places(columns: Iterable[Any], kind: type[Any]) -> list[int]:
     return [place for place, column in enumerate(columns) if isinstance(column.type, kind)]
 
 
-@cache
 def insert(row: type[Any]) -> Statement[Any]:
     """Returns the statement that inserts a row of this class; see `values`."""
-    return Statement(sa.insert(table(_model(row))))
+    found = _INSERTS.get(row.__name__)
+    if found is None:
+        found = _INSERTS[row.__name__] = Statement(sa.insert(table(_model(row))))
+    return found
+
+
+_INSERTS: dict[str, Statement[Any]] = {}
 
 
 def values(row: Any) -> dict[str, Any]:
@@ -116,26 +123,29 @@ def values(row: Any) -> dict[str, Any]:
     return {column: getattr(row, name) for column, name in rows.columns(type(row))}
 
 
-def _model(row: type[Any]) -> type[SQLModel]:
+def _model(row: Any) -> type[SQLModel]:
     found: type[SQLModel] = getattr(tables, row.__name__)
     return found
 
 
-@cache
-def update(row: type[Any], names: tuple[str, ...]) -> Statement[Any]:
+def update(row: type[T], names: tuple[str, ...]) -> Statement[T]:
     """Returns the statement that sets these attributes of the row whose id is `of_id`.
 
     Parameters are named as the attributes are. The row comes back as it is then.
     """
-    model = _model(row)
-    found = {name: column for column, name in rows.attributes(model).items()}
-    columns = table(model).c
-    assigned = {
-        found[name]: sa.bindparam(name, type_=columns[found[name]].type, required=True)
-        for name in names
-    }
-    changed = sa.update(table(model)).where(columns.id == param("of_id"))
-    return Statement(changed.values(assigned).returning(table(model)), row)
+    found = _UPDATES.get((row.__name__, names))
+    if found is None:
+        model = _model(row)
+        by_attribute = {name: column for column, name in rows.columns(row)}
+        columns = table(model).c
+        assigned = {by_attribute[name]: param(name, columns[by_attribute[name]]) for name in names}
+        changed = sa.update(table(model)).where(columns.id == param("of_id")).values(assigned)
+        found = Statement(changed.returning(table(model)), row)
+        _UPDATES[row.__name__, names] = found
+    return found
+
+
+_UPDATES: dict[tuple[str, tuple[str, ...]], Statement[Any]] = {}
 
 
 def param(name: str, like: Any = None) -> sa.BindParameter[Any]:

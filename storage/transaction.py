@@ -48,6 +48,13 @@ class Transaction:
         self._database = database
         self._project = project
 
+    @property
+    def project(self) -> str:
+        """The project that it is of. LookupError if it is of all."""
+        if self._project is None:
+            raise LookupError("a transaction of all projects has none of its own")
+        return self._project
+
     def one(self, statement: Statement[T], **params: Any) -> T | None:
         """Returns the first row, or None where there is none."""
         compiled = self._execute(statement, params)
@@ -107,9 +114,7 @@ class Transaction:
             if (value := params.get(name)) is not None:
                 params[name] = orjson.dumps(value).decode()
         if compiled.in_project and PROJECT not in params:
-            if self._project is None:
-                raise LookupError("a statement of a project in a transaction of all projects")
-            params[PROJECT] = self._project
+            params[PROJECT] = self.project
         if compiled.fixed:
             params = {**compiled.fixed, **params}
         return params
