@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from storage import clock, ids, tables, thread_lock, transitions
 from storage.database import Database
-from storage.errors import ClaimLost, NotFound
 from storage.dialects import in_list
+from storage.errors import ClaimLost, NotFound
 from storage.repository import Repository, reads_all, writes_all
 from storage.rows import Message, Run, RunStep, Thread, table
 from storage.statements import Statement, one_of, param

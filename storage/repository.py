@@ -1,8 +1,8 @@
 """What repositories have in common: each of their methods is one transaction.
 
-A method is written as a synchronous function of a transaction, and called, from the event loop, with
-a project in its place: `def get(self, tx, id)` becomes `await repository.get(project, id)`. What the
-run engine and the reconciler use is of all projects, and called without one.
+A method is written as a synchronous function of a transaction, and called, from the event loop,
+with a project in its place: `def get(self, tx, id)` becomes `await repository.get(project, id)`.
+What the run engine and the reconciler use is of all projects, and called without one.
 """
 
 from collections.abc import Callable, Coroutine

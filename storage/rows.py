@@ -26,7 +26,7 @@ def table(model: type[SQLModel]) -> Table:
 
 
 def columns(row: type[Any]) -> list[tuple[str, str]]:
-    """Returns the columns of a class of rows, each with its attribute, in the order of the table."""
+    """Returns the columns of a class of rows in their order, each with its attribute."""
     return _COLUMNS[row.__name__]
 
 

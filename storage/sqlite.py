@@ -197,7 +197,7 @@ def connect(path: str) -> sqlite3.Connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 break
             except sqlite3.OperationalError as error:
-                # Of several that turn a new file to WAL, SQLite refuses all but one, without a wait.
+                # Of several that turn a new file to WAL, SQLite refuses all but one at once.
                 if not is_away(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
