@@ -75,6 +75,13 @@ class Statement(Generic[T]):
         )
 
 
+def _fixed(bind: sa.BindParameter[Any]) -> Any:
+    value = bind.effective_value
+    if isinstance(bind.type, sa.JSON) and value is not None:
+        return orjson.dumps(value).decode()
+    return value
+
+
 def _reader(core: Any, row: type[T] | None, database: str) -> Callable[[Sequence[Any]], T]:
     """Returns what makes of a driver's row the row that is asked for."""
     columns = list(getattr(core, "exported_columns", None) or ())
