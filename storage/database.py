@@ -96,25 +96,32 @@ class Database:
         await asyncio.to_thread(self._migrate)
 
     def _migrate(self) -> None:
-        engine = create_engine(self.url, poolclass=NullPool)
-        if engine.dialect.name == "sqlite":
-            # The driver's own BEGIN would come too late, and without IMMEDIATE.
+        with self.connect() as connection, connection.begin():
+            if connection.dialect.name == "postgresql":
+                lock = text("SELECT pg_advisory_xact_lock(:key)")
+                connection.execute(lock, {"key": MIGRATION_LOCK})
+            _upgrade(connection)
+
+    def connect(self) -> Connection:
+        """Returns a connection of SQLAlchemy's, which makes and inspects the schema.
+
+        The caller closes it. Blocks. Raises Unreachable.
+        """
+        if self.url.get_backend_name() == "sqlite":
             path = str(self.url.database)
             engine = create_engine(
                 "sqlite://", creator=lambda: sqlite.connect(path), poolclass=NullPool
             )
+            # The driver's own BEGIN would come too late, and without IMMEDIATE.
             event.listen(engine, "begin", lambda each: each.exec_driver_sql("BEGIN IMMEDIATE"))
+        else:
+            engine = create_engine(self.url, poolclass=NullPool)
         try:
-            connection = engine.connect()
+            return engine.connect()
         except OSError as error:
             raise Unreachable(error.strerror or str(error)) from error
         except DBAPIError as error:
             raise Unreachable(str(error.orig).strip().splitlines()[0]) from error
-        with connection, connection.begin():
-            if engine.dialect.name == "postgresql":
-                lock = text("SELECT pg_advisory_xact_lock(:key)")
-                connection.execute(lock, {"key": MIGRATION_LOCK})
-            _upgrade(connection)
 
     async def close(self) -> None:
         """Closes every connection, once all that was begun is finished."""

@@ -22,7 +22,7 @@ from storage.tables import Run as StoredRun
 from storage.transitions import Ended
 from tests.runner.run_model import Ending, Run, Step, Thread
 from tests.runner.snapshots import check, look, rows_of, settle
-from tests.storage.rows import make_thread
+from tests.storage.rows import execute, make_thread
 
 T = TypeVar("T")
 Stored = StoredRun | RunStep | Message
@@ -226,5 +226,4 @@ class Machine(RuleBasedStateMachine):
             row |= {name: row[name] - seconds for name in TIMES if row.get(name) is not None}
 
     async def _execute(self, statement: Any) -> None:
-        async with self.storage.database.transaction() as session:
-            await session.exec(statement)
+        await execute(self.storage, statement)

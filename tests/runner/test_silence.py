@@ -5,13 +5,12 @@ import time
 from contextlib import AsyncExitStack
 
 import pytest
-from sqlalchemy.exc import DBAPIError
 
 from service.runner import engine as engine_module
 from storage import Storage
 from storage.tables import Run, RunStatus
 from tests.runner.engines import NEVER, Engines, Following
-from tests.storage.rows import PROJECT, make_run, make_thread, set_run
+from tests.storage.rows import DATABASE_ERRORS, PROJECT, make_run, make_thread, set_run
 from tests.storage.test_plans import statements
 from tests.waiting import until
 
@@ -85,7 +84,7 @@ async def test_all_hear_of_an_error(storage: Storage, engines: Engines) -> None:
     followers = [Following(each, engine.follow(each, 1)) for each in (run, run, other)]
     await engines.rename("runs", "hidden")
     for following in followers:
-        with pytest.raises(DBAPIError, match="runs"):
+        with pytest.raises(DATABASE_ERRORS, match="runs"):
             await following.ended()
     await engines.rename("hidden", "runs")
     following = Following(run, engine.follow(run, 1))

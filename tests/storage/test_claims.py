@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage import Storage, clock
+from storage import Storage
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
 from storage.errors import ClaimLost
 from storage.pages import PageRequest
@@ -27,8 +27,7 @@ PAST = 1.0
 
 
 async def _now(storage: Storage) -> float:
-    async with storage.database.read() as session:
-        return await clock.read(session)
+    return await storage.database.read(lambda tx: tx.now())
 
 
 async def test_a_claim_starts_the_run_and_holds_it(storage: Storage) -> None:

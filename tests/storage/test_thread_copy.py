@@ -17,6 +17,7 @@ from tests.storage.rows import (
     OTHER,
     PROJECT,
     claimed,
+    execute,
     make_run,
     make_thread,
     new_run,
@@ -98,9 +99,7 @@ async def test_a_copy_has_all_that_the_thread_has(storage: Storage) -> None:
 
 async def test_the_copy_is_of_now_and_its_messages_are_not(storage: Storage) -> None:
     thread = await make_thread(storage, "hi")
-    async with storage.database.transaction() as session:
-        for table in (Thread, Message):
-            await session.exec(update(table).values(created_at=1))
+    await execute(storage, *(update(table).values(created_at=1) for table in (Thread, Message)))
     copy = await storage.threads.copy(PROJECT, thread.id)
     assert copy.created_at > 1
     [message] = await _messages(storage, copy.id)
@@ -115,9 +114,8 @@ async def test_up_to_a_message(storage: Storage) -> None:
     for count, message in enumerate(messages, 1):
         copy = await storage.threads.copy(PROJECT, thread.id, message.id)
         assert _texts(await _messages(storage, copy.id)) == ["one", "two", "three"][:count]
-    async with storage.database.transaction() as session:
-        imported = update(Message).where(col(Message.id) == messages[1].id)
-        await session.exec(imported.values(id="msg_abc123"))
+    imported = update(Message).where(col(Message.id) == messages[1].id)
+    await execute(storage, imported.values(id="msg_abc123"))
     copy = await storage.threads.copy(PROJECT, thread.id, "msg_abc123")
     assert _texts(await _messages(storage, copy.id)) == ["one", "two"]
 

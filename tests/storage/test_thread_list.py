@@ -12,7 +12,7 @@ from storage import Storage, ids
 from storage.errors import InvalidCursor
 from storage.pages import PageRequest
 from storage.tables import Thread
-from tests.storage.rows import OTHER, PROJECT, make_run, make_thread
+from tests.storage.rows import OTHER, PROJECT, execute, make_run, make_thread
 
 ODD_KEYS = [
     "",
@@ -94,9 +94,8 @@ async def test_the_cursor_is_a_thread_that_may_be_gone_or_filtered_out(storage: 
 
 async def test_an_imported_thread_is_a_cursor(storage: Storage) -> None:
     made = await _made(storage, *[{}] * 3)
-    async with storage.database.transaction() as session:
-        changed = update(Thread).where(col(Thread.id) == made[1]).values(id="thread_abc123")
-        await session.exec(changed)
+    renamed = update(Thread).where(col(Thread.id) == made[1]).values(id="thread_abc123")
+    await execute(storage, renamed)
     asked = PageRequest(order="asc", after="thread_abc123")
     assert await _listed(storage, {}, asked) == made[2:]
     # It keeps its place in what a filter leaves, without being left itself.
