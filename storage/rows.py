@@ -33,6 +33,11 @@ def columns(row: type[Any]) -> list[tuple[str, str]]:
 _COLUMNS: dict[str, list[tuple[str, str]]] = {}
 
 
+def values(row: Any) -> dict[str, Any]:
+    """Returns what a row has, by its attributes."""
+    return {name: getattr(row, name) for _, name in columns(type(row))}
+
+
 def _row_class(model: type[SQLModel]) -> Any:
     """Returns a slotted class with the attributes of a table, in the order of its columns."""
     fields = []

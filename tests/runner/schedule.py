@@ -12,6 +12,7 @@ from sqlmodel import col, select, update
 from service.runner.bus import RunEvent
 from service.runner.engine import Engine
 from storage.errors import NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
+from storage.statements import one_of
 from storage.tables import ACTIVE, Run, RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines, Following
@@ -171,7 +172,7 @@ class Schedule:
 
     async def _expire(self) -> None:
         """Whoever holds the run does not know: only the others see it."""
-        active = col(Run.status).in_(ACTIVE)
+        active = one_of(col(Run.status), ACTIVE)
         await self._set({"expires_at": PAST}, active, col(Run.waiting).is_(False))
 
     async def _set(self, columns: dict[str, int], *where: ColumnElement[bool]) -> None:

@@ -1,7 +1,7 @@
 """A thread as the database has it, and the comparison with what a model says it must be."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import select
@@ -40,7 +40,7 @@ async def look(storage: Storage, thread_id: str) -> Snapshot:
             now,
             last_position,
             *(
-                {row.id: asdict(row) for row in tx.all(_in_thread(kind, thread_id))}
+                {row.id: rows.values(row) for row in tx.all(_in_thread(kind, thread_id))}
                 for kind in (rows.Run, rows.RunStep, rows.Message)
             ),
         )

@@ -1,4 +1,3 @@
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -73,7 +72,7 @@ async def test_the_database_itself_refuses_a_second_active_run(
     thread = await make_thread(storage)
     run = await make_run(storage, thread)
     await set_run(storage, run, status=status)
-    copy = asdict(run) | {"id": "run_copy", "position": "7" * 26}
+    copy = rows.values(run) | {"id": "run_copy", "position": "7" * 26}
     if status in ACTIVE:
         with pytest.raises(DATABASE_ERRORS, match=r"(?i)unique"):
             await _insert(storage, copy)
