@@ -4,13 +4,32 @@ OpenAI's format is spoken in many dialects. Everything that a server may leave o
 wrong is settled here, once.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
+from service.models.calls import CallDelta, Calls
 from service.models.ends import Reason, end_of
 from service.models.failures import BROKEN_OFF, NO_ANSWER, ModelError, error_in_stream
+from service.models.reasoning import ThinkSplitter
+from service.models.replay import Fields, Replay, replay_of
+from service.models.texts import storable
+
+__all__ = [
+    "CallDelta",
+    "Chunk",
+    "Finished",
+    "Piece",
+    "Reader",
+    "RefusalDelta",
+    "Replay",
+    "TextDelta",
+    "storable",
+]
+
+log = structlog.get_logger(__name__)
 
 MAX_TOKENS = 10**12
 """Of one answer. More would not fit where the sums of many are kept."""
@@ -31,90 +50,106 @@ class RefusalDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class CallDelta:
-    """A piece of a function call.
-
-    Calls are numbered by `index` from 0, in the order in which they begin. The first piece of a
-    call, and no other, has its name, and its id if the server gave one. `arguments` is a piece of
-    JSON text.
-    """
-
-    index: int
-    id: str | None
-    name: str | None
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of a whole answer; `tool_calls` if and only if it calls functions and is not cut off.
 
     `usage` has prompt_tokens, completion_tokens and total_tokens, unless the server kept them.
+    `replay` is what the server must get back with the turn; None if that is nothing.
     """
 
     reason: Reason
     usage: dict[str, int] | None
+    replay: Replay | None = None
 
 
 Piece = TextDelta | RefusalDelta | CallDelta
 Chunk = Piece | Finished
 
 
-@dataclass(slots=True)
-class _Call:
-    index: int
-    id: str | None
-    name: str | None
-    unsent: str = ""
+KNOWN = frozenset(("role", "content", "refusal", "tool_calls", "function_call", "audio", "index"))
+"""The fields of a turn that are not its server's own."""
 
 
 @dataclass(slots=True)
 class Reader:
-    """Reads one answer: `read` for each event of the stream, then `finish`."""
+    """Reads one answer: `read` for each event of the stream, then `finish`, then `rest`.
+
+    `functions` are the names of the functions that may be called. With `think`, `<think>…</think>`
+    at the beginning of the text is reasoning and no part of the answer.
+    """
 
     reason: str | None = None
     """Why the model stopped, in the server's words; None until it says so."""
 
+    functions: Collection[str] = ()
+    think: bool = True
     _usage: dict[str, int] | None = None
-    _calls: list[_Call] = field(default_factory=list)
-    _by_index: dict[int, _Call] = field(default_factory=dict)
-    """The latest call under each of the server's own indexes."""
+    _calls: Calls = field(init=False)
+    _splitter: ThinkSplitter = field(default_factory=ThinkSplitter)
+    _thoughts: list[str] = field(default_factory=list)
+    """Reasoning from the text."""
+    _turn: Fields = field(default_factory=Fields)
     _spoke: bool = False
+    _refused: bool = False
     _half: str = ""
     """The first half of a character whose second half is still to come."""
+    _rest: str = ""
+    """The end of the text, if it was held back."""
+    _cut_off: bool = False
+
+    def __post_init__(self) -> None:
+        self._calls = Calls(self.functions)
 
     def read(self, event: object) -> list[Piece]:
-        """Returns what an event (the JSON of one `data:`) adds. Raises ModelError."""
-        if not isinstance(event, dict):
-            raise ModelError("server_error", NO_ANSWER)
-        if error := event.get("error"):
-            raise error_in_stream(error)
+        """Returns what an event (the JSON of one `data:`) adds.
+
+        Raises ModelError, but never after the event that says why the model stopped.
+        """
+        ended = self.reason is not None
+        pieces: list[Piece] = []
         try:
-            return list(self._pieces(event))
-        except (AttributeError, TypeError, ValueError, OverflowError) as unexpected:
-            raise ModelError("server_error", NO_ANSWER) from unexpected
+            if not isinstance(event, dict):
+                raise TypeError("an event that is no object")
+            if error := event.get("error"):
+                raise error_in_stream(error)
+            for piece in self._pieces(event):
+                pieces.append(piece)
+        except ModelError:
+            if not ended:
+                raise
+        except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as unexpected:
+            if not ended:
+                raise ModelError("server_error", NO_ANSWER) from unexpected
+        return pieces
 
     def _pieces(self, event: Mapping[str, Any]) -> Iterator[Piece]:
-        self._usage = _usage(event.get("usage")) or self._usage
+        usage = _usage(event.get("usage"))
+        if usage is not None and (self._usage is None or any(usage.values())):
+            self._usage = usage
         for choice in event.get("choices") or ():
             if choice.get("index"):
                 continue  # Only one answer was asked for.
-            self.reason = choice.get("finish_reason") or self.reason
+            if error := choice.get("error"):
+                raise error_in_stream(error)
+            # What a server says after the end does not undo it.
+            if self.reason is None and (reason := choice.get("finish_reason")):
+                self.reason = str(reason)
             delta = choice.get("delta")
             if delta is None:  # Some servers call it as in an answer that is not streamed.
                 delta = choice.get("message")
             delta = delta or {}
-            if text := storable(self._whole(_text(delta.get("content")))):
+            self._turn.add({key: value for key, value in delta.items() if key not in KNOWN})
+            if text := self._answer(storable(self._whole(_text(delta.get("content"))))):
                 self._spoke = True
                 yield TextDelta(text)
             if text := storable(_text(delta.get("refusal"))):
+                self._refused = True
                 yield RefusalDelta(text)
             calls = delta.get("tool_calls") or ()
             # Some servers say each call twice, the old way as well.
             if not calls and (delta.get("function_call") or {}).get("name"):
                 raise ValueError("a call without an id, as before tool_calls")
-            for piece in calls:
-                yield from self._call_piece(piece)
+            yield from self._calls.read(calls)
 
     def finish(self) -> Finished:
         """Returns the end of the answer. Raises ModelError if the stream ended before it did."""
@@ -124,16 +159,42 @@ class Reader:
         if end == "fault":
             message = "The model server gave up on the answer."
             raise ModelError("server_error", message, retryable=True)
-        if any(call.name is None for call in self._calls):
+        if self._calls.nameless:
             raise ModelError("server_error", "The model called a function without naming it.")
+        thought, self._rest = self._splitter.rest()
+        self._thoughts.append(thought)
+        self._spoke = self._spoke or bool(self._rest)
+        if thoughts := "".join(self._thoughts):
+            self._turn.add({"reasoning_content": thoughts})
+        replay = replay_of(self._turn.joined(), self._calls.replay())
+        if replay and not (self._calls or self._spoke or self._refused):
+            log.warning("model only reasoned", reason=self.reason, fields=sorted(replay.turn))
         match end:
             case "content_filter" | "length":
-                return Finished(end, self._usage)
+                self._cut_off = True
+                return Finished(end, self._usage, replay)
             case "tool_calls" if not (self._calls or self._spoke):
                 raise ModelError("server_error", NO_ANSWER)
             case _:
                 # Servers say "stop" after calls as well, OpenAI's when a call was demanded.
-                return Finished("tool_calls" if self._calls else "stop", self._usage)
+                return Finished("tool_calls" if self._calls else "stop", self._usage, replay)
+
+    def rest(self) -> list[Piece]:
+        """Returns the pieces between the last event and the end that `finish` returned.
+
+        They are what was held back, and `{}` for each whole call without arguments.
+        """
+        text: list[Piece] = [TextDelta(self._rest)] if self._rest else []
+        return [*text, *self._calls.rest(cut_off=self._cut_off)]
+
+    def _answer(self, text: str) -> str:
+        """Returns text without the reasoning in it."""
+        if not self.think:
+            return text
+        thought, text = self._splitter.read(text)
+        if thought:
+            self._thoughts.append(thought)
+        return text
 
     def _whole(self, text: str) -> str:
         """Returns text without a last half of a character, which waits for the next text."""
@@ -141,46 +202,6 @@ class Reader:
         if self.reason is None and "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]
         return text
-
-    def _call_piece(self, piece: Mapping[str, Any]) -> Iterator[CallDelta]:
-        function = piece.get("function") or {}
-        id, name = piece.get("id") or None, storable(function.get("name")) or None
-        call = self._current_call(piece.get("index"), id, name)
-        arguments = function.get("arguments")
-        if not isinstance(arguments, str):
-            arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
-        begins = call is None or call.name is None
-        if call is None:
-            call = _Call(len(self._calls), id, name)
-            self._calls.append(call)
-        index = piece.get("index")
-        self._by_index[call.index if index is None else index] = call
-        if begins:
-            call.id, call.name = call.id or id, name
-            call.unsent += arguments
-            if name is not None:
-                yield CallDelta(call.index, call.id, name, storable(call.unsent))
-        elif arguments:
-            yield CallDelta(call.index, None, None, storable(arguments))
-
-    def _current_call(self, index: int | None, id: str | None, name: str | None) -> _Call | None:
-        """Returns the call that a piece continues; None if it begins one.
-
-        Some servers give no index, or the same to every call; some repeat id and name.
-        """
-        if index is None:
-            call = self._calls[-1] if self._calls else None
-            begins = name is not None
-        else:
-            call = self._by_index.get(index)
-            begins = False
-        if call is None:
-            return None
-        if id is not None and call.id is not None:
-            begins = id != call.id
-        elif name is not None and call.name is not None:
-            begins = begins or name != call.name
-        return None if begins else call
 
 
 def _text(content: object) -> str:
@@ -192,18 +213,6 @@ def _text(content: object) -> str:
     if not isinstance(content, str):
         raise TypeError("a content that is no text")
     return content
-
-
-def storable(value: object) -> str:
-    """Returns text as it can be stored: without NUL and without halves of surrogate pairs.
-
-    What is no text at all is an empty one.
-    """
-    if not isinstance(value, str):
-        return ""
-    if not value.isascii():
-        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value.replace("\0", "\ufffd")
 
 
 def _usage(value: object) -> dict[str, int] | None:

@@ -6,7 +6,6 @@ The run engine asks it for one answer at a time; what servers do differently is 
 
 import contextlib
 import ipaddress
-import json
 import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -30,12 +29,12 @@ from service.models.failures import (
     NO_ANSWER,
     ModelError,
     code_of,
-    error_in_stream,
     error_text,
     exceeded_context,
     is_retryable,
     retry_after,
 )
+from service.models.framing import events
 from service.models.tokens import TokenCounter
 
 __all__ = [
@@ -58,8 +57,6 @@ MAX_MESSAGE = 1000
 """Characters of a model server's error message that are passed on."""
 
 MAX_CONNECTIONS = 1000
-
-NO_STREAM = "The model server did not answer with a stream."
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
@@ -111,7 +108,7 @@ class ChatModel:
         Closing the generator closes the connection at once, which stops the model.
         """
         body = {**request, **self._options}
-        reader = Reader()
+        reader = Reader(functions=_functions(request))
         try:
             stream = await self._client.post(
                 "/chat/completions",
@@ -121,17 +118,19 @@ class ChatModel:
                 stream_cls=openai.AsyncStream[object],
             )
             try:
-                await _check_type(stream.response)
-                async for event in stream:
-                    for piece in reader.read(event):
-                        yield piece
-            except openai.APIConnectionError:
+                async with contextlib.aclosing(events(stream.response)) as answer:
+                    async for event in answer:
+                        for piece in reader.read(event):
+                            yield piece
+            except (ModelError, openai.APIConnectionError, ValueError, RecursionError):
                 # All that can be missing after the end of the answer is its usage.
                 if reader.reason is None:
                     raise
             finally:
                 await stream.close()
             end = reader.finish()
+            for piece in reader.rest():
+                yield piece
             if end.usage is not None:
                 self.tokens.learn(request, end.usage["prompt_tokens"])
         except (ModelError, openai.OpenAIError, ValueError, RecursionError) as error:
@@ -187,8 +186,6 @@ class ChatModel:
             case openai.APIConnectionError():
                 message = "The connection to the model server failed."
                 return ModelError("server_error", message, retryable=True)
-            case openai.APIError(body=body) if body is not None:
-                return error_in_stream(body)
             case _:
                 return ModelError("server_error", NO_ANSWER)
 
@@ -200,21 +197,10 @@ class ChatModel:
         return " ".join(text.split())[:MAX_MESSAGE]
 
 
-async def _check_type(response: httpx2.Response) -> None:
-    """Raises ModelError if a response is surely no stream of events, with the error that it holds.
-
-    Servers label their streams in many ways, so only few types count.
-    """
-    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in ("application/json", "text/html"):
-        return
-    body: object = None
-    if content_type == "application/json":
-        with contextlib.suppress(httpx2.HTTPError, ValueError, RecursionError):
-            body = json.loads(await response.aread())
-    if isinstance(body, dict) and (error := body.get("error")):
-        raise error_in_stream(error)
-    raise ModelError("server_error", NO_STREAM)
+def _functions(request: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the names of the functions that a request declares."""
+    functions = (tool.get("function") or {} for tool in request.get("tools") or ())
+    return frozenset(function["name"] for function in functions if "name" in function)
 
 
 def _is_loopback(url: str) -> bool:

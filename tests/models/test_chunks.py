@@ -1,5 +1,6 @@
 """The dialects of chat-completion servers, event by event."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -10,16 +11,18 @@ from service.models.chunks import (
     Finished,
     Reader,
     RefusalDelta,
+    Replay,
     TextDelta,
 )
 from service.models.failures import ModelError
 from tests.models.raw_server import choice
 
 
-def read(*events: object) -> list[Chunk]:
-    reader = Reader()
+def read(*events: object, functions: Collection[str] = (), think: bool = True) -> list[Chunk]:
+    reader = Reader(functions=functions, think=think)
     chunks: list[Chunk] = [piece for event in events for piece in reader.read(event)]
-    return [*chunks, reader.finish()]
+    end = reader.finish()
+    return [*chunks, *reader.rest(), end]
 
 
 def call(
@@ -29,10 +32,14 @@ def call(
     return {**rest, "function": {k: v for k, v in function.items() if v is not None}}
 
 
-def calls(*pieces: dict[str, Any], reason: str = "tool_calls") -> list[Chunk]:
+def calls(
+    *pieces: dict[str, Any], reason: str = "tool_calls", functions: Collection[str] = ()
+) -> list[Chunk]:
     """Each piece in an event of its own; what comes of them, without the end."""
-    *chunks, end = read(*(choice(tool_calls=[piece]) for piece in pieces), choice(reason))
-    assert end == Finished("tool_calls", None)
+    events = [choice(tool_calls=[piece]) for piece in pieces]
+    *chunks, end = read(*events, choice(reason), functions=functions)
+    assert isinstance(end, Finished)
+    assert end.reason == "tool_calls"
     return chunks
 
 
@@ -52,7 +59,11 @@ def test_text_and_what_adds_nothing() -> None:
     ) == [
         TextDelta("Hel"),
         TextDelta("lo"),
-        Finished("stop", {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}),
+        Finished(
+            "stop",
+            {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
+            Replay({"reasoning_content": "hm"}, []),
+        ),
     ]
 
 
@@ -91,7 +102,7 @@ def test_a_message_in_place_of_a_delta() -> None:
     assert read({"choices": [named]}) == [
         TextDelta("Hello"),
         CallDelta(0, "a", "f", "{}"),
-        Finished("tool_calls", None),
+        Finished("tool_calls", None, Replay({}, [{"id": "a"}])),
     ]
     assert read({"choices": [{"message": whole}]}, choice("stop"))[0] == TextDelta("Hello")
     both = {"choices": [{"delta": {}, "message": whole, "finish_reason": "stop"}]}
@@ -281,3 +292,33 @@ def test_arguments_as_an_object_keep_their_letters() -> None:
     assert calls(call("f", {"city": "Zürich"}, index=0)) == [
         CallDelta(0, None, "f", '{"city": "Zürich"}')
     ]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        [],
+        None,
+        {"error": {"message": "Too late."}},
+        {"choices": 5},
+        choice(content=5),
+        choice(tool_calls=["x"]),
+        choice("error"),
+        choice("content_filter"),
+        {"usage": "many"},
+    ],
+    ids=repr,
+)
+def test_nothing_after_the_end_undoes_it(event: object) -> None:
+    assert read(choice("stop", content="x"), event) == [TextDelta("x"), Finished("stop", None)]
+
+
+def test_usage_after_the_end_is_kept() -> None:
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    assert read(choice("stop"), {"usage": usage}, {"usage": {}}) == [Finished("stop", usage)]
+
+
+def test_an_error_within_a_choice() -> None:
+    with pytest.raises(ModelError, match="Overloaded") as caught:
+        read({"choices": [{"error": {"code": 503, "message": "Overloaded."}, "delta": {}}]})
+    assert caught.value.retryable

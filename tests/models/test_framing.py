@@ -1,0 +1,167 @@
+"""How the events of an answer may lie in a response."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.models.client import CallDelta, ChatModel, Chunk, Finished, ModelError, TextDelta
+from tests.models.raw_server import RawServer, choice
+
+HELLO = [choice(content="Hel"), choice(content="lo"), choice("stop")]
+USAGE = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+REQUEST = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def data(*values: object, end: str = "\n") -> str:
+    return "".join(f"data: {json.dumps(value)}{end}{end}" for value in values)
+
+
+def typed(content_type: str, body: str | bytes) -> bytes:
+    body = body.encode() if isinstance(body, str) else body
+    return f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n\r\n".encode() + body
+
+
+async def chunks(model: ChatModel) -> list[Chunk]:
+    return [chunk async for chunk in model.stream(REQUEST)]
+
+
+def whole(finish_reason: str | None = "stop", **message: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "refusal": None, "annotations": [], **message}
+    choices = [{"index": 0, "message": message, "finish_reason": finish_reason}]
+    return {"object": "chat.completion", "choices": choices, "usage": USAGE}
+
+
+NOTHING = [
+    "data:\n\n",
+    "data: \n\n",
+    "event: ping\n\n",
+    "event: ping\ndata: now\n\n",
+    "retry: 9\n\n",
+]
+NOTHING += [
+    ": a comment\nid: 5\n\n",
+    "id: 5\n\n",
+    ":\n\n",
+    "\n\n",
+    "whatever\n\n",
+    "event: ping\ndata:\n\n",
+]
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+@pytest.mark.parametrize("place", range(4))
+async def test_events_without_data(
+    raw: RawServer, odd_model: ChatModel, nothing: str, place: int
+) -> None:
+    events = [data(event) for event in HELLO]
+    events.insert(place, nothing)
+    raw.answer(typed("text/event-stream", "".join(events) + "data: [DONE]\n\n"))
+    assert await chunks(odd_model) == [TextDelta("Hel"), TextDelta("lo"), Finished("stop", None)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "\ufeff" + data(*HELLO),
+        data(*HELLO, end="\r\n"),
+        data(*HELLO, end="\r"),
+        data(*HELLO).replace("data: ", "data:"),
+        data(*HELLO).rstrip("\n"),
+        "\n\n" + data(*HELLO) + "data: [DONE]",
+        data(*HELLO).replace('"delta"', '\ndata: "delta"'),
+    ],
+    ids=["byte order mark", "CRLF", "CR", "no space", "no last line", "done", "lines of data"],
+)
+async def test_event_streams(raw: RawServer, odd_model: ChatModel, body: str) -> None:
+    expected = [TextDelta("Hel"), TextDelta("lo"), Finished("stop", None)]
+    raw.answer(typed("text/event-stream", body))
+    assert await chunks(odd_model) == expected
+    raw.answers.clear()
+    # Byte by byte.
+    raw.answer(*(bytes([byte]) for byte in typed("text/event-stream", body)))
+    assert await chunks(odd_model) == expected
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/html", "text/plain", "application/octet-stream"]
+)
+async def test_an_event_stream_under_another_type(
+    raw: RawServer, odd_model: ChatModel, content_type: str
+) -> None:
+    raw.answer(typed(content_type, data(*HELLO)))
+    assert await chunks(odd_model) == [TextDelta("Hel"), TextDelta("lo"), Finished("stop", None)]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream", "text/plain"])
+@pytest.mark.parametrize("before", ["", "\ufeff", "\n "])
+async def test_one_whole_answer(
+    raw: RawServer, odd_model: ChatModel, content_type: str, before: str
+) -> None:
+    raw.answer(typed(content_type, before + json.dumps(whole(content="Hello"), indent=1)))
+    assert await chunks(odd_model) == [TextDelta("Hello"), Finished("stop", USAGE)]
+
+
+async def test_one_whole_answer_with_calls(raw: RawServer, odd_model: ChatModel) -> None:
+    calls = [{"id": i, "type": "function", "function": {"name": "f", "arguments": a}}
+             for i, a in (("a", '{"x":1}'), ("b", ""))]  # fmt: skip
+    body = whole("tool_calls", content=None, tool_calls=calls)
+    raw.answer(typed("application/json", json.dumps(body)))
+    *deltas, end = await chunks(odd_model)
+    assert deltas == [
+        CallDelta(0, "a", "f", '{"x":1}'),
+        CallDelta(1, "b", "f", ""),
+        CallDelta(1, None, None, "{}"),
+    ]
+    assert isinstance(end, Finished)
+    assert (end.reason, end.usage) == ("tool_calls", USAGE)
+
+
+async def test_one_whole_answer_that_does_not_say_why_it_ended(
+    raw: RawServer, odd_model: ChatModel
+) -> None:
+    raw.answer(typed("application/json", json.dumps(whole(None, content="Hello"))))
+    assert await chunks(odd_model) == [TextDelta("Hello"), Finished("stop", USAGE)]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        b"data: {\n\n",
+        b"data: []\n\n",
+        b'data: {"error": {"message": "Too late."}}\n\n',
+        b"data: \xff\n\n",
+        b"data: " + b"[" * 100_000 + b"\n\n",
+        b"<html>",
+    ],
+    ids=["no JSON", "a list", "an error", "no text", "too deep", "a page"],
+)
+async def test_nothing_after_the_end_undoes_it(
+    raw: RawServer, odd_model: ChatModel, after: bytes
+) -> None:
+    raw.answer(typed("text/event-stream", data(*HELLO).encode()), after)
+    assert await chunks(odd_model) == [TextDelta("Hel"), TextDelta("lo"), Finished("stop", None)]
+
+
+async def test_nothing_after_done_is_read(raw: RawServer, odd_model: ChatModel) -> None:
+    raw.answer(typed("text/event-stream", data(HELLO[0]) + "data: [DONE]\n\n" + data(*HELLO[1:])))
+    with pytest.raises(ModelError, match="broke the answer off") as caught:
+        await chunks(odd_model)
+    assert caught.value.retryable
+
+
+async def test_an_event_that_is_cut_off(raw: RawServer, odd_model: ChatModel) -> None:
+    raw.answer(typed("text/event-stream", data(HELLO[0]) + 'data: {"choices": ['))
+    with pytest.raises(ModelError, match="broke the answer off") as caught:
+        await chunks(odd_model)
+    assert caught.value.retryable
+
+
+async def test_the_declared_functions_join_names(raw: RawServer, odd_model: ChatModel) -> None:
+    pieces = [{"index": 0, "function": {"name": name}} for name in ("get_", "weather")]
+    events = [choice(tool_calls=[piece]) for piece in pieces]
+    raw.answer(typed("text/event-stream", data(*events, choice("tool_calls"))))
+    function = {"type": "function", "function": {"name": "get_weather"}}
+    request = REQUEST | {"tools": [{"type": "other"}, function]}
+    named = [chunk async for chunk in odd_model.stream(request) if isinstance(chunk, CallDelta)]
+    assert named == [CallDelta(0, None, "get_weather", ""), CallDelta(0, None, None, "{}")]
