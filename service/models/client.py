@@ -158,6 +158,7 @@ class ChatModel:
         return ModelError(
             failure.code,
             self._presentable(failure.message),
+            quoted=failure.quoted,
             retryable=failure.retryable,
             retry_after=failure.retry_after,
             context=failure.context,
@@ -173,9 +174,11 @@ class ChatModel:
                 message = "The model server refuses this server's API key."
                 return ModelError("server_error", message)
             case openai.APIStatusError(status_code=status, body=body):
+                text = error_text(body)
                 return ModelError(
                     code_of(status),
-                    error_text(body) or f"The model server answered {status}.",
+                    text or f"The model server answered {status}.",
+                    quoted=text is not None,
                     retryable=is_retryable(status, body),
                     retry_after=retry_after(error.response.headers),
                     context=exceeded_context(status, body),

@@ -25,8 +25,9 @@ _CONTEXT = re.compile(
 
 
 class ModelError(Exception):
-    """The model gave no whole answer. `message` is fit for a run's `last_error`.
+    """The model gave no whole answer.
 
+    `message` is fit for callers. It is in the model server's words where `quoted`, else in ours.
     `retryable` says that the same request may succeed later; it says nothing about pieces of the
     answer that came before the failure. `retry_after` is the least number of seconds (0 to a day)
     that the server wants to be left alone for, None if it did not say. `context` is the model's, in
@@ -38,6 +39,7 @@ class ModelError(Exception):
         code: ErrorCode,
         message: str,
         *,
+        quoted: bool = False,
         retryable: bool = False,
         retry_after: float | None = None,
         context: int | None = None,
@@ -45,6 +47,7 @@ class ModelError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+        self.quoted = quoted
         self.retryable = retryable
         self.retry_after = retry_after
         self.context = context
@@ -103,8 +106,13 @@ def error_in_stream(error: object) -> ModelError:
     status = _status(given.get("code")) or _status(given.get("status"))
     if status is None:
         status = 400 if given.get("type") == "invalid_request_error" else 500
-    message = error_text(error) or BROKEN_OFF
-    return ModelError(code_of(status), message, retryable=is_retryable(status, error))
+    text = error_text(error)
+    return ModelError(
+        code_of(status),
+        text or BROKEN_OFF,
+        quoted=text is not None,
+        retryable=is_retryable(status, error),
+    )
 
 
 def error_text(error: object) -> str | None:
