@@ -56,13 +56,14 @@ _NAMES = {
 """What refusals name, where it is not the parameter that a quirk is named after."""
 
 _TURNS = {
-    # In the order in which they are looked for: a refusal of neighbours may speak of the system's.
+    # In the order in which they are looked for. Some say that roles must alternate, and mean that
+    # there is a system's.
     Quirk.alternating_roles: re.compile(
         r"alternat|consecutive|successive|interleav|in a row|same role"
         r"|(?:first|last) (?:message|role|turn)|(?:start|begin|end)s? with",
         re.IGNORECASE,
     ),
-    Quirk.no_system: re.compile(r"\bsystem\b|only user", re.IGNORECASE),
+    Quirk.no_system: re.compile(r"\bsystem\b|only user|alternat", re.IGNORECASE),
     Quirk.empty_content: re.compile(r"\bcontent\b|\bnull\b|\bnone(?:type)?\b", re.IGNORECASE),
 }
 """What concerns the turns of a conversation, and the words by which a refusal tells it."""
@@ -125,7 +126,7 @@ class Dialects:
         self._learned.move_to_end(model)
         if len(self._learned) > MAX_MODELS:
             self._learned.popitem(last=False)
-        log.info("dialect learned", model=model, quirks=sorted(self._learned[model]))
+        log.info("dialect learned", model=model, quirks=sorted(map(str, self._learned[model])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,8 @@ class Negotiation:
             change = _change(failure.refusal, self._request, self.quirks)
         if change is None:
             return False
-        log.info("asked otherwise", model=self._request["model"], quirks=sorted(change.quirks))
+        quirks = sorted(map(str, change.quirks))
+        log.info("asked otherwise", model=self._request["model"], quirks=quirks)
         self.quirks |= change.quirks
         if change.lasting:
             self._learned |= change.quirks
