@@ -57,14 +57,14 @@ lock: ## Pins the newest versions of every dependency in requirements.lock (need
 clean: ## Removes what make has built.
 	rm -rf $(VENV) build
 	find protos/assistants -name '*_pb2*.py*' -delete
-	rm -f protos/assistants/v1/api.binpb gateway/rest.binpb
+	rm -f protos/assistants/v1/api.binpb gateway/rest.binpb gateway/rest.lua
 
 $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
-$(GENERATED): $(READY) $(PROTOS) protos/generate.py gateway/descriptor.py
+$(GENERATED): $(READY) $(PROTOS) protos/generate.py gateway/descriptor.py gateway/edge.lua
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m gateway.descriptor

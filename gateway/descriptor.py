@@ -4,23 +4,41 @@ Every service whose methods carry a `google.api.http` rule is copied into the pa
 `assistants.v1.rest`, with names, inputs and rules as they are and `google.api.HttpBody` as the
 output: the server renders the bytes (see gateway/rest.py). Envoy loads the result, which
 `python -m gateway.descriptor` writes to gateway/rest.binpb; `methods` is the same as a table.
+
+What the edge must know of the bodies is derived from it too: two Lua tables, which stand before the
+text of gateway/edge.lua in gateway/rest.lua.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import orjson
 from google.api import annotations_pb2
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 PACKAGE = "assistants.v1"
 REST_PACKAGE = f"{PACKAGE}.rest"
 PATH = Path(__file__).with_name("rest.binpb")
+EDGE_PATH = Path(__file__).with_name("rest.lua")
+NOT_IN_REST = {"update_mask", "override_mask", "parts"}
+"""Fields for gRPC callers; REST says the same by the body's keys and by `content`."""
+
+IN_QUERY = "include[]"
+"""The one parameter that stands in the query also where there is a body."""
+
 
 _HTTP_BODY = "google/api/httpbody.proto"
+_EDGE = Path(__file__).with_name("edge.lua")
+_FREE = {"google.protobuf.Struct": "free", "google.protobuf.Value": "any"}
+_TYPES: dict[int, str] = {
+    number: name for name, number in descriptor_pb2.FieldDescriptorProto.Type.items()
+}
 _VARIABLE = re.compile(r"{(\w+)}")
 
 STREAMS = {
@@ -92,6 +110,73 @@ def write(path: Path = PATH) -> None:
     path.write_bytes(derive().SerializeToString(deterministic=True))
 
 
+def shapes() -> dict[str, Any]:
+    """Returns what the keys of each body, and of the objects in it, may be."""
+    pool = descriptor_pool.DescriptorPool()
+    for file in _public().file:
+        pool.Add(file)
+    result: dict[str, Any] = {}
+
+    def add(name: str, hidden: Iterable[str]) -> None:
+        message: Descriptor = pool.FindMessageTypeByName(name)
+        fields = [f for f in message.fields if f.name not in hidden and f.json_name != IN_QUERY]
+        result[message.full_name] = {field.name: _shape(field) for field in fields}
+        for field in fields:
+            inner = result[message.full_name][field.name].get("object")
+            if inner and inner not in result:
+                add(inner, NOT_IN_REST)
+
+    for method in _with_body():
+        add(method.input_type, {*NOT_IN_REST, *method.variables})
+    return result
+
+
+def edge() -> str:
+    """Returns the edge's program: its tables, on one line, and the text of gateway/edge.lua."""
+    tables = f"{_lua(_routes())}, {_lua(shapes())}"
+    return f"local ROUTES, SHAPES = {tables}\n{_EDGE.read_text()}"
+
+
+def write_edge(path: Path = EDGE_PATH) -> None:
+    """Writes the edge's program for Envoy."""
+    path.write_text(edge())
+
+
+def _routes() -> dict[str, Any]:
+    """Returns a tree of the segments of the paths that take a body; `*` stands for a variable."""
+    root: dict[str, Any] = {"next": {}}
+    for method in _with_body():
+        node = root
+        for segment in _VARIABLE.sub("*", method.path).strip("/").split("/"):
+            node = node["next"].setdefault(segment, {"next": {}})
+        node["body"] = method.input_type
+    return root
+
+
+def _shape(field: FieldDescriptor) -> dict[str, Any]:
+    message = field.message_type
+    if message is None:
+        shape: dict[str, Any] = {"scalar": _TYPES[field.type]}
+    elif message.GetOptions().map_entry:
+        return {"map": True}
+    elif message.full_name in _FREE:
+        shape = {_FREE[message.full_name]: True}
+    else:
+        shape = {"object": message.full_name}
+    return shape | {"list": True} if field.is_repeated else shape
+
+
+def _with_body() -> list[Method]:
+    return [method for method in methods() if method.verb == "POST"]
+
+
+def _lua(value: Any) -> str:
+    if isinstance(value, dict):
+        entries = (f"[{_lua(key)}]={_lua(item)}" for key, item in value.items())
+        return "{" + ",".join(entries) + "}"
+    return orjson.dumps(value).decode()
+
+
 def _public() -> descriptor_pb2.FileDescriptorSet:
     data = files(PACKAGE).joinpath("api.binpb").read_bytes()
     result = descriptor_pb2.FileDescriptorSet.FromString(data)
@@ -135,3 +220,4 @@ def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Metho
 
 if __name__ == "__main__":
     write()
+    write_edge()

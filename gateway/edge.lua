@@ -1,12 +1,17 @@
 -- The edge's part in every call. Envoy runs it first on requests and last on responses.
 --
--- Requests: the names of the JSON body's top-level keys go into a header, because the transcoder
--- drops the unknown ones and reads null as absent (gateway/requests.py reads the header).
+-- Requests: a body is compared with what its method takes, because the transcoder drops unknown keys
+-- and does not say where a list or an object stands that must not; the names of its top-level keys go
+-- into a header, because the transcoder reads null as absent (gateway/requests.py reads the header).
 -- Responses: every error gets OpenAI's body, whoever refused the request.
+--
+-- gateway/descriptor.py writes two tables before this text. ROUTES leads from a POST's path, segment by
+-- segment (`*` is any), to the name of its body; SHAPES says by that name what each key may be:
+--   scalar = its type, or object = the name of its own shape, map = texts by key, free = any object,
+--   any = any value; and list, if it is one of these.
 
 local BODY_KEYS = "x-edge-body-keys"
--- More than any request has, so that one of so many is unknown, and the server says which.
-local MAX_KEYS = 32
+-- How much of a key an error shows.
 local MAX_KEY_BYTES = 64
 -- The transcoder gives up at as many levels.
 local MAX_DEPTH = 100
@@ -14,14 +19,6 @@ local MAX_DEPTH = 100
 -- How long the official clients' polling helpers are to wait before they look at a run again: a look
 -- is one row, and without this header Python waits a second, and JavaScript up to five.
 local POLL_AFTER_MS = "250"
-
--- What the values of keys are, where it is not a single value.
-local ARRAYS = {
-  tools = true, messages = true, additional_messages = true, tool_outputs = true,
-  attachments = true, vector_stores = true,
-}
-local OBJECTS = { tool_resources = true, truncation_strategy = true, thread = true }
-local UNIONS = { content = true, response_format = true, tool_choice = true }
 
 local UNREADABLE = "We could not parse the body of your request: it must be a JSON object."
 
@@ -59,43 +56,6 @@ local function is_number(word)
   return stop > #word
 end
 
-local nested_end
-
--- Returns the position behind the value that begins at `at`, or nil.
-local function value_end(text, at, depth)
-  local char = text:byte(at)
-  if char == QUOTE then return string_end(text, at) end
-  if CLOSING[char] then return nested_end(text, at, depth + 1) end
-  local word, stop = text:match("^([%w.+-]+)()", at)
-  return word and (LITERALS[word] or is_number(word)) and stop or nil
-end
-
--- Returns the position behind the object or array that begins at `at`, or nil. `member`, if there is
--- one, is called with each key of an object, escaped, and with where its value begins and ends.
-function nested_end(text, at, depth, member)
-  if depth > MAX_DEPTH then return nil end
-  local closing = CLOSING[text:byte(at)]
-  at = skip_space(text, at + 1)
-  if text:byte(at) == closing then return at + 1 end
-  while true do
-    local key, key_end = at, nil
-    if closing == CLOSING[BRACE] then
-      key_end = string_end(text, at)
-      at = key_end and skip_space(text, key_end)
-      if not at or text:byte(at) ~= COLON then return nil end
-      at = skip_space(text, at + 1)
-    end
-    local stop = value_end(text, at, depth)
-    if not stop then return nil end
-    if member then member(text:sub(key + 1, key_end - 2), at, stop) end
-    at = skip_space(text, stop)
-    local char = text:byte(at)
-    if char == closing then return at + 1 end
-    if char ~= COMMA then return nil end
-    at = skip_space(text, at + 1)
-  end
-end
-
 local function utf8(code)
   if code < 0x80 then return string.char(code) end
   if code < 0x800 then return string.char(0xC0 + math.floor(code / 64), 0x80 + code % 64) end
@@ -121,34 +81,6 @@ local function unescape(raw)
   end))
 end
 
-local function hex(text)
-  return (text:sub(1, MAX_KEY_BYTES):gsub(".", function(char)
-    return string.format("%02x", char:byte())
-  end))
-end
-
--- Returns the header for a body: its keys in order, marked v (has a value), n (is null) or
--- d (was there before); nil if the body is not a JSON object. Then the key of the first value that is
--- a list where none may be.
-local function body_keys(text)
-  local entries, seen, listed = {}, {}, nil
-  local at = skip_space(text, 1)
-  if text:sub(at, at) ~= "{" then return nil end
-  at = nested_end(text, at, 0, function(raw, start, stop)
-    local key = unescape(raw)
-    if #entries < MAX_KEYS then
-      local mark = seen[key] and "d" or text:sub(start, stop - 1) == "null" and "n" or "v"
-      entries[#entries + 1] = mark .. hex(key)
-      seen[key] = true
-    end
-    if text:sub(start, start) == "[" and not (ARRAYS[key] or UNIONS[key]) then
-      listed = listed or key
-    end
-  end)
-  if not at or skip_space(text, at) <= #text then return nil end
-  return table.concat(entries, ","), listed
-end
-
 -- Writing errors -----------------------------------------------------------------------------
 
 local STRINGS = "an object with string values"
@@ -161,13 +93,27 @@ local INTEGERS = {
   TYPE_INT64 = { 2 ^ 63, "-9223372036854775808", "9223372036854775807" },
 }
 
--- Returns a text as a JSON string of ASCII; what Envoy quotes need not be UTF-8.
+-- Returns the escape of a character of two to four bytes.
+local function escape(bytes)
+  local code = bytes:byte() % 2 ^ (7 - #bytes)
+  for place = 2, #bytes do code = code * 64 + bytes:byte(place) % 64 end
+  local least = #bytes == 2 and 0x80 or #bytes == 3 and 0x800 or 0x10000
+  if code < least or code > 0x10FFFF or code >= 0xD800 and code < 0xE000 then return "?" end
+  if code < 0x10000 then return string.format("\\u%04x", code) end
+  code = code - 0x10000
+  return string.format("\\u%04x\\u%04x", 0xD800 + math.floor(code / 1024), 0xDC00 + code % 1024)
+end
+
+-- Returns a text as a JSON string of ASCII; what is not UTF-8 becomes question marks.
 local function quote(text)
   if text == nil then return "null" end
-  text = text:sub(1, 1000):gsub("[\128-\255]", "?")
-  return '"' .. text:gsub('[%c"\\]', function(char)
+  text = text:sub(1, 1000):gsub('[%c"\\]', function(char)
     return string.format("\\u%04x", char:byte())
-  end) .. '"'
+  end)
+  text = text:gsub("[\194-\223][\128-\191]", escape)
+  text = text:gsub("[\224-\239][\128-\191][\128-\191]", escape)
+  text = text:gsub("[\240-\244][\128-\191][\128-\191][\128-\191]", escape)
+  return '"' .. text:gsub("[\128-\255]", "?") .. '"'
 end
 
 local function error_body(message, kind, param, code)
@@ -183,12 +129,17 @@ local function unknown_parameter(name)
   return invalid("Unknown parameter: '" .. name .. "'.", name, "unknown_parameter")
 end
 
+local function duplicate_parameter(name)
+  return invalid("Duplicate parameter: '" .. name .. "'.", name, "duplicate_parameter")
+end
+
 local function wrong_type(name, expected, got)
   local message = "Invalid type for '" .. name .. "': expected " .. expected
   if got then message = message .. ", but got " .. got .. " instead" end
   return invalid(message .. ".", name, "invalid_type")
 end
 
+-- Returns the type of a value that is neither an object nor an array.
 local function type_of(value)
   if value:match("^true$") or value:match("^false$") then return "a boolean" end
   if value:match("^%-?%d+$") then return "an integer" end
@@ -222,44 +173,21 @@ local function unfit(text)
   local expected, got = EXPECTED[wanted], type_of(value)
   local body = INTEGERS[wanted] and out_of_range(name, value, wanted)
   if body then return body end
-  if not expected then
-    expected = ARRAYS[name:match("[%w_]+$")] and "an array" or "an object"
-  end
-  return wrong_type(name, expected, got)
+  return wrong_type(name, expected or "an object", got)
 end
 
--- Returns the body for a request that Envoy's transcoder refused. `listed` is the body's first key
--- whose value is a list where none may be.
-local function bad_request(text, listed)
+-- Returns the body for a request that Envoy's transcoder refused.
+local function bad_request(text)
   local body = unfit(text)
   if body then return body end
   local name = text:match('^Could not find field "([^"]*)"')
     or text:match("^The binding value .* of the field ([%w_.]+) is conflicting")
-  if text == ": Proto fields must have a name." then name = "" end
   if name then return unknown_parameter(name) end
   name = text:match("Cannot set '([^']*)'")
   local parent, key = text:match("^(.-)%[%d+%]: Repeated map key: '(.*)' is already set")
   -- Inside JSON that has no schema, Envoy's path is one of protobuf's own names.
   if key then name = parent:match("fields$") and key or parent .. "." .. key end
-  if name then
-    return invalid("Duplicate parameter: '" .. name .. "'.", name, "duplicate_parameter")
-  end
-  name = text:match("Starting an object on a scalar field for type (%S+)$")
-  if name then return wrong_type(name, "a single value", "an object") end
-  name = text:match("^(.*metadata)%[%d+%]%.value: Proto fields must have a name")
-  if name then return wrong_type(name, STRINGS) end
-  name = text:match("Cannot bind a list to map for field '([^']*)'")
-  if name then return wrong_type(name, "an object", "an array") end
-  parent = text:match("^(.*): Proto field is not repeating, cannot start list")
-  if parent == "" and listed then
-    return wrong_type(listed, OBJECTS[listed] and "an object" or "a single value", "an array")
-  end
-  if parent then
-    -- Envoy names the object that the field is in.
-    local where = parent == "" and "" or " in '" .. parent .. "'"
-    return invalid("Invalid type" .. where .. ": an array is where a single value is expected.",
-      parent ~= "" and parent or nil, "invalid_type")
-  end
+  if name then return duplicate_parameter(name) end
   return invalid(UNREADABLE)
 end
 
@@ -269,7 +197,7 @@ local function translate(status, text, request)
   if not request.method then
     return invalid("Bad HTTP request. " .. (text ~= "" and text or "Bad Request"))
   end
-  if status == 400 then return bad_request(text, request.listed) end
+  if status == 400 then return bad_request(text) end
   if status == 404 then
     return invalid(string.format("Invalid URL (%s %s)", request.method, request.path))
   end
@@ -279,6 +207,149 @@ local function translate(status, text, request)
   local message = status == 503 and "The server is not available right now. Try again later."
     or "The server had an error."
   return error_body(message, "server_error")
+end
+
+-- Comparing a body with its shape -------------------------------------------------------------
+-- A walk knows its `path` to the value that it is at (keys, and places in lists), the `keys` of the
+-- body so far, as the header has them, and the `fault`: the error of the first value that does not fit.
+
+-- What the values of a map are.
+local ENTRY = { entry = true }
+
+local function name_of(path)
+  local text = ""
+  for place, step in ipairs(path) do
+    if type(step) == "number" then
+      text = text .. "[" .. step .. "]"
+    else
+      text = text .. (place > 1 and "." or "") .. step:sub(1, MAX_KEY_BYTES)
+    end
+  end
+  return text
+end
+
+local function misfit(walk, shape, got)
+  local path = walk.path
+  if shape.entry then
+    path = { unpack(path, 1, #path - 1) }
+    return wrong_type(name_of(path), STRINGS)
+  end
+  local listed = type(path[#path]) == "number"
+  local expected = shape.list and not listed and "an array" or EXPECTED[shape.scalar] or "an object"
+  return wrong_type(name_of(path), expected, got)
+end
+
+-- Returns the shape of what is inside the value at `at`, or nil if there is nothing to compare. A
+-- list's elements have its shape: as the transcoder reads them, a list in a list is its elements.
+local function shape_inside(walk, shape, text, at)
+  local char, got = text:byte(at), nil
+  -- Only that its keys are given once.
+  if shape.any then return shape end
+  if char == BRACKET then
+    if shape.list then return shape end
+    got = "an array"
+  elseif char == BRACE then
+    if shape.object or shape.map then return shape end
+    if shape.free then return nil end
+    got = "an object"
+  else
+    -- Of a text, the transcoder would count the place in its list wrongly.
+    local fits = shape.entry or shape.scalar and (shape.scalar ~= "TYPE_STRING" or char == QUOTE)
+    if fits or text:find("^null", at) then return nil end
+    got = type_of(text:match("^[%w.+-]*", at))
+  end
+  walk.fault = walk.fault or misfit(walk, shape, got)
+end
+
+local function hex(text)
+  return (text:gsub(".", function(char) return string.format("%02x", char:byte()) end))
+end
+
+-- Returns the shape of the value at `at`, which is that of the path's last key, or nil if it has none.
+local function shape_of_key(walk, shape, seen, text, at)
+  local path = walk.path
+  local key, null = path[#path], text:find("^null", at)
+  local found = shape.map and ENTRY or shape.any and shape or SHAPES[shape.object][key]
+  if not found and not null then
+    walk.fault = walk.fault or unknown_parameter(name_of(path))
+  elseif seen[key] then
+    walk.fault = walk.fault or duplicate_parameter(name_of(path))
+  elseif found and #path == 1 then
+    walk.keys[#walk.keys + 1] = (null and "n" or "v") .. hex(key)
+  end
+  seen[key] = true
+  return found
+end
+
+local nested_end
+
+-- Returns the position behind the value that begins at `at`, or nil. It is compared with its shape, if
+-- there is one.
+local function value_end(text, at, depth, shape, walk)
+  local char = text:byte(at)
+  if shape then shape = shape_inside(walk, shape, text, at) end
+  if char == QUOTE then return string_end(text, at) end
+  if CLOSING[char] then return nested_end(text, at, depth + 1, shape, walk) end
+  local word, stop = text:match("^([%w.+-]+)()", at)
+  return word and (LITERALS[word] or is_number(word)) and stop or nil
+end
+
+-- Returns the position behind the object or array that begins at `at`, or nil.
+function nested_end(text, at, depth, shape, walk)
+  if depth > MAX_DEPTH then return nil end
+  local closing = CLOSING[text:byte(at)]
+  local seen, place, index = shape and {}, shape and #walk.path + 1, 0
+  at = skip_space(text, at + 1)
+  if text:byte(at) == closing then return at + 1 end
+  while true do
+    local inner = shape
+    if shape then walk.path[place] = index end
+    if closing == CLOSING[BRACE] then
+      local key, key_end = at, string_end(text, at)
+      at = key_end and skip_space(text, key_end)
+      if not at or text:byte(at) ~= COLON then return nil end
+      at = skip_space(text, at + 1)
+      if shape then
+        walk.path[place] = unescape(text:sub(key + 1, key_end - 2))
+        inner = shape_of_key(walk, shape, seen, text, at)
+      end
+    end
+    local stop = value_end(text, at, depth, inner, walk)
+    if not stop then return nil end
+    if shape then walk.path[place] = nil end
+    index = index + 1
+    at = skip_space(text, stop)
+    local char = text:byte(at)
+    if char == closing then return at + 1 end
+    if char ~= COMMA then return nil end
+    at = skip_space(text, at + 1)
+  end
+end
+
+-- Returns the header for a body, its keys in order, marked v (has a value) or n (is null); or nil and
+-- the error that it deserves.
+local function body_keys(text, name)
+  local walk = { path = {}, keys = {} }
+  local at = skip_space(text, 1)
+  at = text:byte(at) == BRACE and nested_end(text, at, 0, { object = name }, walk)
+  if not at or skip_space(text, at) <= #text then return nil, invalid(UNREADABLE) end
+  if walk.fault then return nil, walk.fault end
+  return table.concat(walk.keys, ",")
+end
+
+-- Returns the name of the body that a POST to the path takes, or nil if there is no such method. The
+-- transcoder, too, takes a name before any, ignores slashes at the end, and reads no escapes.
+local function body_name(path)
+  local segments = {}
+  for segment in path:gsub("?.*", ""):gsub("/+$", ""):gmatch("/([^/]*)") do
+    segments[#segments + 1] = segment
+  end
+  local function follow(node, place)
+    if not node then return nil end
+    if place > #segments then return node.body end
+    return follow(node.next[segments[place]], place + 1) or follow(node.next["*"], place + 1)
+  end
+  return follow(ROUTES, 1)
 end
 
 -- The two entry points -----------------------------------------------------------------------
@@ -322,15 +393,19 @@ function envoy_on_request(handle)
   metadata:set("edge", "path", (headers:get(":path"):gsub("[?#].*", "")))
   -- What is not the API's is refused at once, without its body, which may have no end.
   if headers:get(":method") ~= "POST" or not headers:get(":path"):match("^/v1/") then return end
+  local name = body_name(headers:get(":path"))
+  if not name then
+    handle:respond({ [":status"] = "404" }, "")
+    return
+  end
   local body = handle:body()
   if body == nil or body:length() == 0 then return end
-  local keys, listed = body_keys(body:getBytes(0, body:length()))
-  if keys == nil then
-    handle:respond({ [":status"] = "400", ["openai-error"] = invalid(UNREADABLE) }, "")
+  local keys, fault = body_keys(body:getBytes(0, body:length()), name)
+  if not keys then
+    handle:respond({ [":status"] = "400", ["openai-error"] = fault }, "")
     return
   end
   handle:headers():add(BODY_KEYS, keys)
-  if listed then handle:streamInfo():dynamicMetadata():set("edge", "listed", listed) end
 end
 
 function envoy_on_response(handle)

@@ -12,7 +12,6 @@ from gateway import descriptor
 from service.settings import Settings, SettingsError
 
 _HERE = Path(__file__).parent
-_LUA = _HERE / "edge.lua"
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     _set_address(listener["address"], settings.http_address)
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     filters = {entry["name"]: entry["typed_config"] for entry in manager["http_filters"]}
-    filters["envoy.filters.http.lua"]["default_source_code"]["filename"] = str(_LUA)
+    filters["envoy.filters.http.lua"]["default_source_code"]["filename"] = str(_edge_path(settings))
     transcoder = filters["envoy.filters.http.grpc_json_transcoder"]
     transcoder["proto_descriptor"] = str(_descriptor_path(settings))
     endpoints = {cluster["name"]: _endpoint(cluster) for cluster in resources["clusters"]}
@@ -36,11 +35,12 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 def write(settings: Settings) -> Path:
-    """Writes the configuration, and the descriptor set it names, into the data directory.
+    """Writes the configuration, and the two files it names, into the data directory.
 
     Returns the configuration's path. Raises SettingsError as `configuration` does.
     """
     descriptor.write(_descriptor_path(settings))
+    descriptor.write_edge(_edge_path(settings))
     path = settings.data_dir.absolute() / "envoy.json"
     path.write_bytes(orjson.dumps(configuration(settings), option=orjson.OPT_INDENT_2))
     return path
@@ -81,6 +81,10 @@ def _source() -> Path:
 
 def _descriptor_path(settings: Settings) -> Path:
     return settings.data_dir.absolute() / "rest.binpb"
+
+
+def _edge_path(settings: Settings) -> Path:
+    return settings.data_dir.absolute() / "rest.lua"
 
 
 def _endpoint(cluster: dict[str, Any]) -> Any:

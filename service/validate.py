@@ -169,14 +169,14 @@ def function_name(param: str, value: str) -> str:
 
 
 def json_object(param: str, value: Any, keys: Iterable[str]) -> dict[str, Any]:
-    """Returns a JSON object that has no other keys than `keys`."""
+    """Returns a JSON object with `keys` only: others are refused, or left out if null."""
     if not isinstance(value, dict):
         wrong_type(param, "an object", value)
-    for key in value:
-        if key not in keys:
+    for key, item in value.items():
+        if key not in keys and item is not None:
             path = f"{param}.{key}"
             raise ApiError(Kind.unknown_parameter, f"Unknown parameter: '{path}'.", path)
-    return value
+    return {key: item for key, item in value.items() if key in keys}
 
 
 def json_text(param: str, value: Any, maximum: int = MAX_TEXT) -> str:

@@ -68,6 +68,7 @@ class StepEnd:
     usage: dict[str, int] | None = None
     last_error: dict[str, str] | None = None
     step_details: dict[str, Any] | None = None
+    replay: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +368,8 @@ async def _end_step(session: AsyncSession, end: StepEnd, now: int) -> RunStep:
         step.step_details = end.step_details
     if end.usage is not None:
         step.usage = end.usage
+    if end.replay is not None:
+        step.replay = end.replay
     step.last_error = end.last_error
     step.status = end.status
     if end.status != StepStatus.in_progress:

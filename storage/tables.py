@@ -249,6 +249,9 @@ class RunStep(SQLModel, table=True):
     type: str
     status: str
     step_details: dict[str, Any] = _document()
+    replay: dict[str, Any] | None = _optional_document()
+    """What the model server gets back with the turn, for as long as the run goes on; no caller
+    ever sees it. `turn` has fields of the turn, `calls` those of each call, as in step_details."""
     last_error: dict[str, str] | None = _optional_document()
     usage: dict[str, int] | None = _optional_document()
     expired_at: int | None = _seconds()

@@ -118,6 +118,19 @@ class Calls(Answer):
         yield {"finish_reason": self.finish_reason}
 
 
+class Deltas(Answer):
+    """What a server of another dialect says: these deltas, as they are."""
+
+    def __init__(self, *deltas: Delta, finish_reason: str = "stop") -> None:
+        """Sends each delta in a chunk."""
+        super().__init__(finish_reason=finish_reason)
+        self.deltas = deltas
+
+    def acts(self) -> Iterator[Act]:
+        yield from self.deltas
+        yield {"finish_reason": self.finish_reason}
+
+
 @dataclass(eq=False)
 class Fail(Step):
     """An HTTP error with OpenAI's body, or with another; `retry_after` is a header, in seconds."""

@@ -76,31 +76,19 @@ async def events(response: httpx2.Response) -> AsyncGenerator[object, None]:
     RecursionError for what is no JSON.
     """
     any_event = False
-    decoder = _Decoder()
-    texts = _texts(response)
     try:
-        start = await _start(texts)
-        if start.startswith(("{", "[")):
-            yield await _whole(start, texts)
-            return
-        async for text in _chain(start, texts):
-            for data in decoder.read(text):
-                any_event = True
-                if data.startswith("[DONE]"):
-                    await _drain(texts)
-                    return
-                yield json.loads(data)
-        for data in decoder.rest():
-            try:
-                event = json.loads(data)
-            except ValueError:
-                continue  # `[DONE]`, or cut off: its blank line is missing.
-            any_event = True
-            yield event
+        async with contextlib.aclosing(_texts(response)) as texts:
+            start = await _start(texts)
+            if start.startswith(("{", "[")):
+                yield await _whole(start, texts)
+                return
+            async with contextlib.aclosing(_data(start, texts)) as data:
+                async for event in data:
+                    any_event = True
+                    yield event
     except UnicodeDecodeError:
-        if not any_event and _is_no_stream(response):
-            raise ModelError("server_error", NO_STREAM) from None
-        raise
+        if any_event or not _is_no_stream(response):
+            raise
     except httpx2.TimeoutException as error:
         raise openai.APITimeoutError(request=response.request) from error
     except (httpx2.HTTPError, httpx2.StreamError) as error:
@@ -109,12 +97,31 @@ async def events(response: httpx2.Response) -> AsyncGenerator[object, None]:
         raise ModelError("server_error", NO_STREAM)
 
 
+async def _data(start: str, texts: AsyncIterator[str]) -> AsyncGenerator[object, None]:
+    """Yields the JSON of the events in a body that begins with `start`."""
+    decoder = _Decoder()
+    text: str | None = start
+    while text is not None:
+        for data in decoder.read(text):
+            if data.startswith("[DONE]"):
+                await _drain(texts)
+                return
+            yield json.loads(data)
+        text = await anext(texts, None)
+    for data in decoder.rest():
+        try:
+            event = json.loads(data)
+        except ValueError:
+            continue  # `[DONE]`, or cut off, as its blank line is missing.
+        yield event
+
+
 def _is_no_stream(response: httpx2.Response) -> bool:
     content_type: str = response.headers.get("content-type", "")
     return content_type.partition(";")[0].strip().lower() in NOT_STREAMS
 
 
-async def _texts(response: httpx2.Response) -> AsyncIterator[str]:
+async def _texts(response: httpx2.Response) -> AsyncGenerator[str, None]:
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     async for chunk in response.aiter_bytes():
         try:
@@ -135,12 +142,6 @@ async def _start(texts: AsyncIterator[str]) -> str:
         if start := text.lstrip():
             return start
     return ""
-
-
-async def _chain(start: str, texts: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield start
-    async for text in texts:
-        yield text
 
 
 async def _whole(start: str, texts: AsyncIterator[str]) -> dict[str, Any]:

@@ -215,6 +215,9 @@ def _parts(request: Mapping[str, Any]) -> Iterator[str | None]:
             yield content
         else:
             yield from (part.get("text") for part in content)
+        # What a server gets back with its own turn: reasoning is read again, all else is opaque.
+        replayed = map(turn.get, ("reasoning_content", "reasoning"))
+        yield from (text for text in replayed if isinstance(text, str))
         for call in turn.get("tool_calls") or ():
             yield f"{call['function']['name']} {call['function']['arguments']}"
     for key in ("tools", "response_format"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.models.client import CallDelta, Piece, RefusalDelta, TextDelta
+from service.models.replay import Replay
 from service.runner import events
 from storage import ids, transitions
 from storage.claims import Claim, Claims, MessageEnd, RunEnd, StepEnd
@@ -25,6 +26,7 @@ class Ending:
     last_error: dict[str, str] | None = None
     incomplete_reason: str | None = None
     usage: dict[str, int] | None = None
+    replay: Replay | None = None
 
     @property
     def run(self) -> RunEnd:
@@ -177,8 +179,18 @@ class Answer:
             )
         if ends:
             # What the turn took stands on its last step, so that the run's sum counts it once.
-            ends[-1] = dataclasses.replace(ends[-1], usage=ending.usage)
+            # So does what the model server gets back with the turn.
+            ends[-1] = dataclasses.replace(
+                ends[-1], usage=ending.usage, replay=self._replay(ending.replay)
+            )
         return ends
+
+    def _replay(self, replay: Replay | None) -> dict[str, Any] | None:
+        if replay is None:
+            return None
+        # A call stands where its name came, which may be after a later call's.
+        calls = [replay.calls[index] for index in self._calls]
+        return {"turn": replay.turn, "calls": calls}
 
 
 def _step_error(error: dict[str, str] | None) -> dict[str, str] | None:

@@ -223,6 +223,7 @@ class Attempt:
                     "message": "The model's content filter stopped the answer.",
                 },
                 usage=end.usage,
+                replay=end.replay,
             )
         if end.reason == "length":
             return Ending(
@@ -230,9 +231,10 @@ class Attempt:
                 message_incomplete="max_tokens",
                 incomplete_reason="max_completion_tokens",
                 usage=end.usage,
+                replay=end.replay,
             )
         status = RunStatus.requires_action if self._answer.has_calls else RunStatus.completed
-        return Ending(status=status, usage=end.usage)
+        return Ending(status=status, usage=end.usage, replay=end.replay)
 
     async def _end(
         self, end: Callable[[Ending], Awaitable[Run | None]], ending: Ending

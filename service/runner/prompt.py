@@ -141,55 +141,77 @@ def _message(message: Message) -> dict[str, Any]:
     So it is where an answer was broken off by a crash, and where a model said nothing: servers
     refuse an empty turn, and would refuse it in every later run of the thread.
     """
-    if all(part["type"] == "text" for part in message.content):
-        # Plain text is what every server understands.
-        text = "\n".join(part["text"]["value"] for part in message.content)
-        return {"role": message.role, "content": text}
-    parts = filter(None, map(_part, message.content))
-    if message.role == "user":
-        return {"role": "user", "content": list(parts)}
-    # An assistant's turn cannot hold images.
+    parts = list(filter(None, map(_part, message.content)))
+    if message.role == "user" and any(part["type"] != "text" for part in parts):
+        return {"role": "user", "content": parts}
+    # Plain text is what every server understands; an assistant's turn cannot hold images.
     texts = [part["text"] for part in parts if part["type"] == "text"]
-    return {"role": "assistant", "content": "\n".join(texts)}
+    return {"role": message.role, "content": "\n".join(texts)}
 
 
 def _part(part: Mapping[str, Any]) -> dict[str, Any] | None:
-    match part["type"]:
-        case "text":
-            return {"type": "text", "text": part["text"]["value"]}
-        case "refusal":
-            return {"type": "text", "text": part["refusal"]}
-        case "image_url":
-            return {"type": "image_url", "image_url": part["image_url"]}
+    """Returns a part of a message as models read it; None where there is nothing to read."""
+    match part:
+        case {"type": "text", "text": {"value": str(text)}} | {"type": "refusal", "refusal": text}:
+            return {"type": "text", "text": text} if text else None
+        case {"type": "image_url", "image_url": image}:
+            return {"type": "image_url", "image_url": image}
         case _:
             return None
 
 
 def _own(context: Context) -> list[dict[str, Any]]:
-    """Returns what the run itself has said and called so far, as turns of the conversation."""
+    """Returns what the run itself has said and called so far, as turns of the conversation.
+
+    What only their server understands of them goes back to it as it came.
+    """
     turns: list[dict[str, Any]] = []
     for step in context.steps:
+        replay = step.replay or {"turn": {}, "calls": []}
         if step.type == "message_creation":
             message_id = step.step_details["message_creation"]["message_id"]
             message = context.step_messages.get(message_id)
             if message and (turn := _message(message))["content"]:
-                turns.append(turn)
+                turns.append(replay["turn"] | turn)
             continue
-        calls = step.step_details["tool_calls"]
         spoken = turns and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]
-        turn = turns[-1] if spoken else {"role": "assistant", "content": None}
-        turn["tool_calls"] = [
-            {
-                "id": call["id"],
-                "type": "function",
-                "function": {key: call["function"][key] for key in ("name", "arguments")},
-            }
-            for call in calls
-        ]
-        if not spoken:
-            turns.append(turn)
+        turn = turns.pop() if spoken else {"role": "assistant", "content": None}
+        calls = step.step_details["tool_calls"]
+        sent = _calls(calls, replay["calls"])
+        turns.append(replay["turn"] | turn | {"tool_calls": sent})
         turns += [
-            {"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"]}
-            for call in calls
+            {
+                "role": "tool",
+                "tool_call_id": theirs["id"],
+                "name": ours["function"]["name"],
+                "content": ours["function"]["output"],
+            }
+            for ours, theirs in zip(calls, sent, strict=True)
         ]
     return turns
+
+
+def _calls(
+    calls: Sequence[Mapping[str, Any]], replay: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Returns the calls of a turn with what `replay` has of each, which may be of none.
+
+    Their ids are the server's own if it gave each call one, and no two the same; else ours.
+    """
+    theirs = replay or [{} for _ in calls]
+    ids = [call.get("id") for call in theirs]
+    if not all(ids) or len(set(ids)) < len(ids):
+        ids = [call["id"] for call in calls]
+    return [
+        {
+            **own,
+            "id": id,
+            "type": "function",
+            "function": {
+                **own.get("function", {}),
+                "name": call["function"]["name"],
+                "arguments": call["function"]["arguments"],
+            },
+        }
+        for call, own, id in zip(calls, theirs, ids, strict=True)
+    ]

@@ -36,7 +36,8 @@ def test_bodies_take_the_documented_keys(operation: Operation) -> None:
         if "$ref" in schema:
             schema = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
         keys = set(schema["properties"])
-    assert Schema(METHODS[operation]).body == keys | extensions.BODY_KEYS.get(operation, set())
+    known = set(descriptor.shapes().get(METHODS[operation].input_type, {}))
+    assert known == keys | extensions.BODY_KEYS.get(operation, set())
 
 
 @pytest.mark.parametrize("operation", METHODS, ids=" ".join)

@@ -52,15 +52,18 @@ TYPES = [
     ("GET", "/v1/assistants?limit=abc", None, "limit", "an integer", "a string"),
     ("POST", "/v1/assistants", b'{"model": 5}', "model", "a string", "an integer"),
     ("POST", "/v1/assistants", b'{"model": true}', "model", "a string", "a boolean"),
-    ("POST", "/v1/assistants", b'{"model": {}}', "model", "a single value", "an object"),
+    ("POST", "/v1/assistants", b'{"model": {}}', "model", "a string", "an object"),
     ("POST", "/v1/assistants", b'{"top_p": "x"}', "top_p", "a decimal", "a string"),
     ("POST", "/v1/assistants", b'{"tools": "x"}', "tools", "an array", "a string"),
     ("POST", "/v1/assistants", b'{"tools": [1.5]}', "tools[0]", "an object", "a decimal"),
     ("POST", "/v1/assistants", b'{"metadata": [1]}', "metadata", "an object", "an array"),
     ("POST", "/v1/threads/t/runs", b'{"stream": 5}', "stream", "a boolean", "an integer"),
-    ("POST", "/v1/assistants", b'{"model": ["m"]}', "model", "a single value", "an array"),
+    ("POST", "/v1/assistants", b'{"model": ["m"]}', "model", "a string", "an array"),
     ("POST", "/v1/threads", b'{"messages": [], "tool_resources": [{}]}', "tool_resources",
      "an object", "an array"),
+    ("POST", "/v1/assistants", b'{"tool_resources": 5}', "tool_resources",
+     "an object", "an integer"),
+    ("POST", "/v1/threads", b'{"metadata": "x"}', "metadata", "an object", "a string"),
 ]  # fmt: skip
 
 
@@ -80,17 +83,161 @@ def test_wrong_types(
     )
 
 
-LISTED = {
-    "messages[0]": b'{"messages": [{"role": ["user"]}]}',
-    "tool_resources": b'{"tool_resources": {"file_search": []}}',
-}
+OUTPUTS = "/v1/threads/t/runs/r/submit_tool_outputs"
+NESTED = [
+    (OUTPUTS, '{"tool_outputs": [{"tool_call_id": "c", "output": {"x": 1}}]}',
+     "tool_outputs[0].output", "a string", "an object"),
+    (OUTPUTS, '{"tool_outputs": [{"tool_call_id": "c"}, {"tool_call_id": "c", "output": []}]}',
+     "tool_outputs[1].output", "a string", "an array"),
+    (OUTPUTS, '{"tool_outputs": [{"tool_call_id": "c", "output": 5}]}',
+     "tool_outputs[0].output", "a string", "an integer"),
+    (OUTPUTS, '{"tool_outputs": {"output": {}}}', "tool_outputs.output", "a string", "an object"),
+    ("/v1/threads", '{"messages": [{"role": ["user"]}]}', "messages[0].role",
+     "a string", "an array"),
+    ("/v1/threads", '{"tool_resources": {"file_search": []}}', "tool_resources.file_search",
+     "an object", "an array"),
+    ("/v1/threads", '{"tool_resources": {"file_search": "x"}}', "tool_resources.file_search",
+     "an object", "a string"),
+    ("/v1/threads", '{"tool_resources": {"file_search": {"vector_store_ids": {}}}}',
+     "tool_resources.file_search.vector_store_ids", "an array", "an object"),
+    ("/v1/threads", '{"tool_resources": {"file_search": {"vector_store_ids": ["x", {}]}}}',
+     "tool_resources.file_search.vector_store_ids[1]", "a string", "an object"),
+    ("/v1/threads", '{"tool_resources": {"file_search": {"vector_store_ids": ["x", 5]}}}',
+     "tool_resources.file_search.vector_store_ids[1]", "a string", "an integer"),
+    ("/v1/threads", '{"messages": [{"attachments": [{"tools": "x"}]}]}',
+     "messages[0].attachments[0].tools", "an array", "a string"),
+    ("/v1/threads", '{"messages": [{"metadata": []}]}', "messages[0].metadata",
+     "an object", "an array"),
+    ("/v1/threads/runs", '{"thread": {"messages": [5]}}', "thread.messages[0]",
+     "an object", "an integer"),
+    ("/v1/threads/runs", '{"truncation_strategy": {"last_messages": {}}}',
+     "truncation_strategy.last_messages", "an integer", "an object"),
+    ("/v1/threads/runs", '{"truncation_strategy": {"last_messages": 1.5}}',
+     "truncation_strategy.last_messages", "an integer", "a decimal"),
+    ("/v1/assistants", '{"tools": [{"function": {"strict": []}}]}', "tools[0].function.strict",
+     "a boolean", "an array"),
+    ("/v1/assistants", '{"tools": [{"function": {"strict": 5}}]}', "tools[0].function.strict",
+     "a boolean", "an integer"),
+    ("/v1/assistants", '{"tools": [{"function": {"parameters": []}}]}',
+     "tools[0].function.parameters", "an object", "an array"),
+    ("/v1/assistants", '{"tools": [{"function": {"parameters": true}}]}',
+     "tools[0].function.parameters", "an object", "a boolean"),
+    ("/v1/assistants",
+     '{"tools": [{"file_search": {"ranking_options": {"score_threshold": {}}}}]}',
+     "tools[0].file_search.ranking_options.score_threshold", "a decimal", "an object"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("param", LISTED)
-def test_lists_inside_an_object_name_the_object(server: Stack, param: str) -> None:
-    error = ask(server, "POST", "/v1/threads", LISTED[param]).error
-    message = f"Invalid type in '{param}': an array is where a single value is expected."
-    assert (error["message"], error["param"], error["code"]) == (message, param, "invalid_type")
+@pytest.mark.parametrize(("path", "body", "param", "expected", "got"), NESTED)
+def test_wrong_types_inside_are_told_by_their_path(
+    server: Stack, path: str, body: str, param: str, expected: str, got: str
+) -> None:
+    test_wrong_types(server, "POST", path, body.encode(), param, expected, got)
+
+
+STRINGS = ['{"a": {"b": 1}}', '{"a": ["b"]}', '{"a": 1}', '{"a": "b", "c": true}']
+
+
+@pytest.mark.parametrize("value", STRINGS)
+def test_metadata_inside_is_told_by_its_path(server: Stack, value: str) -> None:
+    error = ask(server, "POST", "/v1/threads", b'{"messages":[{"metadata":%s}]}' % value.encode())
+    message = "Invalid type for 'messages[0].metadata': expected an object with string values."
+    assert error.error["message"] == message
+
+
+UNKNOWN = [
+    ("/v1/threads", '{"tool_resources": {"file_search": {"file_ids": ["x"]}}}',
+     "tool_resources.file_search.file_ids"),
+    ("/v1/threads", '{"tool_resources": {"codeInterpreter": {}}}',
+     "tool_resources.codeInterpreter"),
+    ("/v1/assistants", '{"tools": [{"type": "x"}, {"function": {"name": "f", "foo": {"a": 1}}}]}',
+     "tools[1].function.foo"),
+    ("/v1/assistants", '{"tools": {"foo": 1}}', "tools.foo"),
+    ("/v1/assistants", '{"tools": [[{"foo": 1}]]}', "tools[0][0].foo"),
+    ("/v1/assistants", '{"tools": [{"": 1}]}', "tools[0]."),
+    ("/v1/assistants", '{"tools": [{"f\\u00f6\\ud83d\\ude00\\"": 1}]}', 'tools[0].fö😀"'),
+    ("/v1/assistants", '{"model": "m", "response_format": {"type": "text", "a": 1}}',
+     "response_format.a"),
+    ("/v1/threads/runs", '{"thread": {"messages": [{"file_ids": []}]}}',
+     "thread.messages[0].file_ids"),
+    ("/v1/threads", '{"messages": [{"parts": []}]}', "messages[0].parts"),
+    ("/v1/threads", '{"messages": [{"attachments": [{"tools": [{"a": 1}]}], "b": 1}], "c": 1}',
+     "messages[0].attachments[0].tools[0].a"),
+    (OUTPUTS, '{"tool_outputs": [{"id": "x"}]}', "tool_outputs[0].id"),
+    (OUTPUTS, '{"thread_id": "x"}', "thread_id"),
+    ("/v1/threads/t/runs", '{"include": []}', "include"),
+    ("/v1/threads/t/runs", '{"include[]": []}', "include[]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "param"), UNKNOWN)
+def test_the_first_unknown_key_is_refused(server: Stack, path: str, body: str, param: str) -> None:
+    answer = ask(server, "POST", path, body.encode())
+    assert (answer.status, answer.error) == (
+        400,
+        {
+            "message": f"Unknown parameter: '{param}'.",
+            "type": "invalid_request_error",
+            "param": param,
+            "code": "unknown_parameter",
+        },
+    )
+
+
+def test_unknown_keys_that_are_null_are_nothing(server: Stack) -> None:
+    null = b'{"x": null, "thread_id": null, "update_mask": null, "metadata": {"a": "b"}}'
+    made = json.loads(ask(server, "POST", "/v1/threads", b'{"metadata": {"c": "d"}}').text)
+    answer = ask(server, "POST", f"/v1/threads/{made['id']}", null)
+    assert json.loads(answer.text) == made | {"metadata": {"a": "b"}}
+    many = b",".join(b'"k%d": null' % key for key in range(100))
+    function = b'{"name": "f", "x": null, "parameters": {"type": "object", "x": null}}'
+    body = (
+        b'{%s, "model": "m", "tools": [{"type": "function", "function": %s, "file_search": null}],'
+        b'"response_format": {"type": "text", "x": null}}'
+    )
+    answer = ask(server, "POST", "/v1/assistants", body % (many, function))
+    assert answer.status == 200, answer.text
+    made = json.loads(answer.text)
+    assert made["response_format"] == {"type": "text"}
+    assert made["tools"][0]["function"]["parameters"] == {"type": "object", "x": None}
+
+
+REPEATED = [
+    ('{"messages": [{"role": "user", "content": "x", "role": "user"}]}', "messages[0].role"),
+    ('{"tool_resources": {"file_search": {}, "file_search": null}}', "tool_resources.file_search"),
+    ('{"messages": [{"metadata": {"a": "b", "\\u0061": "b"}}]}', "messages[0].metadata.a"),
+    ('{"messages": [{"content": [{"text": "x", "text": ""}]}]}', "messages[0].content[0].text"),
+    ('{"messages": [{"attachments": [{"x": null, "x": null}]}]}', "messages[0].attachments[0].x"),
+]
+
+
+@pytest.mark.parametrize(("body", "param"), REPEATED)
+def test_keys_are_given_once_at_every_level(server: Stack, body: str, param: str) -> None:
+    error = ask(server, "POST", "/v1/threads", body.encode()).error
+    message = f"Duplicate parameter: '{param}'."
+    assert (error["message"], error["param"], error["code"]) == (
+        message, param, "duplicate_parameter",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/files",
+        "/v1/threads/t/runs/r/steps",
+        "/v1/threads/t/x",
+        "/v1/assistants/a/b",
+        "/v1/",
+        "/v1/%61",
+    ],
+)
+@pytest.mark.parametrize(
+    "body", [b"--x\r\ncontent-disposition: form-data", b"{", b'{"foo": 1}', b""]
+)
+def test_an_unknown_path_is_a_404_whatever_its_body(server: Stack, path: str, body: bytes) -> None:
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    answer = ask(server, "POST", path, body, kind)
+    assert (answer.status, answer.error["message"]) == (404, f"Invalid URL (POST {path})")
 
 
 TOKENS = '{"assistant_id": "a", "max_prompt_tokens": %s}'

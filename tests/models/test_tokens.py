@@ -60,12 +60,18 @@ async def test_what_counts(models: ModelServer, model: ChatModel) -> None:
         temperature=1,
     )
     asked["messages"] += [
-        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning": "k l",
+            "reasoning_details": [{"text": "m"}],
+            "tool_calls": [call],
+        },
         {"role": "tool", "tool_call_id": "call_1", "content": "i j"},
     ]
     counted = await model.tokens.count(asked)
-    assert models.tokenized(name)[-1] == 'c d\nf a b\ni j\n[{"e": "f"}]\n{"g": "h"}'
-    assert counted == 11 + 3 * TEMPLATE + tokens.TOKENS_PER_IMAGE
+    assert models.tokenized(name)[-1] == 'c d\nk l\nf a b\ni j\n[{"e": "f"}]\n{"g": "h"}'
+    assert counted == 13 + 3 * TEMPLATE + tokens.TOKENS_PER_IMAGE
 
 
 async def test_text_too_long_for_a_tokenizer(models: ModelServer, model: ChatModel) -> None:

@@ -1,5 +1,6 @@
 """Function calls: runs that wait for outputs, and what happens when they come."""
 
+import json
 from typing import Any
 
 import openai
@@ -83,11 +84,13 @@ def test_one_call(client: openai.OpenAI, models: ModelServer) -> None:
     first, second = models.requests(model)
     assert first["messages"] == [{"role": "user", "content": "Weather?"}]
     function_call = {"name": "get_weather", "arguments": '{"city": "Paris", "unit": "c"}'}
-    called = {"id": call.id, "type": "function", "function": function_call}
+    # The id that the model server gave.
+    called = {"id": "call_0", "type": "function", "function": function_call}
+    output = {"tool_call_id": "call_0", "name": "get_weather", "content": "sunny"}
     assert second["messages"] == [
         *first["messages"],
         {"role": "assistant", "content": None, "tool_calls": [called]},
-        {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
+        {"role": "tool", **output},
     ]
 
 
@@ -213,6 +216,38 @@ def test_broken_arguments_are_the_callers_to_judge(
     [call] = run.required_action.submit_tool_outputs.tool_calls
     assert call.function.arguments == '{"city": '
     client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+
+
+@pytest.mark.parametrize("arguments", ["", " "])
+def test_a_call_without_arguments(
+    client: openai.OpenAI, models: ModelServer, wire: Wire, arguments: str
+) -> None:
+    model = models.script(Calls(("get_time", arguments), ROME), Answer("Noon."))
+    scene = Scene.create(client, model, tools=TOOLS)
+    with client.beta.threads.runs.stream(**scene.ids) as stream:
+        stream.until_done()
+    run = stream.get_final_run()
+    deltas = [
+        call["function"]["arguments"]
+        for name, data in wire.last.events
+        if name == "thread.run.step.delta"
+        for call in data["delta"]["step_details"]["tool_calls"]
+        if call["index"] == 0
+    ]
+    # What came as an empty delta tells the name, and an object follows.
+    assert deltas == ["", *filter(None, [arguments]), "{}"]
+    assert run.required_action is not None
+    [call, _] = run.required_action.submit_tool_outputs.tool_calls
+    given = call.function.arguments
+    assert json.loads(given) == {}
+    [step] = scene.steps(run)
+    assert step.step_details.type == "tool_calls"
+    pending = step.step_details.tool_calls[0]
+    assert pending.type == "function"
+    assert pending.function.arguments == given
+    assert _submit(scene, run, "noon", "noon").status == "completed"
+    [_, turn, *_] = models.requests(model)[1]["messages"]
+    assert turn["tool_calls"][0]["function"] == {"name": "get_time", "arguments": given}
 
 
 def _submit(scene: Scene, run: Any, *texts: str) -> Any:

@@ -1,14 +1,20 @@
 """Engines on real storage, with the scripted model behind them."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import structlog
 
 from service.models.client import ChatModel
+from service.models.tokens import TokenCounter
+from service.runner import prompt
 from storage import Storage
+from storage.claims import Context
+from storage.tables import Run
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
+from tests.runner.prompts import Build, Messages
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,3 +38,26 @@ async def engines(storage: Storage, chat_model: ChatModel) -> AsyncIterator[Engi
     engines = Engines(storage, chat_model)
     yield engines
     await engines.stop()
+
+
+@pytest.fixture
+def tokens(chat_model: ChatModel) -> TokenCounter:
+    """Estimates: the model server has no tokenizer."""
+    return chat_model.tokens
+
+
+@pytest.fixture
+def build(tokens: TokenCounter) -> Build:
+    """Builds prompts with estimates."""
+    return lambda run, context: prompt.build(run, context, tokens)
+
+
+@pytest.fixture
+def messages(build: Build) -> Messages:
+    """Builds the messages of prompts."""
+
+    async def messages(run: Run, context: Context) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await build(run, context))["messages"]
+        return found
+
+    return messages

@@ -9,6 +9,7 @@ import pytest
 
 from service.runner import engine as engine_module
 from storage import Storage
+from tests import marked
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
 from tests.script import Answer, Calls, Hold
@@ -108,6 +109,27 @@ async def test_a_cancel_before_the_model_calls(
     held.release()
     assert await following.ended() == [*BEGUN[:3], "thread.run.cancelled", "done"]
     assert await engines.steps(following.run) == []
+
+
+async def test_what_is_to_be_replayed_stands_where_the_usage_does(
+    engines: Engines, models: ModelServer
+) -> None:
+    engine = engines.start()
+    ended = await engines.run(engine, models.script(marked.answer()))
+    paused = await engines.run(engine, models.script(marked.calls()))
+    plain = await engines.run(engine, models.script(Answer("Hello")))
+    for each in (ended, paused, plain):
+        await each.ended()
+    [answered] = await engines.steps(ended.run)
+    assert answered.usage is not None
+    assert answered.replay is not None
+    assert answered.replay["turn"].keys() == {"reasoning", "reasoning_content"}
+    said, called = await engines.steps(paused.run)
+    assert (said.usage, said.replay, called.usage is None) == (None, None, False)
+    assert called.replay is not None
+    assert [call["id"] for call in called.replay["calls"]] == ["Mk9zQA001", "Mk9zQB002"]
+    assert marked.MARK not in str((said.step_details, called.step_details))
+    assert [step.replay for step in await engines.steps(plain.run)] == [None]
 
 
 @pytest.mark.parametrize("lease_seconds", [0.1, 3600.0])

@@ -106,12 +106,13 @@ async def test_calls_and_what_follows_their_outputs(
     engines.start()
     assert await first.ended() == [*CREATED, *ANSWER[:-2], *CALLING]
     action = first.events[-2].run.required_action.submit_tool_outputs
-    assert [call.arguments for call in action.tool_calls] == ['{"a": 1}', ""]
+    assert [call.arguments for call in action.tool_calls] == ['{"a": 1}', "{}"]
     pieces = [call for each in first.events for call in each.run_step_delta.tool_calls]
     assert [(each.index, each.id, each.name, each.arguments) for each in pieces] == [
         (0, action.tool_calls[0].id, "f", ""),
         (0, "", "", '{"a": 1}'),
         (1, action.tool_calls[1].id, "f", ""),
+        (1, "", "", "{}"),
     ]
     second = await submit(storage, mine, first.run)
     assert await second.ended() == [*RESUMED[:2], *CALLING]

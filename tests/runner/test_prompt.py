@@ -1,59 +1,20 @@
 """From rows to the request that a model gets."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from service.models.client import ChatModel
-from service.models.tokens import TokenCounter
 from service.runner import prompt
 from service.runner.prompt import OutOfTokens
 from storage.claims import Context
-from storage.tables import Message, Run, RunStep
+from storage.tables import Run
 from tests.model_server import ModelServer
-from tests.storage.rows import call, text_part
-
-Build = Callable[[Run, Context], Awaitable[dict[str, Any]]]
-Messages = Callable[[Run, Context], Awaitable[list[dict[str, Any]]]]
+from tests.runner.prompts import Build, Messages, called, context, message, output, run, spoke, turn
+from tests.storage.rows import call
 
 FUNCTION = {"type": "function", "function": {"name": "f", "strict": False}}
-
-
-def run(**changes: Any) -> Run:
-    values: dict[str, Any] = {
-        "model": "m",
-        "instructions": "Be brief.",
-        "tools": [],
-        "temperature": 0.5,
-        "top_p": 1.0,
-        "tool_choice": "auto",
-        "parallel_tool_calls": True,
-        "response_format": "auto",
-    }
-    return Run(**(values | changes))
-
-
-def message(role: str, *content: str | dict[str, Any], id: str = "msg_x") -> Message:
-    parts = [text_part(part) if isinstance(part, str) else part for part in content]
-    return Message(id=id, project_id="p", status="completed", role=role, content=parts)
-
-
-def spoke(message_id: str, **columns: Any) -> RunStep:
-    details = {"type": "message_creation", "message_creation": {"message_id": message_id}}
-    return RunStep(type="message_creation", step_details=details, **columns)
-
-
-def called(*calls: dict[str, Any], **columns: Any) -> RunStep:
-    details = {"type": "tool_calls", "tool_calls": list(calls)}
-    return RunStep(type="tool_calls", step_details=details, **columns)
-
-
-def context(
-    *messages: Message, steps: tuple[RunStep, ...] = (), written: tuple[Message, ...] = ()
-) -> Context:
-    return Context(list(messages), list(steps), {each.id: each for each in written})
-
 
 CONTEXT = 1000
 """Tokens. By default a quarter of it is kept for the answer."""
@@ -70,26 +31,6 @@ async def in_context(models: ModelServer) -> AsyncIterator[Messages]:
 
     yield messages
     await model.close()
-
-
-@pytest.fixture
-def tokens(chat_model: ChatModel) -> TokenCounter:
-    """Estimates: the model server has no tokenizer."""
-    return chat_model.tokens
-
-
-@pytest.fixture
-def build(tokens: TokenCounter) -> Build:
-    return lambda run, context: prompt.build(run, context, tokens)
-
-
-@pytest.fixture
-def messages(build: Build) -> Messages:
-    async def messages(run: Run, context: Context) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = (await build(run, context))["messages"]
-        return found
-
-    return messages
 
 
 async def test_a_plain_conversation(build: Build) -> None:
@@ -139,6 +80,38 @@ async def test_empty_turns_are_left_out(messages: Messages) -> None:
     assert [each["content"] for each in turns] == ["Hi", "Hm?", None, "3"]
 
 
+async def test_turns_of_empty_parts_are_left_out(messages: Messages) -> None:
+    nothing = {"type": "refusal", "refusal": ""}
+    thread = context(
+        message("user", "Hi"), message("assistant", "", nothing, ""), message("user", "", "")
+    )
+    said = message("assistant", "", "", id="msg_1")
+    steps = (spoke("msg_1"), called(call("call_1", output="3")))
+    asked = context(*thread.messages, steps=steps, written=(said,))
+    turns = await messages(run(instructions=""), asked)
+    assert [each["content"] for each in turns] == ["Hi", None, "3"]
+
+
+async def test_empty_parts_are_left_out_of_turns(messages: Messages) -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}
+    file = {"type": "image_file", "image_file": {"file_id": "file-x", "detail": "auto"}}
+    thread = context(
+        message("user", "", "Hi", "", "there", ""),
+        message("user", "", image, "Look", ""),
+        message("user", "", image),
+        message("user", "", file),
+        message("user", "Well?", file),
+        message("assistant", "", image, "Yes."),
+    )
+    assert [each["content"] for each in await messages(run(instructions=""), thread)] == [
+        "Hi\nthere",
+        [image, {"type": "text", "text": "Look"}],
+        [image],
+        "Well?",
+        "Yes.",
+    ]
+
+
 async def test_a_message_without_content_is_left_out(messages: Messages) -> None:
     thread = context(message("user", "Hi"), message("assistant"), message("user", "Hm?"))
     assert [each["content"] for each in await messages(run(instructions=""), thread)] == [
@@ -157,20 +130,15 @@ async def test_tools_and_their_choice(build: Build) -> None:
     assert "tool_choice" not in request
 
 
-def turn(call_id: str) -> dict[str, Any]:
-    function = {"name": "get_weather", "arguments": "{}"}
-    return {"id": call_id, "type": "function", "function": function}
-
-
 async def test_own_calls_and_outputs_follow_the_thread(messages: Messages) -> None:
     steps = (called(call("call_1", "1"), call("call_2", "2")), called(call("call_3", "3")))
     assert await messages(run(instructions=""), context(message("user", "Go"), steps=steps)) == [
         {"role": "user", "content": "Go"},
         {"role": "assistant", "content": None, "tool_calls": [turn("call_1"), turn("call_2")]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
-        {"role": "tool", "tool_call_id": "call_2", "content": "2"},
+        output("call_1", "1"),
+        output("call_2", "2"),
         {"role": "assistant", "content": None, "tool_calls": [turn("call_3")]},
-        {"role": "tool", "tool_call_id": "call_3", "content": "3"},
+        output("call_3", "3"),
     ]
 
 
@@ -179,7 +147,7 @@ async def test_a_message_and_calls_of_one_turn_are_one_message(messages: Message
     steps = (spoke("msg_1"), called(call("call_1", "1")))
     assert await messages(run(instructions=""), context(steps=steps, written=(said,))) == [
         {"role": "assistant", "content": "One moment.", "tool_calls": [turn("call_1")]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+        output("call_1", "1"),
     ]
 
 
@@ -187,7 +155,7 @@ async def test_calls_whose_message_was_deleted(messages: Messages) -> None:
     steps = (spoke("msg_gone"), called(call("call_1", "1")))
     assert await messages(run(instructions=""), context(steps=steps)) == [
         {"role": "assistant", "content": None, "tool_calls": [turn("call_1")]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+        output("call_1", "1"),
     ]
 
 

@@ -4,8 +4,9 @@ from assistants.v1 import runs_pb2
 
 from storage import Storage
 from storage.database import Database
+from tests import marked
 from tests.grpc_face.client import connect
-from tests.grpc_face.stubs import Run, Stubs
+from tests.grpc_face.stubs import Run, Stubs, function
 from tests.model_server import ModelServer
 from tests.postgres import run_async
 from tests.script import Answer, Hold
@@ -20,9 +21,10 @@ ENV = {
 }
 
 
-def start_run(stubs: Stubs, model: str) -> Run:
+def start_run(stubs: Stubs, model: str, *functions: str) -> Run:
     thread = stubs.thread("Hi")
-    request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=stubs.assistant(model).id)
+    assistant = stubs.assistant(model, tools=map(function, functions))
+    request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=assistant.id)
     run: Run = stubs.runs.CreateRun(request)
     return run
 
@@ -68,3 +70,34 @@ async def test_every_run_is_finished(models: ModelServer, database_url: str) -> 
         assert [len(models.requests(model)) for model in quick] == [1] * QUEUED
         assert stack.terminate() == 0, stack.printed()
         assert "Traceback" not in stack.printed()
+
+
+async def test_what_a_model_server_gets_back_is_not_lost(
+    models: ModelServer, database_url: str
+) -> None:
+    model = models.script(marked.calls(), marked.answer())
+    env = {"ASSISTANTS_MODEL_BASE_URL": models.base_url, "ASSISTANTS_DATABASE_URL": database_url}
+    with Stack(ENV | env) as stack:
+        stack.start()
+        with connect(stack.grpc_address) as stubs:
+            run = start_run(stubs, model, *marked.FUNCTIONS)
+            await until(lambda: stubs.get_run(run).status == Run.requires_action)
+        stack.kill()
+
+        stack.start()
+        with connect(stack.grpc_address) as stubs:
+            calls = stubs.get_run(run).required_action.submit_tool_outputs.tool_calls
+            outputs = [
+                runs_pb2.ToolOutput(tool_call_id=call.id, output=output)
+                for call, output in zip(calls, marked.OUTPUTS, strict=True)
+            ]
+            submission = runs_pb2.SubmitToolOutputsRequest(
+                thread_id=run.thread_id, run_id=run.id, tool_outputs=outputs
+            )
+            stubs.runs.SubmitToolOutputs(submission)
+            await until(lambda: stubs.get_run(run).status == Run.completed)
+        assert stack.terminate() == 0, stack.printed()
+        # The log is no place for it either.
+        assert marked.MARK not in stack.printed()
+    first, second = models.requests(model)
+    assert second["messages"] == [*first["messages"], *marked.REPLAYED]

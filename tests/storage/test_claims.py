@@ -1,6 +1,7 @@
 """Claims: one attempt holds a run, and only the one that holds it can write."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from storage.pages import PageRequest
 from storage.tables import Run, RunStatus, StepStatus, Thread
 from tests.storage.rows import (
     PROJECT,
+    call,
     claimed,
     get_run,
     make_run,
@@ -160,6 +162,29 @@ async def test_a_run_completes_with_its_message_and_step(storage: Storage) -> No
     assert (saved.run.expires_at, saved.run.lease_until) == (None, None)
     assert await storage.messages.get(PROJECT, thread.id, message.id) == saved.message
     assert await get_run(storage, claim.run) == saved.run
+
+
+async def test_what_is_to_be_replayed_is_kept_beside_the_details(storage: Storage) -> None:
+    thread = await make_thread(storage)
+    claim = await claimed(storage, await make_run(storage, thread))
+    # JSON's own null, and the order of keys, are the server's affair.
+    replay = {"turn": {"z": None, "a": [{"y": 1, "x": "ö"}]}, "calls": [{"id": "a1B2c3D4e"}]}
+    step = await storage.claims.start_tool_calls(claim)
+    plain, _ = await storage.claims.start_message(claim, ahead_of=step)
+    details = {"type": "tool_calls", "tool_calls": [call("call_1")]}
+    await storage.claims.save(
+        claim,
+        steps=[
+            StepEnd(plain.id, StepStatus.completed),
+            StepEnd(step.id, StepStatus.in_progress, step_details=details, replay=replay),
+        ],
+        run=RunEnd(RunStatus.requires_action),
+    )
+    await storage.runs.submit_tool_outputs(PROJECT, thread.id, claim.run.id, [("call_1", "1")])
+    first, second = (await storage.claims.context(claim.run)).steps
+    assert (first.replay, json.dumps(second.replay)) == (None, json.dumps(replay))
+    calls = [call("call_1", "1")]
+    assert second.step_details == {"type": "tool_calls", "tool_calls": calls}
 
 
 async def test_a_run_fails_with_its_message_incomplete(storage: Storage) -> None:

@@ -144,8 +144,10 @@ def _constraints(connection: Connection) -> dict[str, Any]:
 
 
 def _with(rows: dict[str, dict[str, Any]], defaults: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the rows with other defaults, and with the columns that are new."""
     own = {key: value for key, value in defaults.items() if key not in ONLY_RUNS}
-    return rows | {"asst_1": rows["asst_1"] | own, "run_1": rows["run_1"] | defaults}
+    steps = {id: rows[id] | {"replay": None} for id in ("step_1", "step_2")}
+    return rows | steps | {"asst_1": rows["asst_1"] | own, "run_1": rows["run_1"] | defaults}
 
 
 async def test_stored_defaults_become_null(empty_database_url: str) -> None:
