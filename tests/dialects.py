@@ -89,6 +89,10 @@ def has_strict(request: Request) -> bool:
     return any("strict" in tool["function"] for tool in request.get("tools", ()))
 
 
+def has_names(request: Request) -> bool:
+    return any("name" in turn for turn in request["messages"])
+
+
 def extra(parameter: str) -> dict[str, Any]:
     """Returns what pydantic says of a field that it does not know."""
     return {"type": "extra_forbidden", "loc": ["body", parameter], "msg": "Extra inputs forbidden"}
@@ -195,12 +199,22 @@ DIALECTS: dict[str, Dialect] = {
     "no null, by a template": dialect(
         has_null, Fail(500, 'can only concatenate str (not "NoneType") to str'), "empty_content"
     ),
+    "no names of tools": dialect(
+        has_names,
+        Fail(400, "'messages.4' : for 'role:tool' : property 'name' is unsupported"),
+        "plain_turns",
+    ),
     "everything": both(
         dialect(has("stream_options"), Fail(400, "stream_options"), "no_stream_options"),
         dialect(has("max_completion_tokens"), unsupported("max_completion_tokens"), "max_tokens"),
         SYSTEM,
         dialect(does_not_alternate, Fail(400, ALTERNATE), "alternating_roles"),
         dialect(has_null, Fail(400, "content must not be null"), "empty_content"),
+        dialect(
+            has_names,
+            Fail(422, body={"detail": [extra("name")]}),
+            "plain_turns",
+        ),
     ),
 }  # fmt: skip
 """Servers by what they refuse."""

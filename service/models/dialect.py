@@ -37,6 +37,7 @@ class Quirk(StrEnum):
     no_system = "no_system"  # the system text is the beginning of the first user message
     alternating_roles = "alternating_roles"  # user, assistant, user, …, with a user at both ends
     empty_content = "empty_content"  # an empty text in place of null beside tool calls
+    plain_turns = "plain_turns"  # no fields but those of OpenAI's own turns
     no_think = "no_think"  # `<think>` at the beginning of an answer is text like any other
 
 
@@ -103,6 +104,8 @@ def adapted(request: Mapping[str, Any], quirks: Collection[Quirk]) -> dict[str, 
         body["messages"] = turns.alternating(body["messages"])
     if Quirk.empty_content in quirks:
         body["messages"] = turns.with_content(body["messages"])
+    if Quirk.plain_turns in quirks:
+        body["messages"] = turns.plain(body["messages"])
     return body
 
 
@@ -207,6 +210,10 @@ def _change(
     is_long = _LENGTH.search(words) is not None
     if refusal.status != 500:
         named = frozenset(quirk for quirk in able - frozenset(_TURNS) if _refused(quirk, words))
+        # Gemini calls every field a name.
+        others, text = turns.others(request["messages"]), words.lower().replace("unknown name", "")
+        if not named and any(_names(name, text) for name in others):
+            named = able & {Quirk.plain_turns}
         # A limit may be refused because it is too high.
         if named := named - {Quirk.max_tokens} if is_long else named:
             return _Change(named, told=True, lasting=True)

@@ -11,6 +11,10 @@ BEGIN = "Begin the conversation."
 GO_ON = "Go on."
 """What the user says after an assistant that speaks last."""
 
+_FIELDS = frozenset(("role", "content", "tool_calls", "tool_call_id"))
+_CALL_FIELDS = frozenset(("id", "type", "function"))
+_FUNCTION_FIELDS = frozenset(("name", "arguments"))
+
 _MERGED = ("user", "assistant", "system")
 
 
@@ -59,6 +63,38 @@ def with_content(turns: Sequence[Turn]) -> list[Turn]:
         {**turn, "content": ""} if turn.get("tool_calls") and turn.get("content") is None else turn
         for turn in turns
     ]
+
+
+def plain(turns: Sequence[Turn]) -> list[Turn]:
+    """Returns turns without fields that only some servers understand."""
+
+    def call(whole: Mapping[str, Any]) -> dict[str, Any]:
+        function = _only(whole["function"], _FUNCTION_FIELDS)
+        return _only(whole, _CALL_FIELDS) | {"function": function}
+
+    return [
+        _only(turn, _FIELDS)
+        | (
+            {"tool_calls": [call(each) for each in turn["tool_calls"]]}
+            if "tool_calls" in turn
+            else {}
+        )
+        for turn in turns
+    ]
+
+
+def others(turns: Sequence[Turn]) -> set[str]:
+    """Returns the names of the fields that `plain` leaves out."""
+    names: set[str] = set()
+    for turn in turns:
+        names |= turn.keys() - _FIELDS
+        for call in turn.get("tool_calls") or ():
+            names |= (call.keys() - _CALL_FIELDS) | (call["function"].keys() - _FUNCTION_FIELDS)
+    return names
+
+
+def _only(fields: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key in names}
 
 
 def _may_be_one(first: Turn, second: Turn) -> bool:

@@ -19,10 +19,10 @@ DOCUMENT = Path(__file__).parents[2] / "docs/models.md"
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 NEIGHBOURS = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
-CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-CALLS = [
+CALL: dict[str, Any] = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLS: list[dict[str, Any]] = [
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
-    {"role": "tool", "tool_call_id": "a", "content": "o"},
+    {"role": "tool", "tool_call_id": "a", "name": "f", "content": "o"},
 ]
 FUNCTION = {"type": "function", "function": {"name": "f", "strict": False}}
 
@@ -168,6 +168,27 @@ async def test_what_does_not_help_is_not_remembered(models: ModelServer, model: 
     assert await failure(model, asked) == ("invalid_prompt", "No.")
     await answer(model, asked)
     assert models.requests(name)[2] == sent(asked)
+
+
+async def test_fields_that_only_some_servers_understand(
+    models: ModelServer, model: ChatModel
+) -> None:
+    name = models.script(Fail(400, "Unknown field 'extra_content'"), Answer("x"))
+    own: dict[str, Any] = {"extra_content": {"google": {}}}
+    call = {**CALL, **own, "function": {**CALL["function"], **own}}
+    asked = request(name, messages=[{**CALLS[0], "tool_calls": [call], "reasoning": "r"}, CALLS[1]])
+    await answer(model, asked)
+    output = {key: value for key, value in CALLS[1].items() if key != "name"}
+    assert models.requests(name)[1]["messages"] == [CALLS[0], output]
+
+
+async def test_a_name_of_a_parameter_is_none_of_a_turn(
+    models: ModelServer, model: ChatModel
+) -> None:
+    name = models.script(Fail(400, 'Unknown name "stream_options"'), Answer("x"))
+    asked = request(name, messages=CALLS)
+    await answer(model, asked)
+    assert models.requests(name)[1] == {**asked, "stream": True}
 
 
 async def test_a_limit_that_is_refused_under_both_names(
