@@ -107,27 +107,27 @@ TEMPLATE = (
 SYSTEM = dialect(has_system, Fail(500, "System role not supported"), "no_system")
 
 DIALECTS: dict[str, Dialect] = {
-    "stream options, in a field of a list": dialect(
+    "Mistral: no stream options": dialect(
         has("stream_options"),
         Fail(422, body={"object": "error", "message": {"detail": [extra("stream_options")]}}),
         "no_stream_options",
     ),
-    "stream options, in a text": dialect(
+    "vLLM: no stream options": dialect(
         has("stream_options"),
         Fail(400, f"[{extra('stream_options')}]"),
         "no_stream_options",
     ),
-    "their content": dialect(
+    "vLLM: no usage in stream options": dialect(
         lambda request: bool(request.get("stream_options")),
         Fail(422, body={"detail": [extra("include_usage")]}),
         "no_stream_options",
     ),
-    "the older limit": dialect(
+    "NIM: the older limit": dialect(
         has("max_completion_tokens"),
         Fail(422, body={"detail": "body -> max_completion_tokens\n  Extra inputs are forbidden"}),
         "max_tokens",
     ),
-    "a reasoning model": both(
+    "OpenAI: a reasoning model": both(
         dialect(has("temperature"), unsupported("temperature"), "no_temperature"),
         dialect(has("top_p"), unsupported("top_p"), "no_top_p"),
         dialect(
@@ -140,36 +140,36 @@ DIALECTS: dict[str, Dialect] = {
         "no_tool_choice",
     ),
     "nothing strict": dialect(has_strict, Fail(400, 'unknown field "strict"'), "no_strict"),
-    "no system": SYSTEM,
-    "no system, by a list of roles": dialect(
+    "llama.cpp: Gemma has no system": SYSTEM,
+    "llama.cpp: Ministral has no system": dialect(
         has_system,
         Fail(400, "Only user, assistant and tool roles are supported, got system."),
         "no_system",
     ),
-    "alternating": dialect(
+    "vLLM: Mistral alternates": dialect(
         does_not_alternate, Fail(400, f"After the optional system message, {ALTERNATE}"),
         "alternating_roles",
     ),
-    "alternating, with the template's text": dialect(
+    "llama.cpp: Mistral alternates": dialect(
         does_not_alternate, Fail(500, body={"error": {"code": 500, "message": TEMPLATE}}),
         "alternating_roles",
     ),
-    "alternating, in a list": dialect(
+    "Gemini: alternating": dialect(
         does_not_alternate,
-        Fail(400, body={"error": {"code": 400, "message": "Ensure that requests alternate"}}),
+        Fail(400, body=[{"error": {"code": 400, "message": "Ensure that requests alternate"}}]),
         "alternating_roles",
     ),
-    "no neighbours": dialect(
+    "DeepSeek: no neighbours": dialect(
         has_neighbours,
         Fail(400, "The model does not support successive user or assistant messages."),
         "alternating_roles",
     ),
-    "the user first": dialect(
+    "Anthropic: the user first": dialect(
         begins_with_the_assistant,
         Fail(400, 'messages: first message must use the "user" role'),
         "alternating_roles",
     ),
-    "the user first, without a system": both(
+    "LM Studio: alternating without a system": both(
         SYSTEM,
         dialect(
             does_not_alternate,
@@ -177,7 +177,7 @@ DIALECTS: dict[str, Dialect] = {
             "alternating_roles",
         ),
     ),
-    "a system that does not alternate": dialect(
+    "vLLM: a system does not alternate": dialect(
         lambda request: has_system(request) or does_not_alternate(request),
         Fail(400, ALTERNATE),
         "alternating_roles",
@@ -191,15 +191,15 @@ DIALECTS: dict[str, Dialect] = {
         "no_system",
         "empty_content",
     ),
-    "no null": dialect(
+    "Mistral: no null": dialect(
         has_null,
         Fail(422, body={"detail": [{"loc": ["body", "messages", 3, "content"], "msg": "no text"}]}),
         "empty_content",
     ),
-    "no null, by a template": dialect(
+    "a template that adds null to a text": dialect(
         has_null, Fail(500, 'can only concatenate str (not "NoneType") to str'), "empty_content"
     ),
-    "no names of tools": dialect(
+    "Groq: no names of tools": dialect(
         has_names,
         Fail(400, "'messages.4' : for 'role:tool' : property 'name' is unsupported"),
         "plain_turns",
@@ -217,4 +217,4 @@ DIALECTS: dict[str, Dialect] = {
         ),
     ),
 }  # fmt: skip
-"""Servers by what they refuse."""
+"""Servers by what they refuse. Those with a name do so by public reports, in words like these."""

@@ -221,9 +221,7 @@ class _Connection:
             if done:
                 raise ConnectionResetError("the client has gone")
 
-    async def send_json(
-        self, status: int, value: Mapping[str, Any], headers: Headers | None = None
-    ) -> None:
+    async def send_json(self, status: int, value: Any, headers: Headers | None = None) -> None:
         body = json.dumps(value).encode()
         length = {"content-length": str(len(body))}
         await self._send_head(status, "application/json", length | dict(headers or {}))

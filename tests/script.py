@@ -31,7 +31,7 @@ class Reply:
     """Answer with this status and body instead of a stream."""
 
     status: int
-    body: Mapping[str, Any]
+    body: Any
     headers: Mapping[str, str]
 
 
@@ -139,7 +139,7 @@ class Fail(Step):
     message: str = "The model failed."
     code: str | None = None
     retry_after: int | None = None
-    body: Mapping[str, Any] | None = None
+    body: Any = None
 
     def acts(self) -> Iterator[Act]:
         headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}

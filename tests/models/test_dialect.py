@@ -71,7 +71,7 @@ async def test_quirks_from_the_start(models: ModelServer, dialect: Dialect) -> N
 
 
 async def test_another_model_is_another_matter(models: ModelServer, model: ChatModel) -> None:
-    picky = models.script(Answer("x"), refuses=DIALECTS["stream options, in a text"].refuses)
+    picky = models.script(Answer("x"), refuses=DIALECTS["vLLM: no stream options"].refuses)
     plain = models.script(Answer("y"))
     for name in (picky, plain):
         await answer(model, request(name))
@@ -122,7 +122,9 @@ async def test_a_schema_that_is_not_strict(models: ModelServer, model: ChatModel
 async def test_what_is_learned_of_a_default_says_nothing_of_other_values(
     models: ModelServer, model: ChatModel
 ) -> None:
-    name = models.script(Answer("x"), Answer("y"), refuses=DIALECTS["a reasoning model"].refuses)
+    name = models.script(
+        Answer("x"), Answer("y"), refuses=DIALECTS["OpenAI: a reasoning model"].refuses
+    )
     await answer(model, request(name, temperature=1))
     assert (await error_of(model, request(name, temperature=0.5))).code == "invalid_prompt"
     assert models.requests(name)[-1]["temperature"] == 0.5

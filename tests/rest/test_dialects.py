@@ -27,7 +27,12 @@ CHOSEN: dict[str, Any] = {
 }
 """Defaults that are chosen all the same, and a limit."""
 
-STRICT = ["alternating", "the user first, without a system", "without a reason", "everything"]
+STRICT = [
+    "vLLM: Mistral alternates",
+    "LM Studio: alternating without a system",
+    "without a reason",
+    "everything",
+]
 """Dialects whose chat templates are strict."""
 
 
