@@ -25,6 +25,7 @@ from service.models.chunks import (
     TextDelta,
     storable,
 )
+from service.models.connections import Client
 from service.models.dialect import Dialects, Negotiation, Quirk
 from service.models.failures import (
     NO_ANSWER,
@@ -98,7 +99,7 @@ class ChatModel:
             api_key=api_key,
             timeout=httpx2.Timeout(idle_timeout, connect=min(CONNECT_TIMEOUT, idle_timeout)),
             max_retries=0,  # The run engine tries again: it knows how long a run has left.
-            http_client=openai.DefaultAsyncHttpxClient(
+            http_client=Client(
                 limits=limits,
                 # A proxy from the environment has no way to a server on this machine.
                 trust_env=not _is_loopback(base_url),

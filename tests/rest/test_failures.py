@@ -40,9 +40,9 @@ FAILED = [
             "Sorry, something went wrong. The model server answered 500.",
         ),
         (
-            BreakOff(),
+            Fail(401, "Incorrect key."),
             "server_error",
-            "Sorry, something went wrong. The connection to the model server failed.",
+            "Sorry, something went wrong. The model server refuses this server's API key.",
         ),
         (Fail(400, "Slow down."), "invalid_prompt", "Slow down."),
     ],
