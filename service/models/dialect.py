@@ -98,14 +98,14 @@ def adapted(request: Mapping[str, Any], quirks: Collection[Quirk]) -> dict[str, 
         body |= _not_strict(body)
     if Quirk.max_tokens in quirks and "max_completion_tokens" in body:
         body["max_tokens"] = body.pop("max_completion_tokens")
+    if Quirk.plain_turns in quirks:
+        body["messages"] = turns.plain(body["messages"])
     if Quirk.no_system in quirks:
         body["messages"] = turns.without_system(body["messages"])
     if Quirk.alternating_roles in quirks:
         body["messages"] = turns.alternating(body["messages"])
     if Quirk.empty_content in quirks:
         body["messages"] = turns.with_content(body["messages"])
-    if Quirk.plain_turns in quirks:
-        body["messages"] = turns.plain(body["messages"])
     return body
 
 

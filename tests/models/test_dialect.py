@@ -184,6 +184,13 @@ async def test_fields_that_only_some_servers_understand(
     assert models.requests(name)[1]["messages"] == [CALLS[0], output]
 
 
+def test_plain_turns_are_merged() -> None:
+    said = [{"role": "user", "content": text, "name": "u"} for text in "ab"]
+    quirks = {Quirk.plain_turns, Quirk.alternating_roles}
+    merged = {"role": "user", "content": "a\n\nb"}
+    assert adapted(request(messages=said), quirks)["messages"] == [merged]
+
+
 async def test_a_name_of_a_parameter_is_none_of_a_turn(
     models: ModelServer, model: ChatModel
 ) -> None:
