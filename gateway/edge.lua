@@ -20,6 +20,9 @@ local MAX_DEPTH = 100
 -- is one row, and without this header Python waits a second, and JavaScript up to five.
 local POLL_AFTER_MS = "250"
 
+-- The parameter by which Azure's clients say which version of Azure's API they speak.
+local API_VERSION = "api-version"
+
 local UNREADABLE = "We could not parse the body of your request: it must be a JSON object."
 
 local ESCAPED = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
@@ -199,7 +202,7 @@ local function translate(status, text, request)
   end
   if status == 400 then return bad_request(text) end
   if status == 404 then
-    return invalid(string.format("Invalid URL (%s %s)", request.method, request.path))
+    return invalid(string.format("Invalid URL (%s %s)", request.method, request.shown))
   end
   if status == 413 then return invalid("The body of the request is too large.") end
   if status == 429 then return error_body("Too many requests.", "rate_limit_exceeded") end
@@ -377,6 +380,23 @@ local function polls(request)
   return request.method == "GET" and request.path:match("^/v1/threads/[^/]+/runs/[^/]+$") ~= nil
 end
 
+-- Returns the path, with its query, by which the API is served: Azure's clients know it as /openai/…
+-- or /openai/v1/…, and name a version of theirs in the query.
+local function api_path(path)
+  local place, mark, query = path:match("^([^?]*)(%??)(.*)$")
+  place = place:gsub("^/openai/v1/", "/v1/"):gsub("^/openai/", "/v1/")
+  if not query:find(API_VERSION, 1, true) then return place .. mark .. query end
+  local kept = {}
+  for parameter in (query .. "&"):gmatch("([^&]*)&") do
+    if parameter:match("^[^=]*") ~= API_VERSION then kept[#kept + 1] = parameter end
+  end
+  return #kept > 0 and place .. mark .. table.concat(kept, "&") or place
+end
+
+local function without_query(path)
+  return (path:gsub("[?#].*", ""))
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local grpc = is_grpc(headers)
@@ -390,7 +410,14 @@ function envoy_on_request(handle)
   end
   remove(headers, function(name) return name:match("^grpc%-") or name:match("%-bin$") end)
   metadata:set("edge", "method", headers:get(":method"))
-  metadata:set("edge", "path", (headers:get(":path"):gsub("[?#].*", "")))
+  local shown = headers:get(":path")
+  local path = api_path(shown)
+  if path ~= shown then
+    headers:replace(":path", path)
+    handle:clearRouteCache()
+  end
+  metadata:set("edge", "shown", without_query(shown))
+  metadata:set("edge", "path", without_query(path))
   -- What is not the API's is refused at once, without its body, which may have no end.
   if headers:get(":method") ~= "POST" or not headers:get(":path"):match("^/v1/") then return end
   local name = body_name(headers:get(":path"))

@@ -87,9 +87,10 @@ async def _model(settings: Settings) -> AsyncIterator[ChatModel]:
     """Gives the client of the configured model, or of the embedded one, which it starts."""
     async with contextlib.AsyncExitStack() as stack:
         key, silence = settings.model_api_key.get_secret_value(), settings.model_idle_timeout
-        context = settings.model_context_tokens
+        context, quirks = settings.model_context_tokens, settings.model_quirks
         if settings.model_base_url is not None:
-            model = ChatModel(str(settings.model_base_url), key, silence, context=context)
+            url = str(settings.model_base_url)
+            model = ChatModel(url, key, silence, context=context, quirks=quirks)
         else:
             embedded = EmbeddedModel(settings.data_dir)
             stack.push_async_callback(embedded.stop)
@@ -101,6 +102,7 @@ async def _model(settings: Settings) -> AsyncIterator[ChatModel]:
                 context=context or embedded.context,
                 slots=embedded.slots,
                 options=embedded.options,
+                quirks=quirks,
             )
         stack.push_async_callback(model.close)
         yield model

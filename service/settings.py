@@ -6,9 +6,17 @@ Each is read from the environment variable `ASSISTANTS_<NAME>`.
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.models.dialect import Quirk
 from storage.database import parse_url
 
 MAX_SOCKET_PATH = 107
@@ -25,6 +33,17 @@ def _address(value: str) -> str:
 def _database_url(value: str) -> str:
     parse_url(value)
     return value
+
+
+def _quirks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    known = ", ".join(sorted(Quirk))
+    for name in names:
+        if name not in set(Quirk):
+            raise ValueError(f"'{name}' is unknown; there are {known}")
+    return frozenset(map(Quirk, names))
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -65,6 +84,12 @@ class Settings(BaseSettings):
 
     Longer threads lose their oldest messages. Default: as the embedded model is made, or as another
     server says when it refuses a request that is longer, which is then asked again.
+    """
+
+    model_quirks: Annotated[frozenset[Quirk], NoDecode, BeforeValidator(_quirks)] = frozenset()
+    """What the model server wants otherwise than in OpenAI's form: names, separated by commas.
+
+    Most of it is found out, from what the server refuses. See docs/models.md.
     """
 
     model_idle_timeout: float = Field(default=60.0, gt=0)

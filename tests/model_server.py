@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from tests.script import Delta, Drop, Hold, Reply, Step, Wait
+from tests.script import Delta, Drop, Hold, Refuses, Reply, Step, Wait, error
 
 Headers = Mapping[str, str]
 
@@ -30,6 +30,7 @@ Tokenizer = Literal["llama.cpp", "vllm"]
 class _Script:
     steps: deque[Step]
     tokenizer: Tokenizer | None
+    refuses: Refuses | None
     requests: list[dict[str, Any]] = field(default_factory=list)
     tokenized: list[str] = field(default_factory=list)
 
@@ -66,10 +67,15 @@ class ModelServer:
         self._thread.join()
         self._loop.close()
 
-    def script(self, *steps: Step, tokenizer: Tokenizer | None = None) -> str:
-        """Returns the name of a new model, whose requests play one step each, in order."""
+    def script(
+        self, *steps: Step, tokenizer: Tokenizer | None = None, refuses: Refuses | None = None
+    ) -> str:
+        """Returns the name of a new model, whose requests play one step each, in order.
+
+        What it refuses plays none.
+        """
         model = f"scripted-{next(self._numbers)}"
-        self._scripts[model] = _Script(deque(steps), tokenizer)
+        self._scripts[model] = _Script(deque(steps), tokenizer, refuses)
         return model
 
     def requests(self, model: str) -> list[dict[str, Any]]:
@@ -116,6 +122,8 @@ class ModelServer:
         script.requests.append(request)
         if not request.get("stream"):
             return await self._refuse(connection, 400, "only streams are served")
+        if script.refuses is not None and (refusal := script.refuses(request)):
+            return await _play(connection, refusal, request)
         if not script.steps:
             return await self._refuse(connection, 500, f"the script of {model} has ended")
         step = script.steps.popleft()
@@ -127,7 +135,7 @@ class ModelServer:
         script = self._scripts.get(str(request.get("model")))
         if script is None or script.tokenizer is None:
             # No problem: whether there is one, callers find out by asking.
-            return await connection.send_json(404, _error("Not Found", None))
+            return await connection.send_json(404, error("Not Found", None))
         text = request["content" if script.tokenizer == "llama.cpp" else "prompt"]
         script.tokenized.append(text)
         tokens = list(range(len(text.split())))
@@ -138,7 +146,7 @@ class ModelServer:
 
     async def _refuse(self, connection: "_Connection", status: int, message: str) -> None:
         self.problems.append(message)
-        await connection.send_json(status, _error(f"Scripted model server: {message}", None))
+        await connection.send_json(status, error(f"Scripted model server: {message}", None))
 
 
 async def _play(connection: "_Connection", step: Step, request: dict[str, Any]) -> None:
@@ -150,8 +158,8 @@ async def _play(connection: "_Connection", step: Step, request: dict[str, Any]) 
                 assert isinstance(step, Hold)
                 step.held.set()
                 await connection.wait_for(step.released)
-            case Reply(status, message, code, headers):
-                return await connection.send_json(status, _error(message, code), headers)
+            case Reply(status, body, headers):
+                return await connection.send_json(status, body, headers)
             case Drop(politely=True):
                 return await connection.end_stream()
             case Drop():
@@ -168,10 +176,6 @@ async def _play(connection: "_Connection", step: Step, request: dict[str, Any]) 
 def _choice(act: Delta) -> dict[str, Any]:
     delta = {key: value for key, value in act.items() if key != "finish_reason"}
     return {"index": 0, "delta": delta, "finish_reason": act.get("finish_reason")}
-
-
-def _error(message: str, code: str | None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "error", "param": None, "code": code}}
 
 
 class _Connection:
@@ -217,9 +221,7 @@ class _Connection:
             if done:
                 raise ConnectionResetError("the client has gone")
 
-    async def send_json(
-        self, status: int, value: dict[str, Any], headers: Headers | None = None
-    ) -> None:
+    async def send_json(self, status: int, value: Any, headers: Headers | None = None) -> None:
         body = json.dumps(value).encode()
         length = {"content-length": str(len(body))}
         await self._send_head(status, "application/json", length | dict(headers or {}))

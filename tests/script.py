@@ -6,7 +6,7 @@ A step is used once, and tells the test what became of it: `started` is set when
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,15 +28,17 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer with this status and error instead of a stream."""
+    """Answer with this status and body instead of a stream."""
 
     status: int
-    message: str
-    code: str | None
+    body: Any
     headers: Mapping[str, str]
 
 
 Act = Delta | Wait | Drop | Reply
+
+Refuses = Callable[[Mapping[str, Any]], "Fail | None"]
+"""What a model makes of a request before it plays a step: None if it takes it."""
 
 Call = tuple[str, Mapping[str, Any] | str]
 """A function's name, and its arguments; text is sent as it is, also when it is no JSON."""
@@ -131,16 +133,17 @@ class Deltas(Answer):
 
 @dataclass(eq=False)
 class Fail(Step):
-    """An HTTP error with OpenAI's body; `retry_after` is a header, in seconds."""
+    """An HTTP error with OpenAI's body, or with another; `retry_after` is a header, in seconds."""
 
     status: int
     message: str = "The model failed."
     code: str | None = None
     retry_after: int | None = None
+    body: Any = None
 
     def acts(self) -> Iterator[Act]:
         headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
-        yield Reply(self.status, self.message, self.code, headers)
+        yield Reply(self.status, self.body or error(self.message, self.code), headers)
 
 
 @dataclass(eq=False)
@@ -199,6 +202,11 @@ class Hold(Step):
     @property
     def usage(self) -> dict[str, int] | None:
         return self.step.usage
+
+
+def error(message: str, code: str | None) -> dict[str, Any]:
+    """Returns an error's body as OpenAI sends it."""
+    return {"error": {"message": message, "type": "error", "param": None, "code": code}}
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ import structlog
 from service.models.calls import CallDelta, Calls
 from service.models.ends import Reason, end_of
 from service.models.failures import BROKEN_OFF, NO_ANSWER, ModelError, error_in_stream
+from service.models.limits import AnswerLimit
 from service.models.reasoning import ThinkSplitter
 from service.models.replay import Fields, Replay, replay_of
 from service.models.texts import storable
@@ -75,7 +76,8 @@ class Reader:
     """Reads one answer: `read` for each event of the stream, then `finish`, then `rest`.
 
     `functions` are the names of the functions that may be called. With `think`, `<think>…</think>`
-    at the beginning of the text is reasoning and no part of the answer.
+    at the beginning of the text is reasoning and no part of the answer. `limit` is how many tokens
+    the answer may take: one that takes more has reached its limit, whatever the server says.
     """
 
     reason: str | None = None
@@ -83,6 +85,9 @@ class Reader:
 
     functions: Collection[str] = ()
     think: bool = True
+    limit: int | None = None
+    broken_off: bool = False
+    """Whether the answer is so far above its limit that no more of it is to be read."""
     _usage: dict[str, int] | None = None
     _calls: Calls = field(init=False)
     _splitter: ThinkSplitter = field(default_factory=ThinkSplitter)
@@ -96,8 +101,10 @@ class Reader:
     _rest: str = ""
     """The end of the text, if it was held back."""
     _cut_off: bool = False
+    _limit: AnswerLimit = field(init=False)
 
     def __post_init__(self) -> None:
+        self._limit = AnswerLimit(self.limit)
         self._calls = Calls(self.functions)
 
     def read(self, event: object) -> list[Piece]:
@@ -150,12 +157,17 @@ class Reader:
             if not calls and (delta.get("function_call") or {}).get("name"):
                 raise ValueError("a call without an id, as before tool_calls")
             yield from self._calls.read(calls)
+            if self._limit.add(delta) and self.reason is None:
+                log.warning("answer broken off above its limit", limit=self.limit)
+                self.reason, self.broken_off = "length", True
 
     def finish(self) -> Finished:
         """Returns the end of the answer. Raises ModelError if the stream ended before it did."""
         if self.reason is None:
             raise ModelError("server_error", BROKEN_OFF, retryable=True)
         end = end_of(self.reason)
+        if end in ("stop", "tool_calls") and self._limit.exceeded(self._usage):
+            end = "length"
         if end == "fault":
             message = "The model server gave up on the answer."
             raise ModelError("server_error", message, retryable=True)

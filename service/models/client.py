@@ -7,7 +7,7 @@ The run engine asks it for one answer at a time; what servers do differently is 
 import contextlib
 import ipaddress
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,8 @@ from service.models.chunks import (
     TextDelta,
     storable,
 )
+from service.models.connections import Client
+from service.models.dialect import Dialects, Negotiation, Quirk
 from service.models.failures import (
     NO_ANSWER,
     ModelError,
@@ -32,6 +34,7 @@ from service.models.failures import (
     error_text,
     exceeded_context,
     is_retryable,
+    refusal_of,
     retry_after,
 )
 from service.models.framing import events
@@ -68,7 +71,8 @@ class ChatModel:
     byte for so long, before its answer or within, is taken for dead. `tokens` counts its prompts,
     and knows the model's `context`, in tokens, where it is given or a refusal has told it. `slots`
     is how many answers the server gives at once while more wait; None where that is its own affair.
-    `options` are parameters that each request gets besides its own.
+    `options` are parameters that each request gets besides its own, `quirks` what its server wants
+    otherwise than in OpenAI's form; more is found out.
     """
 
     def __init__(
@@ -80,9 +84,11 @@ class ChatModel:
         context: int | None = None,
         slots: int | None = None,
         options: Mapping[str, Any] | None = None,
+        quirks: Collection[Quirk] = (),
     ) -> None:
         """Connects to nothing yet."""
         self.slots = slots
+        self._dialects = Dialects(quirks)
         self._options = {"stream": True, "stream_options": {"include_usage": True}}
         self._options |= options or {}
         self._api_key = api_key
@@ -93,7 +99,7 @@ class ChatModel:
             api_key=api_key,
             timeout=httpx2.Timeout(idle_timeout, connect=min(CONNECT_TIMEOUT, idle_timeout)),
             max_retries=0,  # The run engine tries again: it knows how long a run has left.
-            http_client=openai.DefaultAsyncHttpxClient(
+            http_client=Client(
                 limits=limits,
                 # A proxy from the environment has no way to a server on this machine.
                 trust_env=not _is_loopback(base_url),
@@ -104,15 +110,41 @@ class ChatModel:
     async def stream(self, request: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """Yields the answer as it comes, and Finished once, last.
 
-        `request` holds chat-completions parameters, passed on as they are. Raises ModelError.
-        Closing the generator closes the connection at once, which stops the model.
+        `request` holds chat-completions parameters in OpenAI's form. What the server refuses of it
+        before the first chunk is asked otherwise. Raises ModelError. Closing the generator closes
+        the connection at once, which stops the model.
         """
-        body = {**request, **self._options}
-        reader = Reader(functions=_functions(request))
+        negotiation = Negotiation(self._dialects, {**request, **self._options})
+        answered = False
+        while True:
+            try:
+                answer = self._answer(request, negotiation)
+                async with contextlib.aclosing(answer) as chunks:
+                    async for chunk in chunks:
+                        if not answered:
+                            answered = True
+                            negotiation.answered()
+                        yield chunk
+                return
+            except ModelError as failure:
+                if answered:
+                    raise
+                if not negotiation.failed(failure):
+                    raise negotiation.error(failure)  # noqa: B904 (it may be the failure itself)
+
+    async def _answer(
+        self, request: Mapping[str, Any], negotiation: Negotiation
+    ) -> AsyncGenerator[Chunk, None]:
+        """Yields the answer to one request, and Finished last. Raises ModelError."""
+        reader = Reader(
+            functions=_functions(request),
+            think=Quirk.no_think not in negotiation.quirks,
+            limit=request.get("max_completion_tokens"),
+        )
         try:
             stream = await self._client.post(
                 "/chat/completions",
-                body=body,
+                body=negotiation.body,
                 cast_to=object,
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
@@ -122,6 +154,8 @@ class ChatModel:
                     async for event in answer:
                         for piece in reader.read(event):
                             yield piece
+                        if reader.broken_off:
+                            break
             except (ModelError, openai.APIConnectionError, ValueError, RecursionError):
                 # All that can be missing after the end of the answer is its usage.
                 if reader.reason is None:
@@ -158,9 +192,11 @@ class ChatModel:
         return ModelError(
             failure.code,
             self._presentable(failure.message),
+            quoted=failure.quoted,
             retryable=failure.retryable,
             retry_after=failure.retry_after,
             context=failure.context,
+            refusal=failure.refusal,
         )
 
     def _failure(self, error: Exception) -> ModelError:
@@ -173,12 +209,15 @@ class ChatModel:
                 message = "The model server refuses this server's API key."
                 return ModelError("server_error", message)
             case openai.APIStatusError(status_code=status, body=body):
+                text = error_text(body)
                 return ModelError(
                     code_of(status),
-                    error_text(body) or f"The model server answered {status}.",
+                    text or f"The model server answered {status}.",
+                    quoted=text is not None,
                     retryable=is_retryable(status, body),
                     retry_after=retry_after(error.response.headers),
                     context=exceeded_context(status, body),
+                    refusal=refusal_of(status, body),
                 )
             case openai.APITimeoutError() if not isinstance(error.__cause__, httpx2.ConnectTimeout):
                 message = f"The model server was silent for {self._idle_timeout:g} seconds."

@@ -4,7 +4,8 @@ import email.utils
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 ErrorCode = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
@@ -24,13 +25,23 @@ _CONTEXT = re.compile(
 )
 
 
-class ModelError(Exception):
-    """The model gave no whole answer. `message` is fit for a run's `last_error`.
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was not taken as it was: its status, and all that the server says of it."""
 
+    status: int
+    words: str
+
+
+class ModelError(Exception):
+    """The model gave no whole answer.
+
+    `message` is fit for callers. It is in the model server's words where `quoted`, else in ours.
     `retryable` says that the same request may succeed later; it says nothing about pieces of the
     answer that came before the failure. `retry_after` is the least number of seconds (0 to a day)
     that the server wants to be left alone for, None if it did not say. `context` is the model's, in
-    tokens, where the request was refused because it is longer.
+    tokens, where the request was refused because it is longer. `refusal` is there where another
+    form of the same request may be taken.
     """
 
     def __init__(
@@ -38,16 +49,20 @@ class ModelError(Exception):
         code: ErrorCode,
         message: str,
         *,
+        quoted: bool = False,
         retryable: bool = False,
         retry_after: float | None = None,
         context: int | None = None,
+        refusal: Refusal | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.quoted = quoted
         self.retryable = retryable
         self.retry_after = retry_after
         self.context = context
+        self.refusal = refusal
 
 
 def code_of(status: int) -> ErrorCode:
@@ -80,6 +95,16 @@ def exceeded_context(status: int, error: object) -> int | None:
     return context if type(context) is int and context >= SMALLEST_CONTEXT else None
 
 
+def refusal_of(status: int, error: object) -> Refusal | None:
+    """Returns what a server refuses with this status and error; None if it is something else.
+
+    Chat templates that raise are a 500 with some servers.
+    """
+    if status not in (400, 422, 500):
+        return None
+    return Refusal(status, " ".join(_words(error)))
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Returns for how many seconds a response's headers (names in lower case) ask to wait.
 
@@ -103,8 +128,14 @@ def error_in_stream(error: object) -> ModelError:
     status = _status(given.get("code")) or _status(given.get("status"))
     if status is None:
         status = 400 if given.get("type") == "invalid_request_error" else 500
-    message = error_text(error) or BROKEN_OFF
-    return ModelError(code_of(status), message, retryable=is_retryable(status, error))
+    text = error_text(error)
+    return ModelError(
+        code_of(status),
+        text or BROKEN_OFF,
+        quoted=text is not None,
+        retryable=is_retryable(status, error),
+        refusal=refusal_of(status, error),
+    )
 
 
 def error_text(error: object) -> str | None:
@@ -122,6 +153,19 @@ def error_text(error: object) -> str | None:
     if isinstance(error, str) and not error.lstrip().startswith("<"):
         return error.strip() or None
     return None
+
+
+def _words(error: object) -> Iterator[str]:
+    """Yields the texts of an error, and the names of what it is about."""
+    match error:
+        case dict():
+            for key in ("message", "error", "detail", "msg", "param", "loc"):
+                yield from _words(error.get(key))
+        case list():
+            for each in error:
+                yield from _words(each)
+        case str() if not error.lstrip().startswith("<"):
+            yield error
 
 
 def _status(code: object) -> int | None:

@@ -30,6 +30,10 @@ FIRST_DELAY = 0.5
 
 MAX_DELAY = 20.0
 
+SORRY = "Sorry, something went wrong."
+RATE_LIMIT = "Rate limit reached."
+"""How the hosted service began a run's error: by these words, clients decide to ask again."""
+
 
 class Stop(StrEnum):
     """Why an attempt breaks its model off."""
@@ -127,7 +131,7 @@ class Attempt:
         except prompt.OutOfTokens as error:
             return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
         except ModelError as error:
-            return _failed(error.code, error.message)
+            return _failed(error.code, _told(error))
         except ClaimLost:
             # A cancelled run refuses all writes but its end; a lost one refuses that too.
             return STOPPED[Stop.cancelled]
@@ -275,6 +279,17 @@ def _failed(code: str, message: str) -> Ending:
         message_incomplete="run_failed",
         last_error={"code": code, "message": message},
     )
+
+
+def _told(error: ModelError) -> str:
+    """Returns what a run says of a model that failed: the hosted service's sentence first."""
+    match error.code:
+        case "server_error":
+            return f"{SORRY} {'The model server said: ' if error.quoted else ''}{error.message}"
+        case "rate_limit_exceeded" if not error.message.startswith(RATE_LIMIT.rstrip(".")):
+            return f"{RATE_LIMIT} {error.message}"
+        case _:
+            return error.message
 
 
 async def _until(

@@ -38,7 +38,7 @@ def _python(name: str, interpreter: Callable[[], Path]) -> Client:
     def start(config: Config) -> Process:
         return _start(ROOT, interpreter(), "-m", "tests.clients.python", json.dumps(config))
 
-    return Client(name, ("sync", "async", "strict"), scripts.PYTHON, start)
+    return Client(name, ("sync", "async", "strict", "azure"), scripts.PYTHON, start)
 
 
 def _node(name: str, directory: Callable[[], Path]) -> Client:
@@ -46,7 +46,7 @@ def _node(name: str, directory: Callable[[], Path]) -> Client:
         links = ["--preserve-symlinks", "--preserve-symlinks-main"]
         return _start(directory(), NODE, *links, "drive/main.mjs", json.dumps(config))
 
-    return Client(name, ("async",), scripts.NODE, start)
+    return Client(name, ("async", "azure"), scripts.NODE, start)
 
 
 def _start(directory: Path, *command: str | Path) -> Process:

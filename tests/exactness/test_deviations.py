@@ -264,7 +264,7 @@ def test_models_are_not_checked_before_they_run(client: openai.OpenAI, models: M
     assert (run.status, run.last_error.code, run.last_error.message) == (
         "failed",
         "server_error",
-        "There is no such model.",
+        "Sorry, something went wrong. The model server said: There is no such model.",
     )
 
 

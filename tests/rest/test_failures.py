@@ -21,25 +21,44 @@ FAILED = [
 
 
 @pytest.mark.parametrize(
-    ("steps", "code"),
+    ("step", "code", "message"),
     [
-        ([Fail(429, "Slow down.")], "rate_limit_exceeded"),
-        ([Fail(500, "Slow down.")], "server_error"),
-        ([Fail(400, "Slow down.")], "invalid_prompt"),
+        (Fail(429, "Slow down."), "rate_limit_exceeded", "Rate limit reached. Slow down."),
+        (
+            Fail(429, "Rate limit reached for m."),
+            "rate_limit_exceeded",
+            "Rate limit reached for m.",
+        ),
+        (
+            Fail(500, "Slow down."),
+            "server_error",
+            "Sorry, something went wrong. The model server said: Slow down.",
+        ),
+        (
+            Fail(500, "<html>"),
+            "server_error",
+            "Sorry, something went wrong. The model server answered 500.",
+        ),
+        (
+            Fail(401, "Incorrect key."),
+            "server_error",
+            "Sorry, something went wrong. The model server refuses this server's API key.",
+        ),
+        (Fail(400, "Slow down."), "invalid_prompt", "Slow down."),
     ],
 )
 def test_a_model_that_fails(
-    client: openai.OpenAI, models: ModelServer, wire: Wire, steps: list[Step], code: str
+    client: openai.OpenAI, models: ModelServer, wire: Wire, step: Step, code: str, message: str
 ) -> None:
-    model = models.script(*steps)
+    model = models.script(step)
     scene = Scene.create(client, model)
     with client.beta.threads.runs.stream(**scene.ids) as stream:
         stream.until_done()
     assert wire.event_names == [*PLAIN[:3], "thread.run.failed", "done"]
-    assert len(models.requests(model)) == len(steps)
+    assert len(models.requests(model)) == 1
     run = stream.get_final_run()
     assert run == client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
-    assert _last_error(run) == (code, "Slow down.")
+    assert _last_error(run) == (code, message)
     assert (run.status, run.failed_at is not None, run.completed_at) == ("failed", True, None)
     assert (run.expires_at, scene.steps(run), scene.said()) == (None, [], ["Hello"])
     assert run.usage is not None

@@ -45,7 +45,10 @@ def test_enough_is_enough(client: openai.OpenAI, models: ModelServer) -> None:
     model = models.script(*[Fail(429, "Slow down.") for _ in range(3)])
     run = Scene.create(client, model).run()
     assert run.last_error is not None
-    assert (run.last_error.code, run.last_error.message) == ("rate_limit_exceeded", "Slow down.")
+    assert (run.last_error.code, run.last_error.message) == (
+        "rate_limit_exceeded",
+        "Rate limit reached. Slow down.",
+    )
     assert len(models.requests(model)) == 3
 
 

@@ -109,6 +109,7 @@ def test_a_missing_embedded_model() -> None:
         ("DATABASE_URL", "nonsense", "not a database URL"),
         ("MODEL_BASE_URL", "no url", "Input should be a valid URL"),
         ("MODEL_IDLE_TIMEOUT", "0", "Input should be greater than 0"),
+        ("MODEL_QUIRKS", "max_tokens, no", "'no' is unknown; there are alternating_roles, empty_"),
         ("WORKER_CONCURRENCY", "none", "Input should be a valid integer"),
         ("RUN_LIFETIME", "0", "Input should be greater than or equal to 1"),
         ("LEASE_SECONDS", "0.5", "Input should be greater than or equal to 1"),

@@ -3,15 +3,15 @@
 // `node --preserve-symlinks --preserve-symlinks-main drive/main.mjs CONFIG`, where `drive` is a link to
 // this directory, beside the node_modules that hold the client. CONFIG is JSON: `base_url`, and either
 // `models`, the scripted model of each `MODE CHECK`, or `held`, one that falls silent in the middle of
-// an answer. Prints a line of JSON for each check: `mode`, which is always `async`, `check`, and
-// `error`, which is null if all went well.
+// an answer. Prints a line of JSON for each check: `mode`, `check`, and `error`, which is null if all
+// went well.
 
 import assert from "node:assert/strict";
 
 import * as objects from "./objects.mjs";
 import * as polling from "./polling.mjs";
 import * as responses from "./responses.mjs";
-import { config, runs, scene } from "./scene.mjs";
+import { config, connect, MODES, runs, scene } from "./scene.mjs";
 import * as streams from "./streams.mjs";
 
 const CHECKS = { ...objects, ...streams, ...polling, ...responses };
@@ -29,14 +29,14 @@ async function follow(model) {
 }
 
 /** Runs one check and prints what became of it. */
-async function runCheck(name, check) {
+async function runCheck(mode, name, check) {
   let error = null;
   try {
     await check();
   } catch (thrown) {
     error = thrown.stack ?? String(thrown);
   }
-  console.log(JSON.stringify({ mode: "async", check: name, error }));
+  console.log(JSON.stringify({ mode, check: name, error }));
 }
 
 const warned = [];
@@ -45,10 +45,14 @@ console.warn = (...given) => warned.push(given.join(" "));
 console.error = console.warn;
 
 if (config.held) {
+  connect("async");
   await follow(config.held);
 } else {
-  for (const [name, check] of Object.entries(CHECKS)) {
-    await runCheck(name, () => check(config.models[`async ${name}`]));
+  for (const mode of Object.keys(MODES)) {
+    connect(mode);
+    for (const [name, check] of Object.entries(CHECKS)) {
+      await runCheck(mode, name, () => check(config.models[`${mode} ${name}`]));
+    }
+    await runCheck(mode, "no_warnings", async () => assert.deepEqual(warned.splice(0), []));
   }
-  await runCheck("no_warnings", async () => assert.deepEqual(warned, []));
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import OpenAI from "openai";
+import OpenAI, { AzureOpenAI } from "openai";
 
 import { assistants, cancel, client, old, refused, runs, scene } from "./scene.mjs";
 
@@ -37,7 +37,8 @@ export async function errors(model) {
   const more = await refused(OpenAI.BadRequestError, () => assistants.create({ model, foo: 1 }));
   check(more, 400, "Unknown parameter: 'foo'.", "foo", "unknown_parameter");
   const lost = await refused(OpenAI.NotFoundError, () => client.models.list());
-  check(lost, 404, "Invalid URL (GET /v1/models)");
+  const prefix = client instanceof AzureOpenAI ? "/openai" : "/v1";
+  check(lost, 404, `Invalid URL (GET ${prefix}/models)`);
 
   const [threadId, ids] = await scene(model);
   const run = await runs.create(threadId, ids);

@@ -2,13 +2,24 @@
 
 import assert from "node:assert/strict";
 
-import OpenAI from "openai";
+import OpenAI, { AzureOpenAI } from "openai";
 import { VERSION } from "openai/version";
 
 export const config = JSON.parse(process.argv[2]);
-export const client = new OpenAI({ baseURL: config.base_url, apiKey: "none", maxRetries: 0 });
-export const { assistants, threads } = client.beta;
-export const { messages, runs } = threads;
+const GIVEN = { apiKey: "none", maxRetries: 0 };
+const AZURE = { endpoint: config.base_url.replace(/\/v1$/, ""), apiVersion: "2024-05-01-preview" };
+export const MODES = {
+  async: () => new OpenAI({ ...GIVEN, baseURL: config.base_url }),
+  azure: () => new AzureOpenAI({ ...GIVEN, ...AZURE }),
+};
+export let client, assistants, threads, messages, runs;
+
+/** Makes the client of a mode the one that all checks use. */
+export function connect(mode) {
+  client = MODES[mode]();
+  ({ assistants, threads } = client.beta);
+  ({ messages, runs } = threads);
+}
 
 export const PARAMETERS = {
   type: "object",

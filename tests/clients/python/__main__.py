@@ -21,10 +21,18 @@ from tests.clients.python.scene import scene
 MODULES: Final = [objects, streams, polling, responses]
 """What registers the checks."""
 
+
+def _azure(base_url: str, **given: Any) -> openai.AzureOpenAI:
+    endpoint = base_url.removesuffix("/v1")
+    version = "2024-05-01-preview"
+    return openai.AzureOpenAI(azure_endpoint=endpoint, api_version=version, **given)
+
+
 MODES: Final[dict[str, Any]] = {
     "sync": lambda **given: openai.OpenAI(**given),
     "async": lambda **given: openai.AsyncOpenAI(**given),
     "strict": lambda **given: openai.OpenAI(**given, _strict_response_validation=True),
+    "azure": _azure,
 }
 
 DEPRECATED: Final = ("The Assistants API is deprecated in favor of the Responses API", "deprecated")

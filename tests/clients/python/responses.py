@@ -85,7 +85,8 @@ async def errors(client: Any, model: str) -> None:
     )
     same((mistyped.param, mistyped.code), ("temperature", "invalid_type"))
     lost = await refused(openai.NotFoundError, lambda: client.models.list())
-    _check_error(lost, "Invalid URL (GET /v1/models)", None, None)
+    prefix = "/openai" if isinstance(client, openai.AzureOpenAI) else "/v1"
+    _check_error(lost, f"Invalid URL (GET {prefix}/models)", None, None)
 
     runs = beta.threads.runs
     ids = await scene(client, model)
