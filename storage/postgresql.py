@@ -16,9 +16,10 @@ import psycopg
 from psycopg.types.json import set_json_loads
 from sqlalchemy.engine import URL
 
-from storage.errors import Unreachable
-from storage.outage import report, translate
+from storage.errors import StorageError, Unreachable
+from storage.outage import translate
 from storage.transaction import Transaction
+from storage.unfinished import Unfinished
 
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 20
@@ -51,16 +52,14 @@ class _Pool:
         self._open: set[psycopg.Connection[Any]] = set()
 
     async def run(self, begin: str, work: Work[T], project: str | None) -> T:
-        """Executes a transaction. It is done also if its caller is cancelled."""
+        """Executes a transaction. Not to be cancelled: a thread goes on all the same."""
         await self._enter()
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._threads, self._execute, begin, work, project)
-        future.add_done_callback(lambda _: self._free.release())
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            future.add_done_callback(lambda done: report(done.exception()))
-            raise
+            return await future
+        finally:
+            self._free.release()
 
     async def _enter(self) -> None:
         try:
@@ -138,6 +137,7 @@ class PostgreSQL:
         """Connects to nothing yet. `pool_size` is the number of connections for calls, at most."""
         self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._size = pool_size
+        self._tasks = Unfinished(StorageError)
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @functools.cached_property
@@ -155,6 +155,9 @@ class PostgreSQL:
         wait here, where they hold no connection. Raises Unreachable, and what `work` raises; an
         Unreachable at the end may have been committed all the same.
         """
+        return await self._tasks.finish(self._tasks.begin(self._write(work, project, thread)))
+
+    async def _write(self, work: Work[T], project: str | None, thread: str | None) -> T:
         pool = self._engine if project is None else self._calls
         if thread is None:
             return await pool.run(_WRITE, work, project)
@@ -163,12 +166,13 @@ class PostgreSQL:
 
     async def read(self, work: Work[T], project: str | None) -> T:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
-        return await self._calls.run(_READ, work, project)
+        return await self._tasks.finish(self._tasks.begin(self._calls.run(_READ, work, project)))
 
     get = read
 
     async def close(self) -> None:
         """Closes every connection, once all that was begun has ended."""
+        await self._tasks.settled()
         for name in ("_calls", "_engine"):
             if (pool := self.__dict__.pop(name, None)) is not None:
                 await pool.close()

@@ -46,7 +46,7 @@ async def test_before_the_run_is_stored(
     hold = Hold(Answer("Hello"))
     request = await scene(storage, models.script(hold), cancel)
     # Nobody else can add anything to the thread.
-    async with holding(storage, request.thread_id):
+    async with holding(storage, request.thread_id, PROJECT):
         caller = asyncio.create_task(read(servicer, request))
         await asyncio.sleep(0)
         caller.cancel()

@@ -114,18 +114,20 @@ async def fetch(storage: Storage, core: Executable, row: Any = None) -> list[Any
 
 
 @asynccontextmanager
-async def holding(storage: Storage, thread_id: str) -> AsyncIterator[None]:
+async def holding(storage: Storage, thread_id: str, project: str = PROJECT) -> AsyncIterator[None]:
     """Holds the lock of a thread: on SQLite, of the whole file."""
-    held, released = threading.Event(), threading.Event()
+    held, released = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
 
     def hold(tx: Transaction) -> None:
         thread_lock.lock(tx, thread_id)
-        held.set()
+        loop.call_soon_threadsafe(held.set)
         assert released.wait(60)
 
-    holder = asyncio.create_task(storage.database.write(hold, PROJECT))
+    holder = asyncio.create_task(storage.database.write(hold, project))
     try:
-        await asyncio.to_thread(held.wait)
+        async with asyncio.timeout(60):
+            await held.wait()
         yield
     finally:
         released.set()

@@ -12,7 +12,8 @@ from storage.claims import MessageEnd, RunEnd, StepEnd
 from storage.errors import NotFound
 from storage.messages import NewMessage
 from storage.pages import PageRequest
-from storage.tables import Message, RunStatus, StepStatus, Thread
+from storage.rows import Thread
+from storage.tables import Message, RunStatus, StepStatus
 from tests.storage.rows import (
     OTHER,
     PROJECT,
