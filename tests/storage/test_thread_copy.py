@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, update
 
-from storage import Storage, ids
+from storage import Storage, ids, tables
 from storage.claims import MessageEnd, RunEnd, StepEnd
 from storage.errors import NotFound
 from storage.messages import NewMessage
@@ -101,7 +101,9 @@ async def test_a_copy_has_all_that_the_thread_has(storage: Storage) -> None:
 
 async def test_the_copy_is_of_now_and_its_messages_are_not(storage: Storage) -> None:
     thread = await make_thread(storage, "hi")
-    await execute(storage, *(update(table).values(created_at=1) for table in (Thread, Message)))
+    await execute(
+        storage, *(update(table).values(created_at=1) for table in (tables.Thread, Message))
+    )
     copy = await storage.threads.copy(PROJECT, thread.id)
     assert copy.created_at > 1
     [message] = await _messages(storage, copy.id)
