@@ -115,9 +115,9 @@ def _image(param: str, kind: str, address: str, detail: str) -> dict[str, Any]:
 def _attachments(param: str, given: Sequence[messages_pb2.Attachment]) -> list[dict[str, Any]]:
     for index, attachment in enumerate(given):
         name = f"{param}[{index}]"
-        for tool in attachment.tools:
+        for place, tool in enumerate(attachment.tools):
             kinds = ("code_interpreter", "file_search")
-            validate.choice(f"{name}.tools.type", tool.type, kinds)
+            validate.choice(f"{name}.tools[{place}].type", tool.type, kinds)
         validate.required_text(f"{name}.file_id", attachment.file_id, 512)
         validate.no_file(attachment.file_id)
     return []

@@ -11,8 +11,14 @@ from typing import Any
 import structlog
 
 from service.models.calls import CallDelta, Calls
-from service.models.ends import Reason, end_of
-from service.models.failures import BROKEN_OFF, NO_ANSWER, ModelError, error_in_stream
+from service.models.ends import Reason, end_of, is_reason
+from service.models.failures import (
+    BROKEN_OFF,
+    NO_ANSWER,
+    ModelError,
+    error_in_stream,
+    error_of,
+)
 from service.models.limits import AnswerLimit
 from service.models.reasoning import ThinkSplitter
 from service.models.replay import Fields, Replay, replay_of
@@ -115,10 +121,10 @@ class Reader:
         ended = self.reason is not None
         pieces: list[Piece] = []
         try:
+            if error := error_of(event):
+                raise error_in_stream(error)
             if not isinstance(event, dict):
                 raise TypeError("an event that is no object")
-            if error := event.get("error"):
-                raise error_in_stream(error)
             for piece in self._pieces(event):
                 pieces.append(piece)
         except ModelError:
@@ -130,16 +136,17 @@ class Reader:
         return pieces
 
     def _pieces(self, event: Mapping[str, Any]) -> Iterator[Piece]:
-        usage = _usage(event.get("usage"))
-        if usage is not None and (self._usage is None or any(usage.values())):
-            self._usage = usage
+        self._count(event.get("usage"))
+        groq = event.get("x_groq")
+        self._count(groq.get("usage") if isinstance(groq, dict) else None)
         for choice in event.get("choices") or ():
             if choice.get("index"):
                 continue  # Only one answer was asked for.
+            self._count(choice.get("usage"))
             if error := choice.get("error"):
                 raise error_in_stream(error)
             # What a server says after the end does not undo it.
-            if self.reason is None and (reason := choice.get("finish_reason")):
+            if self.reason is None and is_reason(reason := choice.get("finish_reason")):
                 self.reason = str(reason)
             delta = choice.get("delta")
             if delta is None:  # Some servers call it as in an answer that is not streamed.
@@ -199,6 +206,12 @@ class Reader:
         text: list[Piece] = [TextDelta(self._rest)] if self._rest else []
         return [*text, *self._calls.rest(cut_off=self._cut_off)]
 
+    def _count(self, given: object) -> None:
+        """Takes in a usage: the latest that counts anything is the answer's."""
+        usage = _usage(given)
+        if usage is not None and (self._usage is None or any(usage.values())):
+            self._usage = usage
+
     def _answer(self, text: str) -> str:
         """Returns text without the reasoning in it."""
         if not self.think:
@@ -242,6 +255,8 @@ def _usage(value: object) -> dict[str, int] | None:
 
 
 def _count(value: object) -> int:
-    if not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0
+    if not 0 <= value <= MAX_TOKENS:
         return 0
     return int(value)

@@ -28,6 +28,7 @@ from service.models.chunks import (
 from service.models.connections import Client
 from service.models.dialect import Dialects, Negotiation, Quirk
 from service.models.failures import (
+    KEY_REFUSED,
     NO_ANSWER,
     ModelError,
     code_of,
@@ -206,8 +207,7 @@ class ChatModel:
                 return error
             case openai.APIStatusError(status_code=401 | 403):
                 # What servers say here is about the key, and speaks to the operator.
-                message = "The model server refuses this server's API key."
-                return ModelError("server_error", message)
+                return ModelError("server_error", KEY_REFUSED)
             case openai.APIStatusError(status_code=status, body=body):
                 text = error_text(body)
                 return ModelError(

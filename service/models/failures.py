@@ -1,6 +1,7 @@
 """How a model fails, and whether asking it again may help."""
 
 import email.utils
+import json
 import math
 import re
 import time
@@ -12,6 +13,7 @@ ErrorCode = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
 
 NO_ANSWER = "The model server sent something that is no answer."
 BROKEN_OFF = "The model server broke the answer off."
+KEY_REFUSED = "The model server refuses this server's API key."
 
 LONGEST_WAIT = 86_400.0
 """Seconds. Who asks for more than a day means something else."""
@@ -23,6 +25,27 @@ _CONTEXT = re.compile(
     r"(?:context (?:length|size|window)|model length|configured limit)\D{1,20}(\d{1,9})\b",
     re.IGNORECASE,
 )
+
+
+_STATUSES = {
+    "invalid_request_error": 400,
+    "invalid_argument": 400,
+    "failed_precondition": 400,
+    "context_length_exceeded": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "unauthenticated": 401,
+    "permission_error": 403,
+    "permission_denied": 403,
+    "not_found": 404,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "too_many_requests": 429,
+    "resource_exhausted": 429,
+}
+"""The HTTP statuses of errors that are told by a word, in lower case. All others are faults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +144,43 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return seconds
 
 
+def error_of(event: object) -> object:
+    """Returns the error that an event of an answer is, or a whole body; None if it is none.
+
+    Some servers put it under `error`, or in a list, others send it bare, in place of choices.
+    """
+    if isinstance(event, list):
+        return next(filter(None, map(error_of, event)), None)
+    if not isinstance(event, dict):
+        return None
+    groq = event.get("x_groq")
+    error = event.get("error") or (groq.get("error") if isinstance(groq, dict) else None)
+    if isinstance(error, dict | list) and error:
+        return error
+    if error:
+        return {"message": error, **event}
+    status = _status(event.get("code")) or _status(event.get("status"))
+    bare = status or event.get("detail") or "error" in (event.get("object"), event.get("type"))
+    return event if bare and "choices" not in event else None
+
+
 def error_in_stream(error: object) -> ModelError:
-    """Returns what a server says in the middle of an answer; some give a status as its `code`,
-    as a number or as text."""
+    """Returns what a server says in the middle of an answer.
+
+    Some give a status as its `code`, as a number, as text or as a word.
+    """
     given: Mapping[str, Any] = error if isinstance(error, dict) else {}
-    status = _status(given.get("code")) or _status(given.get("status"))
-    if status is None:
-        status = 400 if given.get("type") == "invalid_request_error" else 500
+    told = (given.get(key) for key in ("code", "status", "type"))
+    status = next(filter(None, map(_status, told)), 500)
+    if status in (401, 403):
+        return ModelError("server_error", KEY_REFUSED)
     text = error_text(error)
     return ModelError(
         code_of(status),
         text or BROKEN_OFF,
         quoted=text is not None,
         retryable=is_retryable(status, error),
+        context=exceeded_context(status, error),
         refusal=refusal_of(status, error),
     )
 
@@ -142,11 +189,13 @@ def error_text(error: object) -> str | None:
     """Returns the message of an error as servers put it.
 
     It is a text, an object that has it (`error.message`, `detail`, `message`, `msg`), or a list of
-    such, of which the first with a text counts.
+    such, of which the first with a text counts. What a server passes on of another's error
+    (`metadata.raw`) follows.
     """
     if isinstance(error, dict):
-        keyed = (error.get(key) for key in ("message", "error", "detail", "msg"))
-        return next(filter(None, map(error_text, keyed)), None)
+        keyed = (error.get(key) for key in ("message", "error", "detail", "msg", "errors"))
+        text = next(filter(None, map(error_text, keyed)), None)
+        return ": ".join(filter(None, (text, error_text(_passed_on(error))))) or None
     if isinstance(error, list):
         return next(filter(None, map(error_text, error)), None)
     # A proxy's page tells nothing.
@@ -155,12 +204,23 @@ def error_text(error: object) -> str | None:
     return None
 
 
+def _passed_on(error: Mapping[str, Any]) -> object:
+    """Returns the error that a server got from another one, as OpenRouter tells it."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    try:
+        return json.loads(raw) if isinstance(raw, str) else raw
+    except (ValueError, RecursionError):
+        return raw
+
+
 def _words(error: object) -> Iterator[str]:
     """Yields the texts of an error, and the names of what it is about."""
     match error:
         case dict():
-            for key in ("message", "error", "detail", "msg", "param", "loc"):
+            for key in ("message", "error", "detail", "msg", "errors", "param", "loc"):
                 yield from _words(error.get(key))
+            yield from _words(_passed_on(error))
         case list():
             for each in error:
                 yield from _words(each)
@@ -169,9 +229,9 @@ def _words(error: object) -> Iterator[str]:
 
 
 def _status(code: object) -> int | None:
-    """Returns the HTTP status that an error's code is, if it is one."""
-    if isinstance(code, str) and code.isascii() and code.isdecimal():
-        code = int(code)
+    """Returns the HTTP status that an error's code is, or the word that it is told by."""
+    if isinstance(code, str):
+        code = int(code) if code.isascii() and code.isdecimal() else _STATUSES.get(code.lower())
     return code if type(code) is int and 400 <= code <= 599 else None
 
 

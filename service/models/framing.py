@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 import openai
 
-from service.models.failures import ModelError, error_in_stream
+from service.models.ends import is_reason
+from service.models.failures import ModelError, error_in_stream, error_of
 
 NO_STREAM = "The model server did not answer with a stream."
 
@@ -27,7 +28,7 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 @dataclass(slots=True)
 class _Decoder:
-    """Takes a body apart into the data of its events."""
+    """Takes a body apart into its events, each with its name and its data."""
 
     _line: list[str] = field(default_factory=list)
     """The pieces of a line that has not ended."""
@@ -35,8 +36,8 @@ class _Decoder:
     _name: str = ""
     _after_return: bool = False
 
-    def read(self, text: str) -> Iterator[str]:
-        """Yields the data of each event that ends in this piece of the body."""
+    def read(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yields each event that ends in this piece of the body."""
         if self._after_return:
             text = text.removeprefix("\n")
         self._after_return = text.endswith("\r")
@@ -47,19 +48,19 @@ class _Decoder:
         if rest:
             self._line.append(rest)
 
-    def rest(self) -> Iterator[str]:
-        """Yields the data of an event that the end of the body has ended."""
+    def rest(self) -> Iterator[tuple[str, str]]:
+        """Yields an event that the end of the body has ended."""
         yield from self._end_line("".join(self._line))
         yield from self._end_line("")
 
-    def _end_line(self, line: str) -> Iterator[str]:
+    def _end_line(self, line: str) -> Iterator[tuple[str, str]]:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if not line:
             data, event = "\n".join(self._data), self._name
             self._data, self._name = [], ""
             if data.strip() and event != "ping":
-                yield data
+                yield event, data
         elif name == "data":
             self._data.append(value)
         elif name == "event":
@@ -102,18 +103,28 @@ async def _data(start: str, texts: AsyncIterator[str]) -> AsyncGenerator[object,
     decoder = _Decoder()
     text: str | None = start
     while text is not None:
-        for data in decoder.read(text):
+        for name, data in decoder.read(text):
             if data.startswith("[DONE]"):
                 await _drain(texts)
                 return
-            yield json.loads(data)
+            yield _named(name, data)
         text = await anext(texts, None)
-    for data in decoder.rest():
+    for name, data in decoder.rest():
         try:
-            event = json.loads(data)
+            event = _named(name, data)
         except ValueError:
             continue  # `[DONE]`, or cut off, as its blank line is missing.
         yield event
+
+
+def _named(name: str, data: str) -> object:
+    """Returns the JSON of an event; one that is called an error is one, whatever it holds."""
+    if name != "error":
+        return json.loads(data)
+    event: object = data
+    with contextlib.suppress(ValueError):
+        event = json.loads(data)
+    return event if error_of(event) else {"error": event}
 
 
 def _is_no_stream(response: httpx2.Response) -> bool:
@@ -149,15 +160,15 @@ async def _whole(start: str, texts: AsyncIterator[str]) -> dict[str, Any]:
     body: object = None
     with contextlib.suppress(httpx2.HTTPError, ValueError, RecursionError):
         body = json.loads("".join([start, *[text async for text in texts]]))
-    if isinstance(body, dict) and (error := body.get("error")):
+    if error := error_of(body):
         raise error_in_stream(error)
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(choices, list) or not choices:
         raise ModelError("server_error", NO_STREAM)
     # It has ended, whether it says so or not.
     ended = [
-        {**choice, "finish_reason": choice.get("finish_reason") or "stop"}
-        if isinstance(choice, dict)
+        {**choice, "finish_reason": "stop"}
+        if isinstance(choice, dict) and not is_reason(choice.get("finish_reason"))
         else choice
         for choice in choices
     ]

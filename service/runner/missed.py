@@ -12,7 +12,7 @@ from service.errors import ApiError, Kind
 from service.runner import events
 from service.runner.bus import EventBus, RunEvent
 from service.runner.said import Said
-from storage import Storage
+from storage import Storage, rows
 from storage.errors import NotFound
 from storage.pages import PageRequest
 from storage.tables import Message, MessageStatus, Run, RunStep, StepStatus
@@ -150,7 +150,7 @@ def _begun(row: Begun) -> Begun:
     since = {"usage", "last_error", "incomplete_reason"}
     values = {
         name: value
-        for name, value in row.model_dump().items()
+        for name, value in rows.values(row).items()
         if name not in since and (name == "created_at" or not name.endswith("_at"))
     }
     return type(row)(**values | {"status": "in_progress"})

@@ -138,8 +138,8 @@ def _response_format(value: Any) -> Any:
 def _message(message: Message) -> dict[str, Any]:
     """Returns a message as a turn; its content is empty where there is nothing to send.
 
-    So it is where an answer was broken off by a crash, and where a model said nothing: servers
-    refuse an empty turn, and would refuse it in every later run of the thread.
+    So it is where an answer was broken off by a crash, and where a model said nothing but blanks:
+    servers refuse an empty turn, and would refuse it in every later run of the thread.
     """
     parts = list(filter(None, map(_part, message.content)))
     if message.role == "user" and any(part["type"] != "text" for part in parts):
@@ -153,7 +153,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any] | None:
     """Returns a part of a message as models read it; None where there is nothing to read."""
     match part:
         case {"type": "text", "text": {"value": str(text)}} | {"type": "refusal", "refusal": text}:
-            return {"type": "text", "text": text} if text else None
+            return {"type": "text", "text": text} if text.strip() else None
         case {"type": "image_url", "image_url": image}:
             return {"type": "image_url", "image_url": image}
         case _:

@@ -278,6 +278,7 @@ def test_nonsense(event: object) -> None:
         ({"prompt_tokens": 2, "total_tokens": float("inf")}, (2, 0, 2)),
         ({"prompt_tokens": float("nan")}, (0, 0, 0)),
         ({"prompt_tokens": None, "completion_tokens": []}, (0, 0, 0)),
+        ({"prompt_tokens": True, "completion_tokens": 3}, (0, 3, 3)),
         ({}, (0, 0, 0)),
     ],
     ids=repr,
@@ -286,6 +287,21 @@ def test_usage_that_makes_no_sense(usage: object, read_as: tuple[int, int, int])
     kinds = ("prompt_tokens", "completion_tokens", "total_tokens")
     *_, end = read(choice(content="Hello"), choice("stop"), {"usage": usage})
     assert end == Finished("stop", dict(zip(kinds, read_as, strict=True)))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"usage": {"prompt_tokens": 2, "completion_tokens": 3}},
+        {"choices": [], "x_groq": {"usage": {"prompt_tokens": 2, "completion_tokens": 3}}},
+        {"choices": [{"delta": {}, "usage": {"prompt_tokens": 2, "completion_tokens": 3}}]},
+    ],
+    ids=["OpenAI", "Groq", "Kimi"],
+)
+def test_places_of_the_usage(event: dict[str, Any]) -> None:
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    assert read(event, choice("stop"), {"usage": None, "x_groq": "?"}) == [Finished("stop", usage)]
+    assert read(choice("stop"), event) == [Finished("stop", usage)]
 
 
 def test_arguments_as_an_object_keep_their_letters() -> None:

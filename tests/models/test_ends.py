@@ -30,6 +30,30 @@ def test_every_row(reason: str, end: End, upper: bool) -> None:
 
 @pytest.mark.parametrize(
     ("reason", "end"),
+    [
+        ("FinishReason.MAX_TOKENS", "length"),
+        ("FINISH_REASON_STOP", "stop"),
+        ("token limit", "length"),
+        ("end-turn", "stop"),
+    ],
+)
+def test_every_spelling(reason: str, end: End, capsys: pytest.CaptureFixture[str]) -> None:
+    assert end_of(reason) == end
+    assert "unknown" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("no_reason", [None, "", "null", "NULL", "None"])
+def test_none_is_no_end(no_reason: str | None) -> None:
+    reader = Reader()
+    reader.read(choice(no_reason, content="Hello"))
+    with pytest.raises(ModelError):
+        reader.finish()
+    reader.read(choice("length"))
+    assert reader.finish().reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("reason", "end"),
     [("content_filter_prompt", "content_filter"), ("CONTENT_FILTERED", "content_filter")],
 )
 def test_every_filter(reason: str, end: End) -> None:

@@ -117,10 +117,11 @@ async def test_one_whole_answer_with_calls(raw: RawServer, odd_model: ChatModel)
     assert (end.reason, end.usage) == ("tool_calls", USAGE)
 
 
+@pytest.mark.parametrize("reason", [None, "", "null"])
 async def test_one_whole_answer_that_does_not_say_why_it_ended(
-    raw: RawServer, odd_model: ChatModel
+    raw: RawServer, odd_model: ChatModel, reason: str | None
 ) -> None:
-    raw.answer(typed("application/json", json.dumps(whole(None, content="Hello"))))
+    raw.answer(typed("application/json", json.dumps(whole(reason, content="Hello"))))
     assert await chunks(odd_model) == [TextDelta("Hello"), Finished("stop", USAGE)]
 
 
@@ -141,6 +142,44 @@ async def test_nothing_after_the_end_undoes_it(
 ) -> None:
     raw.answer(typed("text/event-stream", data(*HELLO).encode()), after)
     assert await chunks(odd_model) == [TextDelta("Hel"), TextDelta("lo"), Finished("stop", None)]
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ('event: error\ndata: {"message": "No more."}\n\n', "server_error"),
+        ('event: error\ndata: {"message": "No more.", "code": "429"}\n\n', "rate_limit_exceeded"),
+        ('event: error\ndata: {"error": {"message": "No more."}}\n\n', "server_error"),
+        ("event: error\ndata: No more.\n\n", "server_error"),
+        ('data: {"object": "error", "message": "No more.", "code": 400}\n\n', "invalid_prompt"),
+        ('data: [{"error": {"message": "No more.", "code": 400}}]\n\n', "invalid_prompt"),
+    ],
+)
+@pytest.mark.parametrize("begun", [False, True])
+async def test_errors_in_streams(
+    raw: RawServer, odd_model: ChatModel, event: str, code: str, begun: bool
+) -> None:
+    raw.answer(typed("text/event-stream", data(*HELLO[: 2 * begun]) + event))
+    with pytest.raises(ModelError, match=r"No more\.") as caught:
+        await chunks(odd_model)
+    assert (caught.value.code, caught.value.quoted) == (code, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": "No more."},
+        [{"error": {"message": "No more."}}],
+        {"object": "error", "message": "No more.", "code": 40001},
+    ],
+    ids=repr,
+)
+async def test_an_error_in_place_of_a_stream(
+    raw: RawServer, odd_model: ChatModel, body: object
+) -> None:
+    raw.answer(typed("application/json", json.dumps(body)))
+    with pytest.raises(ModelError, match=r"No more\."):
+        await chunks(odd_model)
 
 
 async def test_nothing_after_done_is_read(raw: RawServer, odd_model: ChatModel) -> None:

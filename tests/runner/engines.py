@@ -14,7 +14,7 @@ from service.runner.engine import Engine
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run, RunStep
-from tests.storage.rows import PROJECT, make_run, make_thread
+from tests.storage.rows import PROJECT, execute, make_run, make_thread
 from tests.waiting import until
 
 NEVER = 3600.0
@@ -67,9 +67,7 @@ class Engines:
 
     async def execute(self, statement: str) -> None:
         """Does something to the database that the server would not."""
-        async with self.storage.database.transaction() as session:
-            connection = await session.connection()
-            await connection.execute(text(statement))
+        await execute(self.storage, text(statement))
 
     async def said(self, run: Run) -> list[tuple[str, str, str]]:
         """Role, status and text of the messages in a run's thread, oldest first."""

@@ -80,6 +80,20 @@ async def test_empty_turns_are_left_out(messages: Messages) -> None:
     assert [each["content"] for each in turns] == ["Hi", "Hm?", None, "3"]
 
 
+async def test_blank_turns_are_left_out(messages: Messages) -> None:
+    thread = context(
+        message("user", "Hi"),
+        message("assistant", "\n"),
+        message("user", " \n", "\t"),
+        message("user", " Hm?\n", " "),
+    )
+    said = message("assistant", "\n\n", id="msg_1")
+    steps = (spoke("msg_1"), called(call("call_1", output=" ")))
+    asked = context(*thread.messages, steps=steps, written=(said,))
+    turns = await messages(run(instructions=""), asked)
+    assert [each["content"] for each in turns] == ["Hi", " Hm?\n", None, " "]
+
+
 async def test_turns_of_empty_parts_are_left_out(messages: Messages) -> None:
     nothing = {"type": "refusal", "refusal": ""}
     thread = context(
