@@ -1,5 +1,6 @@
 """What the database is asked: the statements that transactions execute, and their plans."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from storage import Storage
+from storage.database import Database
 from storage.statements import Compiled, Statement
 from storage.transaction import Transaction
 
@@ -29,6 +31,33 @@ def statements() -> Iterator[Executed]:
         yield executed
     finally:
         Transaction._execute = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def commits() -> Iterator[list[str]]:
+    """Gives the names of the functions whose work is committed meanwhile, each in the end.
+
+    One commit of SQLite may hold several: it is the number that they would have each alone.
+    """
+    committed: list[str] = []
+    original = Database.write
+
+    async def write(self: Database, work: Any, *args: Any, **options: Any) -> Any:
+        result = await original(self, work, *args, **options)
+        committed.append(_name(work))
+        return result
+
+    Database.write = write  # type: ignore[method-assign]
+    try:
+        yield committed
+    finally:
+        Database.write = original  # type: ignore[method-assign]
+
+
+def _name(work: Any) -> str:
+    """Returns the name of the repository's method that has made a function of it."""
+    method = inspect.getclosurevars(work).nonlocals.get("work", work)
+    return str(method.__qualname__)
 
 
 def plan(
