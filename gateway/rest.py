@@ -1,4 +1,4 @@
-"""Answers the derived REST methods: calls the typed servicers and renders what they return.
+"""Answers the derived REST methods: calls the servicers and writes what they return as JSON.
 
 Envoy turns a request's JSON into its message and calls one of these handlers on the edge's socket.
 The handler completes the request (gateway/requests.py), calls the servicer, and answers with
@@ -14,13 +14,16 @@ from operator import attrgetter
 from typing import Any
 
 import grpc
+import orjson
 from assistants.v1 import common_pb2, events_pb2
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
-from gateway import descriptor, json, sse
+from gateway import descriptor, sse
 from gateway.requests import Schema
 from service.errors import ApiError, Kind, from_exception
+from service.presentation import answers
+from service.presentation.answers import Answer
 from service.streams import with_silences
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -81,7 +84,7 @@ def _handler(
     )
 
 
-Call = Callable[[Any, Context], Awaitable[Message]]
+Call = Callable[[Any, Context], Awaitable[Answer]]
 Stream = Callable[[Any, Context], AsyncGenerator[events_pb2.RunEvent, None]]
 
 
@@ -91,7 +94,7 @@ def _single(
     async def handle(request: Message | None, context: Context) -> httpbody_pb2.HttpBody:
         try:
             result = await call(schema.complete(request, _metadata(context)), context)
-            return httpbody_pb2.HttpBody(content_type=_JSON, data=json.render(result))
+            return httpbody_pb2.HttpBody(content_type=_JSON, data=_body(result))
         except Exception as error:
             failure = from_exception(error)
         return await _abort(context, failure)
@@ -120,7 +123,7 @@ def _chunked(
                 )
             else:
                 assert call is not None
-                await _send_chunks(json.render(await call(complete, context)), context)
+                await _send_chunks(_body(await call(complete, context)), context)
                 return
         except Exception as error:
             failure = from_exception(error)
@@ -182,6 +185,10 @@ async def _send_events(
             data = sse.error(common_pb2.Error(**failure.body()))
             await context.write(httpbody_pb2.HttpBody(data=data))
     return None
+
+
+def _body(answer: Answer) -> bytes:
+    return orjson.dumps(answers.to_json(answer))
 
 
 def _metadata(context: Context) -> dict[str, str]:

@@ -5,8 +5,8 @@ The names follow from the status of what they carry, as OpenAI's do: `thread.run
 
 from assistants.v1 import common_pb2, events_pb2, messages_pb2, run_objects_pb2
 
-from service import objects
 from service.errors import ApiError
+from service.presentation import messages, runs, steps, threads
 from storage import tables
 from storage.claims import Withdrawn
 from storage.transitions import Ended
@@ -25,12 +25,13 @@ _ENDS = frozenset(tables.RunStatus) - frozenset(tables.ACTIVE)
 
 def thread_created(row: tables.Thread) -> RunEvent:
     """Returns `thread.created`."""
-    return RunEvent(event="thread.created", thread=objects.thread(row))
+    return RunEvent(event="thread.created", thread=threads.to_proto(threads.to_json(row)))
 
 
 def run(row: tables.Run, pending: tables.RunStep | None = None) -> list[RunEvent]:
     """Returns `thread.run.<status>`, and `done` where the stream ends with it."""
-    event = RunEvent(event=f"thread.run.{row.status}", run=objects.run(row, pending))
+    shown = runs.to_proto(runs.to_json(row, pending), row.reasoning_effort)
+    event = RunEvent(event=f"thread.run.{row.status}", run=shown)
     return [event] if row.status in GOES_ON else [event, done()]
 
 
@@ -41,17 +42,23 @@ def ends_run(event: RunEvent) -> bool:
 
 def run_created(row: tables.Run) -> list[RunEvent]:
     """Returns `thread.run.created` and `thread.run.queued`."""
-    return [RunEvent(event="thread.run.created", run=objects.run(row)), *run(row)]
+    queued = run(row)
+    return [RunEvent(event="thread.run.created", run=queued[0].run), *queued]
 
 
 def step(row: tables.RunStep, name: str | None = None) -> RunEvent:
     """Returns `thread.run.step.<name>`; its status is the name unless another is given."""
-    return RunEvent(event=f"thread.run.step.{name or row.status}", run_step=objects.run_step(row))
+    return RunEvent(
+        event=f"thread.run.step.{name or row.status}", run_step=steps.to_proto(steps.to_json(row))
+    )
 
 
 def message(row: tables.Message, name: str | None = None) -> RunEvent:
     """Returns `thread.message.<name>`; its status is the name unless another is given."""
-    return RunEvent(event=f"thread.message.{name or row.status}", message=objects.message(row))
+    return RunEvent(
+        event=f"thread.message.{name or row.status}",
+        message=messages.to_proto(messages.to_json(row)),
+    )
 
 
 def step_opened(row: tables.RunStep) -> list[RunEvent]:

@@ -1,0 +1,72 @@
+"""Messages, with the parts of their content and their attachments.
+
+Rows hold both as answers show them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from assistants.v1 import messages_pb2
+
+from service.presentation.values import Json, metadata
+from storage.rows import Message
+
+
+def to_json(row: Message) -> Json:
+    """Returns a MessageObject."""
+    reason = row.incomplete_reason
+    return {
+        "id": row.id,
+        "object": "thread.message",
+        "created_at": row.created_at,
+        "thread_id": row.thread_id,
+        "status": row.status,
+        "incomplete_details": None if reason is None else {"reason": reason},
+        "completed_at": row.completed_at,
+        "incomplete_at": row.incomplete_at,
+        "role": row.role,
+        "content": row.content,
+        "assistant_id": row.assistant_id,
+        "run_id": row.run_id,
+        "attachments": row.attachments,
+        "metadata": metadata(row.metadata_),
+    }
+
+
+def to_proto(value: Json) -> messages_pb2.Message:
+    """Returns the same in protobuf."""
+    return messages_pb2.Message(
+        id=value["id"],
+        created_at=value["created_at"],
+        thread_id=value["thread_id"],
+        status=value["status"],
+        incomplete_details=value["incomplete_details"],
+        completed_at=value["completed_at"],
+        incomplete_at=value["incomplete_at"],
+        role=value["role"],
+        content=map(_content, value["content"]),
+        assistant_id=value["assistant_id"],
+        run_id=value["run_id"],
+        attachments=value["attachments"],
+        metadata=value["metadata"],
+    )
+
+
+def _content(part: Mapping[str, Any]) -> messages_pb2.MessageContent:
+    match part["type"]:
+        case "text":
+            text = part["text"]
+            annotations = map(_annotation, text["annotations"])
+            return messages_pb2.MessageContent(
+                text=messages_pb2.MessageContent.Text(value=text["value"], annotations=annotations)
+            )
+        case "image_url" | "image_file" | "refusal" as kind:
+            return messages_pb2.MessageContent(**{kind: part[kind]})
+        case kind:
+            raise ValueError(f"unknown part of a message: {kind}")
+
+
+def _annotation(value: Mapping[str, Any]) -> messages_pb2.MessageContent.Annotation:
+    kind = value["type"]
+    given: dict[str, Any] = {key: value[key] for key in ("text", "start_index", "end_index")}
+    return messages_pb2.MessageContent.Annotation(**given, **{kind: value[kind]["file_id"]})
