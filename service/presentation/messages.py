@@ -44,7 +44,7 @@ def to_proto(value: Json) -> messages_pb2.Message:
         completed_at=value["completed_at"],
         incomplete_at=value["incomplete_at"],
         role=value["role"],
-        content=map(_content, value["content"]),
+        content=[_content(part) for part in value["content"]],
         assistant_id=value["assistant_id"],
         run_id=value["run_id"],
         attachments=value["attachments"],
@@ -52,21 +52,16 @@ def to_proto(value: Json) -> messages_pb2.Message:
     )
 
 
-def _content(part: Mapping[str, Any]) -> messages_pb2.MessageContent:
-    match part["type"]:
-        case "text":
-            text = part["text"]
-            annotations = map(_annotation, text["annotations"])
-            return messages_pb2.MessageContent(
-                text=messages_pb2.MessageContent.Text(value=text["value"], annotations=annotations)
-            )
-        case "image_url" | "image_file" | "refusal" as kind:
-            return messages_pb2.MessageContent(**{kind: part[kind]})
-        case kind:
-            raise ValueError(f"unknown part of a message: {kind}")
+def _content(part: Mapping[str, Any]) -> Json:
+    """Returns a part as MessageContent's fields."""
+    kind = part["type"]
+    if kind == "text" and (annotations := part["text"]["annotations"]):
+        shown = [_annotation(annotation) for annotation in annotations]
+        return {"text": {"value": part["text"]["value"], "annotations": shown}}
+    return {kind: part[kind]}
 
 
-def _annotation(value: Mapping[str, Any]) -> messages_pb2.MessageContent.Annotation:
+def _annotation(value: Mapping[str, Any]) -> Json:
     kind = value["type"]
-    given: dict[str, Any] = {key: value[key] for key in ("text", "start_index", "end_index")}
-    return messages_pb2.MessageContent.Annotation(**given, **{kind: value[kind]["file_id"]})
+    given = {key: value[key] for key in ("text", "start_index", "end_index")}
+    return given | {kind: value[kind]["file_id"]}
