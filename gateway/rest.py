@@ -6,7 +6,7 @@ The handler completes the request (gateway/requests.py), calls the servicer, and
 trailing metadata, OpenAI's body and the HTTP status, of which gateway/edge.lua makes the response.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import groupby
 from json import dumps
@@ -15,7 +15,6 @@ from typing import Any
 
 import grpc
 import orjson
-from assistants.v1 import common_pb2, events_pb2
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
@@ -24,7 +23,8 @@ from gateway.requests import Schema
 from service.errors import ApiError, Kind, from_exception
 from service.presentation import answers
 from service.presentation.answers import Answer
-from service.streams import with_silences
+from service.runner.events import error as error_event
+from service.streams import EventStream
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,10 +44,10 @@ _JSON = "application/json"
 def handlers(servicers: Mapping[str, object], keep_alive: float) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the REST services, one for each typed servicer.
 
-    Keys are full names of typed services, such as `assistants.v1.RunsService`. Unary methods of
-    the servicers are coroutines and streaming ones are async generators of RunEvent; both take a
-    request and a context, and raise ApiError or what `from_exception` knows. `keep_alive` is the
-    number of seconds after which a silent stream of events gets a comment.
+    Keys are full names of typed services, such as `assistants.v1.RunsService`. Methods of the
+    servicers are coroutines that take a request and a context and return an answer or a stream of
+    events, or raise ApiError or what `from_exception` knows. `keep_alive` is the number of seconds
+    after which a silent stream of events gets a comment.
     """
     return [
         grpc.method_handlers_generic_handler(
@@ -85,7 +85,7 @@ def _handler(
 
 
 Call = Callable[[Any, Context], Awaitable[Answer]]
-Stream = Callable[[Any, Context], AsyncGenerator[events_pb2.RunEvent, None]]
+Stream = Callable[[Any, Context], Awaitable[EventStream]]
 
 
 def _single(
@@ -117,18 +117,17 @@ def _chunked(
                 else:
                     complete.ClearField("stream")
                 with_ids = call is None or metadata.get(EVENT_IDS_HEADER) == "on"
-                events = stream(complete, context)
-                failure = await _send_events(
+                events = await stream(complete, context)
+                await _send_events(
                     events, context, keep_alive, with_ids=with_ids, resumed=call is None
                 )
             else:
                 assert call is not None
                 await _send_chunks(_body(await call(complete, context)), context)
-                return
+            return
         except Exception as error:
             failure = from_exception(error)
-        if failure is not None:
-            await _abort(context, failure)
+        await _abort(context, failure)
 
     return handle
 
@@ -154,37 +153,35 @@ async def _send_chunks(data: bytes, context: Context) -> None:
 
 
 async def _send_events(
-    events: AsyncGenerator[events_pb2.RunEvent, None],
+    events: EventStream,
     context: Context,
     keep_alive: float,
     *,
     with_ids: bool,
     resumed: bool,
-) -> ApiError | None:
-    """Forwards events as they come; returns the error of a stream that failed before its first.
+) -> None:
+    """Forwards events as they come. Raises the error of a stream that fails before its first.
 
     So that nobody on the way takes a silent stream for dead, there is a comment every `keep_alive`
     seconds. It would turn a refusal into an event, so there is none before the first event; but a
     `resumed` stream may have none for long.
 
-    A caller that goes away cancels this coroutine, and leaving it closes the generator.
+    A caller that goes away cancels this coroutine, and leaving it closes the stream.
     """
     content_type = sse.CONTENT_TYPE
-    async with aclosing(with_silences(events, keep_alive)) as source:
+    async with aclosing(events):
         try:
-            async for event in source:
-                if event is None and content_type and not resumed:
-                    continue
-                data = sse.KEEP_ALIVE if event is None else sse.encode(event, with_id=with_ids)
-                await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
-                content_type = ""
+            while not events.ended:
+                comments = resumed or not content_type
+                ready = await events.take(keep_alive if comments else None)
+                for data in sse.portions(ready, with_ids=with_ids) if ready else (sse.KEEP_ALIVE,):
+                    await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
+                    content_type = ""
         except Exception as error:
-            failure = from_exception(error)
             if content_type:
-                return failure
-            data = sse.error(common_pb2.Error(**failure.body()))
+                raise
+            data = sse.encode(error_event(from_exception(error)))
             await context.write(httpbody_pb2.HttpBody(data=data))
-    return None
 
 
 def _body(answer: Answer) -> bytes:

@@ -1,20 +1,20 @@
 """RunsService: unpacks and checks requests, and hands them to storage and the run engine."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
-from assistants.v1 import events_pb2, runs_pb2
+from assistants.v1 import runs_pb2
 
 from service import content, fields, masks, validate
 from service.errors import ApiError
 from service.new_run import new_run, refuse_stream
 from service.project import PROJECT
 from service.runner.engine import Engine
-from service.runner.events import END_OF_STREAM
 from service.settings import WhenActive
+from service.streams import Attended, EventStream
 from storage import Storage
 from storage.errors import StorageError
 from storage.pages import Page
@@ -49,14 +49,9 @@ class RunsServicer:
         refuse_stream(request, "StreamRun")
         return await self._begun(self._create(request))
 
-    async def StreamRun(
-        self, request: runs_pb2.CreateRunRequest, context: Context
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+    async def StreamRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> EventStream:
         """Queues a run and answers with its events."""
-        following = self._follow(self._create(request), request.cancel_on_disconnect)
-        async with aclosing(following) as events:
-            async for event in events:
-                yield event
+        return await self._followed(self._create(request), request.cancel_on_disconnect)
 
     async def CreateThreadAndRun(
         self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
@@ -67,12 +62,9 @@ class RunsServicer:
 
     async def StreamThreadAndRun(
         self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+    ) -> EventStream:
         """Creates a thread, queues a run of it and answers with its events."""
-        following = self._follow(self._create_with_thread(request), request.cancel_on_disconnect)
-        async with aclosing(following) as events:
-            async for event in events:
-                yield event
+        return await self._followed(self._create_with_thread(request), request.cancel_on_disconnect)
 
     async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> RunPage:
         """Returns a page of a thread's runs."""
@@ -104,22 +96,17 @@ class RunsServicer:
 
     async def StreamToolOutputs(
         self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+    ) -> EventStream:
         """Does the same and answers with the events that follow."""
-        following = self._follow(self._submit(request), request.cancel_on_disconnect)
-        async with aclosing(following) as events:
-            async for event in events:
-                yield event
+        return await self._followed(self._submit(request), request.cancel_on_disconnect)
 
     async def StreamRunEvents(
         self, request: runs_pb2.StreamRunEventsRequest, context: Context
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+    ) -> EventStream:
         """Answers with the run's events from a number on."""
         after = validate.integer("after_sequence", request.after_sequence, 0)
         found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
-        async with aclosing(self._engine.replay(found.run, after)) as events:
-            async for event in events:
-                yield event
+        return await self._engine.replay(found.run, after)
 
     async def ListRunSteps(
         self, request: runs_pb2.ListRunStepsRequest, context: Context
@@ -142,24 +129,20 @@ class RunsServicer:
         run, _ = await self._unfinished.finish(self._unfinished.begin(work))
         return run
 
-    async def _follow(
-        self, work: Coroutine[Any, Any, Begun], cancel: bool
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
-        """Begins a run, wholly, and yields its events.
+    async def _followed(self, work: Coroutine[Any, Any, Begun], cancel: bool) -> EventStream:
+        """Begins a run, wholly, and returns its events.
 
         With `cancel`, a caller that goes away before their end cancels it; nothing else does.
         """
-        begun, name = self._unfinished.begin(work), ""
+        begun = self._unfinished.begin(work)
         try:
             run, first = await self._unfinished.finish(begun)
-            async with aclosing(self._engine.follow(run, first)) as events:
-                async for event in events:
-                    name = event.event
-                    yield event
-        except (asyncio.CancelledError, GeneratorExit):
-            if cancel and name not in END_OF_STREAM:
+        except asyncio.CancelledError:
+            if cancel:
                 begun.add_done_callback(self._abandon)
             raise
+        events = self._engine.follow(run, first)
+        return Attended(events, partial(self._engine.abandon, run)) if cancel else events
 
     def _abandon(self, begun: asyncio.Task[Begun]) -> None:
         if not begun.cancelled() and begun.exception() is None:

@@ -9,7 +9,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from service.presentation import answers
+from service.presentation import answers, events
+from service.streams import EventStream
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -17,8 +18,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 def handlers(servicers: Mapping[str, object]) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the servicers, which are given by the full names of their services.
 
-    Each servicer has a coroutine for each unary method, which returns an answer, and an async
-    generator of events for each streaming one. Both take a request and a context.
+    A servicer has a coroutine for each method, which takes a request and a context. It returns an
+    answer, or, where the method streams, a stream of events.
     """
     return [
         grpc.method_handlers_generic_handler(
@@ -59,11 +60,12 @@ def _unary(
 
 
 def _streaming(
-    call: Callable[..., AsyncGenerator[Message, None]],
+    call: Callable[..., Awaitable[EventStream]],
 ) -> Callable[[Any, Context], AsyncGenerator[Message, None]]:
     async def handle(request: Any, context: Context) -> AsyncGenerator[Message, None]:
-        async with aclosing(call(request, context)) as events:
-            async for event in events:
-                yield event
+        async with aclosing(await call(request, context)) as stream:
+            while not stream.ended:
+                for event in await stream.take():
+                    yield events.to_proto(event)
 
     return handle

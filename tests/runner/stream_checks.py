@@ -10,10 +10,10 @@ from assistants.v1.run_objects_pb2 import Run as ProtoRun
 from assistants.v1.run_objects_pb2 import RunStep
 
 from service.presentation import answers
-from service.runner.bus import RunEvent
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run
+from tests.runner.reading import RunEvent
 from tests.storage.rows import PROJECT
 
 ACTION = ["thread.run.requires_action", "done"]
