@@ -33,6 +33,8 @@ MAX_HEADER = 2**16
 
 MAX_HEADERS = 1000
 
+MAX_REDIRECTS = 10
+
 MAX_BODY = 2**24
 """Bytes of a body that is read as a whole."""
 
@@ -140,21 +142,23 @@ class Client:
     async def post(self, url: str, body: Mapping[str, Any]) -> Response:
         """Sends a request; returns its answer, which the caller must close. Raises Failure.
 
-        Servers may close a connection that is kept at any time, llama.cpp's right after a streamed
-        answer: a request that went out on one that is gone is sent again. On a connection that was
-        opened for it, a request is sent once.
+        A server that names another place is asked there.
         """
         data = values.dump(body)
-        while True:
-            attempt = _Body(data, self._idle_timeout)
-            try:
-                response = await self._send(url, attempt)
+        # Credentials in the address have become a header.
+        place = URL(url).with_user(None)
+        headers = {"Authorization": self._authorization}
+        for _ in range(MAX_REDIRECTS):
+            response = await self._send(place, data, headers)
+            if response.status not in (307, 308) or "location" not in response.headers:
                 break
-            except TimeoutError as error:
-                raise _failure(error) from error
-            except _BROKEN as error:
-                if attempt.opened:
-                    raise _failure(error) from error
+            response.close()
+            there = _joined(place, response.headers["location"])
+            if not _is_same_server(place, there):
+                headers = {}
+            place = there
+        else:
+            raise Broken("too many redirects")
         if not 200 <= response.status < 300:
             try:
                 raise Refused(response.status, await _error(response), response.headers)
@@ -175,14 +179,24 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def _send(self, url: str, body: "_Body") -> Response:
+    async def _send(self, place: URL, data: bytes, headers: Mapping[str, str]) -> Response:
+        """Sends a request once, and again while the connection that it went out on was gone.
+
+        Servers may close one that is kept at any time, llama.cpp's right after a streamed answer.
+        """
         if self._session is None:
             self._session = self._opened()
-        async with asyncio.timeout(None) as patience:
-            body.patience = patience
+        while True:
+            body = _Body(data, self._idle_timeout)
             try:
-                # Credentials in the address have become a header.
-                return Response(await self._session.post(URL(url).with_user(None), data=body))
+                async with asyncio.timeout(None) as body.patience:
+                    response = await self._session.post(
+                        place, data=body, headers=headers, allow_redirects=False
+                    )
+                return Response(response)
+            except _BROKEN as error:
+                if body.opened or isinstance(error, TimeoutError):
+                    raise _failure(error) from error
             finally:
                 body.patience = None
 
@@ -197,7 +211,6 @@ class Client:
             ),
             headers={
                 "Accept": "application/json",
-                "Authorization": self._authorization,
                 "User-Agent": f"assistants/{metadata.version('assistants')}",
             },
             proxy=self._proxy,
@@ -210,10 +223,7 @@ class Client:
 
 
 class _Body(aiohttp.Payload):
-    """The body of one request, and whether a connection was opened for it.
-
-    While a large one is written, `patience` ends when the server takes none of it for too long.
-    """
+    """The body of one request, and whether a connection was opened for it."""
 
     _autoclose = True
 
@@ -223,6 +233,7 @@ class _Body(aiohttp.Payload):
         self._idle_timeout = idle_timeout
         self.opened = False
         self.patience: asyncio.Timeout | None = None
+        """Ends when the server takes none of the body for too long."""
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         data: bytes = self._value
@@ -258,8 +269,15 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(**options)
         self._factory = functools.partial(self._connection)
 
-    def _connection(self) -> ResponseHandler:
-        return _Connection(self._loop)
+    async def connect(
+        self, req: aiohttp.ClientRequest, *arguments: Any, **named: Any
+    ) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(req, *arguments, **named)
+            # On one that was kept, a server may have said what nobody asked.
+            if _is_opened(req) or not (connection.protocol and connection.protocol.should_close):
+                return connection
+            connection.close()
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, *arguments: Any
@@ -267,6 +285,32 @@ class _Connector(aiohttp.TCPConnector):
         if isinstance(req.body, _Body):
             req.body.opened = True
         return await super()._create_connection(req, *arguments)
+
+    def _connection(self) -> ResponseHandler:
+        return _Connection(self._loop)
+
+
+def _is_opened(request: aiohttp.ClientRequest) -> bool:
+    return isinstance(request.body, _Body) and request.body.opened
+
+
+def _joined(place: URL, location: str) -> URL:
+    """Returns where a server sends its client. Raises Broken if that is nowhere."""
+    try:
+        there = place.join(URL(location))
+    except ValueError as error:
+        raise Broken("a redirect to nowhere") from error
+    if there.scheme not in ("http", "https") or not there.host:
+        raise Broken("a redirect to nowhere")
+    return there.with_user(None)
+
+
+def _is_same_server(here: URL, there: URL) -> bool:
+    """Returns whether the key that one address has is for the other as well."""
+    secured = here.scheme == "http" and here.is_default_port() and here.host == there.host
+    return here.origin() == there.origin() or (
+        secured and there.scheme == "https" and there.is_default_port()
+    )
 
 
 def _failure(error: Exception) -> Failure:
