@@ -261,6 +261,12 @@ class _Connection(ResponseHandler):
     def close(self) -> None:
         self.abort()
 
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        super().set_exception(exc, *cause)
+        # aiohttp's parser forgets the body in whose midst it fails: it would never end.
+        if isinstance(exc, HttpProcessingError) and self._payload is not None:
+            self._payload.set_exception(exc)
+
 
 class _Connector(aiohttp.TCPConnector):
     """Opens connections, and tells requests that it does."""

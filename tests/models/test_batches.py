@@ -135,12 +135,21 @@ async def test_what_has_come_is_given_after_the_connection_broke(
         assert caught.value.retryable
 
 
+@pytest.mark.parametrize("form", ["plain", "chunked", "length", "gzip", "gzip, chunked"])
 async def test_much_that_has_come_is_given_after_the_connection_broke(
-    raw: RawServer, odd_model: ChatModel
+    raw: RawServer, odd_model: ChatModel, form: str
 ) -> None:
     text = "x" * 1000
-    parts = [events(choice(content=text)).partition(b"\r\n\r\n")[2] * 100 for _ in range(50)]
-    raw.answer(CHUNKED, *map(chunked, parts), chunked(STOP))
+    body = events(*[choice(content=text)] * 5000).partition(b"\r\n\r\n")[2] + STOP
+    if "gzip" in form:
+        body = gzip.compress(body, 1)
+    parts = [body[start : start + 2**16] for start in range(0, len(body), 2**16)]
+    head = HEAD + (b"\r\ncontent-encoding: gzip" if "gzip" in form else b"")
+    if "chunked" in form:
+        head, parts = head + b"\r\ntransfer-encoding: chunked", [*map(chunked, parts)]
+    if "length" in form:
+        head += b"\r\ncontent-length: %d" % (len(body) + 1)
+    raw.answer(head + b"\r\n\r\n", *parts)
     stream = odd_model.stream(request())
     got = await anext(stream)
     await asyncio.sleep(0.2)
@@ -185,3 +194,52 @@ async def test_a_small_body_that_unpacks_to_a_large_one(
         tracemalloc.stop()
     assert not error.retryable
     assert peak < 3.5 * MAX_BODY
+
+
+GZIPPED = gzip.compress(HELLO + STOP, mtime=0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "given"),
+    [
+        (CHUNKED + chunked(HELLO), [HEL, LO]),
+        (HEAD + b"\r\ncontent-length: 1000\r\n\r\n" + HELLO, [HEL, LO]),
+        (CHUNKED + chunked(HELLO) + b"nonsense\r\n", []),
+        (whole(GZIPPED[:-30], "content-encoding: gzip"), [HEL]),
+        (whole(GZIPPED[:20] + b"nonsense" + GZIPPED[28:], "content-encoding: gzip"), []),
+        (whole(HELLO, "content-encoding: gzip"), []),
+        (whole(HELLO, "content-encoding: br"), []),
+    ],
+    ids=["cut chunks", "cut", "no chunk", "cut gzip", "broken gzip", "no gzip", "not asked for"],
+)
+async def test_a_body_that_is_broken(
+    raw: RawServer, odd_model: ChatModel, answer: bytes, given: list[Chunk]
+) -> None:
+    raw.answer(answer)
+    got: list[Chunk] = []
+    with pytest.raises(ModelError) as caught:
+        async for chunks in odd_model.stream(request()):
+            got += chunks
+    assert (caught.value.code, caught.value.retryable, got) == ("server_error", True, given)
+
+
+@pytest.mark.parametrize(
+    ("head", "nonsense"),
+    [(CHUNKED, b"nonsense\r\n"), (HEAD + b"\r\ncontent-encoding: gzip\r\n\r\n", b"nonsense")],
+    ids=["chunks", "gzip"],
+)
+async def test_a_body_that_breaks(
+    gated: tuple[GatedServer, ChatModel], head: bytes, nonsense: bytes
+) -> None:
+    server, model = gated
+    compressor = zlib.compressobj(wbits=31)
+    packed = compressor.compress(HELLO) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    server.parts = [head + (chunked(HELLO) if head is CHUNKED else packed), nonsense, STOP]
+    stream = model.stream(request())
+    server.go.release()
+    assert await anext(stream) == [HEL, LO]
+    server.go.release()
+    with pytest.raises(ModelError) as caught:
+        await asyncio.wait_for(anext(stream), SECONDS)
+    assert caught.value.retryable
+    server.go.release()
