@@ -1,20 +1,17 @@
 """The HTTP client of model servers."""
 
 import asyncio
-import functools
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from service.models import proxies, tls, values
 from service.models.failures import error_text
+from service.models.transport import Body, Connector
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that a connection to the model server may take, proxy and TLS included."""
@@ -24,9 +21,6 @@ KEPT = 15.0
 
 READ_SIZE = 2**16
 """Bytes of an answer that may lie unread, about: then its server waits."""
-
-WRITE_SIZE = 2**17
-"""Bytes of a request that are sent at a time. More than what the loop takes without waiting."""
 
 MAX_HEADER = 2**16
 """Bytes of a line of an answer's head."""
@@ -78,7 +72,7 @@ class Response:
         return self._response.status
 
     @property
-    def headers(self) -> CIMultiDictProxy[str]:
+    def headers(self) -> Mapping[str, str]:
         """The headers, under names in any case."""
         return self._response.headers
 
@@ -102,7 +96,7 @@ class Response:
         try:
             return await content.readany()
         except _BROKEN as error:
-            # aiohttp's own calls forget it.
+            # The calls of aiohttp forget what was not read when the connection failed.
             if rest := content._read_nowait(-1):
                 return rest
             raise _failure(error) from error
@@ -187,7 +181,7 @@ class Client:
         if self._session is None:
             self._session = self._opened()
         while True:
-            body = _Body(data, self._idle_timeout)
+            body = Body(data, self._idle_timeout)
             try:
                 async with asyncio.timeout(None) as body.patience:
                     response = await self._session.post(
@@ -203,7 +197,7 @@ class Client:
     def _opened(self) -> aiohttp.ClientSession:
         """Returns the session. There must be a running loop."""
         return aiohttp.ClientSession(
-            connector=_Connector(limit=0, ssl=self._tls, keepalive_timeout=KEPT),
+            connector=Connector(limit=0, ssl=self._tls, keepalive_timeout=KEPT),
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 connect=min(CONNECT_TIMEOUT, self._idle_timeout),
@@ -220,84 +214,6 @@ class Client:
             max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,
         )
-
-
-class _Body(aiohttp.Payload):
-    """The body of one request, and whether a connection was opened for it."""
-
-    _autoclose = True
-
-    def __init__(self, data: bytes, idle_timeout: float) -> None:
-        super().__init__(data, content_type="application/json")
-        self._size = len(data)
-        self._idle_timeout = idle_timeout
-        self.opened = False
-        self.patience: asyncio.Timeout | None = None
-        """Ends when the server takes none of the body for too long."""
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        data: bytes = self._value
-        return data.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        data = memoryview(self._value)
-        for start in range(0, len(data), WRITE_SIZE):
-            self._wait(asyncio.get_running_loop().time() + self._idle_timeout)
-            await writer.write(data[start : start + WRITE_SIZE])
-        # From here on, aiohttp sees to it.
-        self._wait(None)
-
-    def _wait(self, until: float | None) -> None:
-        if self.patience is not None:
-            self.patience.reschedule(until)
-
-
-class _Connection(ResponseHandler):
-    """A connection that ends at once when it is closed.
-
-    A closing TLS connection would wait for its server, and any for what it has not taken yet.
-    """
-
-    def close(self) -> None:
-        self.abort()
-
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        super().set_exception(exc, *cause)
-        # aiohttp's parser forgets the body in whose midst it fails: it would never end.
-        if isinstance(exc, HttpProcessingError) and self._payload is not None:
-            self._payload.set_exception(exc)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Opens connections, and tells requests that it does."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory = functools.partial(self._connection)
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, *arguments: Any, **named: Any
-    ) -> aiohttp.connector.Connection:
-        while True:
-            connection = await super().connect(req, *arguments, **named)
-            # On one that was kept, a server may have said what nobody asked.
-            if _is_opened(req) or not (connection.protocol and connection.protocol.should_close):
-                return connection
-            connection.close()
-
-    async def _create_connection(
-        self, req: aiohttp.ClientRequest, *arguments: Any
-    ) -> ResponseHandler:
-        if isinstance(req.body, _Body):
-            req.body.opened = True
-        return await super()._create_connection(req, *arguments)
-
-    def _connection(self) -> ResponseHandler:
-        return _Connection(self._loop)
-
-
-def _is_opened(request: aiohttp.ClientRequest) -> bool:
-    return isinstance(request.body, _Body) and request.body.opened
 
 
 def _joined(place: URL, location: str) -> URL:
