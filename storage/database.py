@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import psycopg
 from alembic import command
 from alembic.config import Config
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
@@ -38,9 +40,18 @@ def parse_url(url: str) -> URL:
         case "sqlite":
             return parsed.set(drivername="sqlite")
         case "postgresql" | "postgres":
+            _check_parameters(parsed)
             return parsed.set(drivername="postgresql+psycopg")
         case name:
             raise ValueError(f"{name} is not supported, only sqlite and postgresql are")
+
+
+def _check_parameters(url: URL) -> None:
+    try:
+        conninfo_to_dict(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    except psycopg.Error as error:
+        # Of one line; what it quotes is the parameter.
+        raise ValueError(str(error).strip()) from error
 
 
 class Database:

@@ -14,9 +14,9 @@ import structlog
 from service import metrics
 from service.errors import from_exception
 from service.models.client import ChatModel, Chunk, Finished, ModelError, Piece
+from service.presentation.events import Event
 from service.runner import events, prompt
 from service.runner.answer import Answer, Ending
-from service.runner.bus import RunEvent
 from service.runner.journal import Journal
 from storage.claims import Claim, Claims, Context
 from storage.errors import ClaimLost, Unreachable
@@ -248,7 +248,7 @@ class Attempt:
             # Cancelled in the last moment? Then that is how it ends. Raises again if really lost.
             return await end(STOPPED[Stop.cancelled])
 
-    async def _publish(self, *happened: RunEvent) -> int:
+    async def _publish(self, *happened: Event) -> int:
         return await self._journal.tell(self.claim.run.id, self.claim.attempt, *happened)
 
     @contextlib.asynccontextmanager
