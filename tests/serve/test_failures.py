@@ -104,6 +104,31 @@ def test_a_missing_embedded_model() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
+        ("SSL_CERT_FILE", "/nowhere", "/nowhere: No such file or directory"),
+        ("HTTPS_PROXY", "socks5://proxy:1080", "must begin with http:// or https://"),
+    ],
+)
+def test_no_way_to_the_model(name: str, value: str, reason: str) -> None:
+    url = {"ASSISTANTS_MODEL_BASE_URL": "https://model.example/v1"}
+    assert refusal(url | {name: value}) == f"{name}: {reason}"
+
+
+def test_openais_package_is_for_the_demo() -> None:
+    """A server does without it, and without its HTTP client."""
+    hidden = "import sys; sys.modules |= dict.fromkeys(('openai', 'httpx2')); "
+    code = hidden + "from service.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "demo"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "assistants: demo: the package openai is missing: install assistants[demo,embedded]\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
         ("HTTP_ADDRESS", "8080", "expected HOST:PORT"),
         ("GRPC_ADDRESS", "127.0.0.1:70000", "expected HOST:PORT"),
         ("DATABASE_URL", "mysql://x/y", "mysql is not supported"),
