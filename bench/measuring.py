@@ -45,7 +45,7 @@ class Sizes:
     pause: int = 200
     """Milliseconds before each piece of a stream."""
     silent: int = 1_000
-    pages: int = 300
+    pages: int = 600
     """Calls for pages of a long thread."""
     short: int = 1_000
     long: int = 100_000

@@ -20,6 +20,9 @@ ASSISTANT: Final = {
 }
 TEXT: Final = "Where is the quickest way from the station to the museum, on foot?"
 
+BODIES: Final = 4
+"""Threads that messages are added to over gRPC, where each body needs a process of h2load."""
+
 MakeCall = Callable[[Bench, Server], Call]
 
 
@@ -117,8 +120,7 @@ def _grpc_create_message(bench: Bench, server: Server) -> Call:
         messages_pb2.CreateMessageRequest(
             thread_id=server.post("/threads", {})["id"], role="user", parts=[text]
         )
-        # One for each client, as h2load takes no more bodies than it has processes.
-        for _ in range(bench.sizes.clients)
+        for _ in range(min(BODIES, bench.sizes.clients))
     ]
     return _grpc("MessagesService", "CreateMessage", server, *requests)
 

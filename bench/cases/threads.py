@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bench import fill, load
@@ -10,12 +11,41 @@ from bench.cases.calls import TEXT
 from bench.cases.runs import PIECES
 from bench.load import Call
 from bench.measuring import KNOWN_CONTEXT, Bench, Figures
+from bench.stack import Server
 
 PAGE: Final = 20
 STRATEGIES: Final = {
     "auto of 8,192 tokens": {"type": "auto"},
     "last_messages 10": {"type": "last_messages", "last_messages": 10},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a call took, in milliseconds."""
+
+    cpu: float
+    median: float
+
+
+def compared(
+    bench: Bench, server: Server, call: Call, calls: int = 0, *, limit: bool = False
+) -> Taken:
+    """Returns what one client's calls took; profiles show them, but for those of the `limit`."""
+    load, cost = bench.take(server, call, 1, calls=calls, profiled=not limit)
+    cpu = 1000 * cost.python_and_database / load.calls
+    return Taken(cpu, 1000 * load.percentile(50))
+
+
+def growth(name: str, short: Taken, long: Taken) -> dict[str, float]:
+    """Returns how many times a short thread's CPU time a long one's is: noise hardly touches it."""
+    return {
+        # A load of one call may take less than the kernel counts.
+        name: long.cpu / short.cpu if short.cpu else 0.0,
+        f"{name}: CPU": long.cpu,
+        f"{name}: median ms": long.median,
+        f"{name}: median ms of a short thread's": short.median,
+    }
 
 
 class Pages:
@@ -38,19 +68,14 @@ class Pages:
         }
 
     def measure(self) -> Figures:
-        """Measures the medians of one client's calls, of either thread in turn."""
+        """Measures the CPU time of one client's calls, that of the database included."""
+        calls = self._bench.sizes.pages
         found: dict[str, float] = {}
         for place, call in self._long.items():
-            short, _ = self._take(self._short[place], profiled=False)
-            long, _ = self._take(call)
-            found[place] = long / short
-            found[f"{place}: median ms"] = 1000 * long
+            short = compared(self._bench, self._server, self._short[place], calls, limit=True)
+            long = compared(self._bench, self._server, call, calls)
+            found |= growth(place, short, long)
         return found
-
-    def _take(self, call: Call, *, profiled: bool = True) -> tuple[float, float]:
-        calls = self._bench.sizes.pages
-        result, cost = self._bench.take(self._server, call, 1, calls=calls, profiled=profiled)
-        return result.percentile(50), cost.python
 
 
 class LongThreads:
@@ -80,17 +105,10 @@ class LongThreads:
         """Measures the CPU time of one client's runs, that of the database included."""
         found: dict[str, float] = {}
         for name, call in self._long.items():
-            short = self._take(self._short[name], profiled=False)
-            long = self._take(call)
-            # A load of one call may take less than the kernel counts.
-            found[name] = long / short if short else 0.0
-            found[f"{name}: CPU"] = long
+            short = compared(self._bench, self._server, self._short[name], limit=True)
+            long = compared(self._bench, self._server, call)
+            found |= growth(name, short, long)
         return found
-
-    def _take(self, call: Call, *, profiled: bool = True) -> float:
-        """Returns the milliseconds of CPU time that a run takes."""
-        result, cost = self._bench.take(self._server, call, 1, profiled=profiled)
-        return 1000 * cost.python_and_database / result.calls
 
 
 class LongWrites:
