@@ -3,71 +3,61 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlmodel import select
-from sqlmodel.ext.asyncio.session import AsyncSession
+import sqlalchemy as sa
 
-from storage import clock, ids, pages
-from storage.database import Database, finishing
+from storage import ids, pages, tables
+from storage.errors import NotFound
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
-from storage.tables import Assistant
+from storage.repository import Repository, gets, reads, writes
+from storage.rows import Assistant, table
+from storage.statements import Statement, param, project
+from storage.transaction import Transaction
+
+_TABLE = table(tables.Assistant)
+_ONE = sa.select(_TABLE).where(_TABLE.c.project_id == project(), _TABLE.c.id == param("id"))
+GET = Statement(_ONE, Assistant)
+LOCK = Statement(_ONE.with_for_update(), Assistant)
+DELETE: Statement[Any] = Statement(
+    sa.delete(_TABLE).where(_TABLE.c.project_id == project(), _TABLE.c.id == param("id"))
+)
+LIST = pages.List(Assistant, ids.ASSISTANT, _TABLE.c.project_id == project())
 
 
-@finishing
-class Assistants:
-    """Assistants of a project. Each method is one transaction."""
+class Assistants(Repository):
+    """Assistants of a project."""
 
-    def __init__(self, database: Database) -> None:
-        """Works on `database`."""
-        self._database = database
-
-    async def create(self, project_id: str, values: Mapping[str, Any]) -> Assistant:
-        """Inserts an assistant of these columns and returns it."""
-        async with self._database.transaction() as session:
-            position = ids.new_position()
-            assistant = Assistant(
-                id=ids.make_id(ids.ASSISTANT, position),
-                project_id=project_id,
-                position=position,
-                created_at=int(await clock.read(session)),
-                **values,
-            )
-            session.add(assistant)
+    @writes
+    def create(self, tx: Transaction, values: Mapping[str, Any]) -> Assistant:
+        """Inserts an assistant of these attributes and returns it."""
+        position = ids.new_position()
+        assistant = Assistant(
+            id=ids.make_id(ids.ASSISTANT, position),
+            project_id=tx.project,
+            position=position,
+            created_at=int(tx.now()),
+            **values,
+        )
+        tx.insert(assistant)
         return assistant
 
-    async def get(self, project_id: str, assistant_id: str) -> Assistant:
+    @gets
+    def get(self, tx: Transaction, assistant_id: str) -> Assistant:
         """Returns an assistant. Raises NotFound."""
-        async with self._database.read() as session:
-            return await _one(session, project_id, assistant_id)
+        return by_id(tx, GET, "assistant", assistant_id)
 
-    async def list(self, project_id: str, page: PageRequest) -> Page[Assistant]:
+    @reads
+    def list(self, tx: Transaction, page: PageRequest) -> Page[Assistant]:
         """Returns a page of the project's assistants. Raises InvalidCursor."""
-        async with self._database.read() as session:
-            where = Assistant.project_id == project_id
-            return await pages.fetch(session, Assistant, ids.ASSISTANT, page, where)
+        return LIST.page(tx, page)
 
-    async def modify(
-        self, project_id: str, assistant_id: str, changes: Mapping[str, Any]
-    ) -> Assistant:
-        """Replaces the given columns. Raises NotFound."""
-        async with self._database.transaction() as session:
-            assistant = await _one(session, project_id, assistant_id, lock=True)
-            for column, value in changes.items():
-                setattr(assistant, column, value)
-        return assistant
+    @writes
+    def modify(self, tx: Transaction, assistant_id: str, changes: Mapping[str, Any]) -> Assistant:
+        """Replaces the given attributes. Raises NotFound."""
+        return tx.update(by_id(tx, LOCK, "assistant", assistant_id), **changes)
 
-    async def delete(self, project_id: str, assistant_id: str) -> None:
+    @writes
+    def delete(self, tx: Transaction, assistant_id: str) -> None:
         """Deletes an assistant; its runs stay. Raises NotFound."""
-        async with self._database.transaction() as session:
-            await session.delete(await _one(session, project_id, assistant_id, lock=True))
-
-
-async def _one(
-    session: AsyncSession, project_id: str, assistant_id: str, *, lock: bool = False
-) -> Assistant:
-    statement = select(Assistant).where(
-        Assistant.project_id == project_id, Assistant.id == assistant_id
-    )
-    if lock:
-        statement = statement.with_for_update()
-    return await by_id(session, statement, "assistant", assistant_id)
+        if "\0" in assistant_id or not tx.run(DELETE, id=assistant_id):
+            raise NotFound("assistant", assistant_id)

@@ -9,23 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, update
-from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
+import sqlalchemy as sa
 
-from storage import clock, ids, thread_lock, transitions
-from storage.database import Database, finishing
+from storage import clock, ids, tables, thread_lock, transitions
+from storage.database import Database
+from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
-from storage.messages import PORTION
-from storage.tables import (
-    Message,
-    MessageStatus,
-    Run,
-    RunStatus,
-    RunStep,
-    StepStatus,
-    Thread,
-)
+from storage.repository import Repository, reads_all, writes_all
+from storage.rows import Message, Run, RunStep, Thread, table
+from storage.statements import Statement, one_of, param
+from storage.tables import MessageStatus, RunStatus, StepStatus
+from storage.transaction import Transaction
+
+_RUNS = table(tables.Run)
+_STEPS = table(tables.RunStep)
+_MESSAGES = table(tables.Message)
 
 HELD = (RunStatus.in_progress, RunStatus.cancelling)
 """Statuses in which a worker can hold a run."""
@@ -106,123 +104,169 @@ class Context:
     """The messages that the steps wrote, by id."""
 
 
-@finishing
-class Claims:
-    """Runs as workers see them. Each method is one transaction."""
+_HELD = (
+    _RUNS.c.id == param("id"),
+    _RUNS.c.attempt == param("attempt", _RUNS.c.attempt),
+)
+STATUS: Statement[Any] = Statement(sa.select(_RUNS.c.status).where(_RUNS.c.id == param("id")))
+EXTEND: Statement[Any] = Statement(
+    sa.update(_RUNS)
+    .where(*_HELD, one_of(_RUNS.c.status, HELD))
+    .values(lease_until=clock.now() + param("lease", _RUNS.c.lease_until))
+    .returning(_RUNS.c.status)
+)
+# The next attempt's number already: whoever still writes under this one lost the claim.
+RELEASE: Statement[Any] = Statement(
+    sa.update(_RUNS)
+    .where(*_HELD)
+    .values(lease_until=sa.literal(0.0), attempt=_RUNS.c.attempt + sa.literal(1))
+)
+ATTEMPTS: Statement[Any] = Statement(
+    sa.select(_RUNS.c.id, _RUNS.c.status, _RUNS.c.attempt).where(
+        in_list(_RUNS.c.id, "ids"), one_of(_RUNS.c.status, HELD)
+    )
+)
+MESSAGE = Statement(sa.select(_MESSAGES).where(_MESSAGES.c.id == param("id")), Message)
+STEP = Statement(sa.select(_STEPS).where(_STEPS.c.id == param("id")), RunStep)
+STEPS = Statement(
+    sa.select(_STEPS).where(_STEPS.c.run_id == param("run_id")).order_by(_STEPS.c.position), RunStep
+)
+WRITTEN = Statement(sa.select(_MESSAGES).where(_MESSAGES.c.run_id == param("run_id")), Message)
+
+
+def _read(limited: bool) -> Statement[Message]:
+    """Returns the statement that reads what a run's model may read of its thread, newest first."""
+    # An answer belongs behind what its run had read, not behind messages that were added while it
+    # was written.
+    read_until = sa.func.coalesce(_RUNS.c.context_until, _MESSAGES.c.position)
+    found = (
+        sa.select(_MESSAGES)
+        .outerjoin(_RUNS, _RUNS.c.id == _MESSAGES.c.run_id)
+        .where(
+            _MESSAGES.c.thread_id == param("thread_id"),
+            _MESSAGES.c.position <= param("until", _MESSAGES.c.position),
+            _MESSAGES.c.status != sa.literal(str(MessageStatus.in_progress)),
+        )
+        .order_by(read_until.desc(), _MESSAGES.c.position.desc())
+    )
+    if limited:
+        found = found.limit(param("limit", sa.column("", sa.Integer())))
+    return Statement(found, Message)
+
+
+READ = {limited: _read(limited) for limited in (False, True)}
+
+
+class Claims(Repository):
+    """Runs as workers see them, of all projects. Each method is one transaction."""
 
     def __init__(self, database: Database, lease_seconds: float) -> None:
         """Works on `database`; a claim holds for `lease_seconds` unless renewed."""
-        self._database = database
+        super().__init__(database)
         self._lease = lease_seconds
 
-    async def claim(self, run_id: str) -> Claim | None:
+    @writes_all
+    def claim(self, tx: Transaction, run_id: str) -> Claim | None:
         """Claims a run that is queued, or in progress with an expired lease; else returns None.
 
         What a dead attempt left open is deleted, and returned with the claim.
         """
-        async with self._database.transaction() as session:
-            if await thread_lock.lock_of(session, run_id) is None:
-                return None
-            now = await clock.read(session)
-            before = (await session.exec(select(Run.status).where(Run.id == run_id))).one_or_none()
-            run = await transitions.apply(
-                session,
-                run_id,
-                transitions.CLAIM,
-                now,
-                col(Run.waiting).is_(False),
-                col(Run.expires_at) > now,
-                or_(col(Run.status) == RunStatus.queued, col(Run.lease_until) <= now),
-                attempt=Run.attempt + 1,
-                lease_until=now + self._lease,
-            )
-            if run is None:
-                return None
-            withdrawn = await _withdraw(session, run_id)
-            return Claim(run, run.attempt, withdrawn, before == RunStatus.in_progress)
+        if thread_lock.lock_of(tx, run_id) is None:
+            return None
+        now = tx.now()
+        before = tx.value(STATUS, id=run_id)
+        run = transitions.apply(
+            tx,
+            run_id,
+            transitions.CLAIM,
+            now,
+            transitions.CLAIMABLE,
+            transitions.NEXT,
+            lease_until=now + self._lease,
+        )
+        if run is None:
+            return None
+        withdrawn = Withdrawn(*transitions.withdraw(tx, run_id))
+        return Claim(run, run.attempt, withdrawn, before == RunStatus.in_progress)
 
-    async def renew(self, claim: Claim) -> RunStatus:
+    @writes_all
+    def renew(self, tx: Transaction, claim: Claim) -> RunStatus:
         """Renews the lease; returns `in_progress` or `cancelling`. Raises ClaimLost."""
-        async with self._database.transaction() as session:
-            status = await self._extend(session, claim)
+        status = self._extend(tx, claim)
         if status is None:
             raise ClaimLost(claim.run.id)
         return RunStatus(status)
 
-    async def held(self, claims: Sequence[Claim]) -> dict[str, RunStatus]:
+    @reads_all
+    def held(self, tx: Transaction, claims: Sequence[Claim]) -> dict[str, RunStatus]:
         """Returns the statuses of those runs, by id, that are still held by the given claims."""
         attempts = {claim.run.id: claim.attempt for claim in claims}
-        statement = select(Run.id, Run.status, Run.attempt).where(
-            col(Run.id).in_(attempts), col(Run.status).in_(HELD)
-        )
-        async with self._database.read() as session:
-            return {
-                run_id: RunStatus(status)
-                for run_id, status, attempt in await session.exec(statement)
-                if attempts[run_id] == attempt
-            }
+        return {
+            run_id: RunStatus(status)
+            for run_id, status, attempt in tx.all(ATTEMPTS, ids=[*attempts])
+            if attempts[run_id] == attempt
+        }
 
-    async def release(self, claim: Claim) -> Withdrawn:
+    @writes_all
+    def release(self, tx: Transaction, claim: Claim) -> Withdrawn:
         """Gives the run back, for anybody to claim at once. Raises ClaimLost."""
-        async with self._database.transaction() as session:
-            await self._guard(session, claim)
-            # The next attempt's number already: whoever still writes under this one lost the claim.
-            values = {"lease_until": 0.0, "attempt": Run.attempt + 1}
-            await session.exec(update(Run).where(*_held(claim)).values(**values))
-            return await _withdraw(session, claim.run.id)
+        self._guard(tx, claim)
+        tx.run(RELEASE, id=claim.run.id, attempt=claim.attempt)
+        return Withdrawn(*transitions.withdraw(tx, claim.run.id))
 
-    async def start_message(
-        self, claim: Claim, ahead_of: RunStep | None = None
+    @writes_all
+    def start_message(
+        self, tx: Transaction, claim: Claim, ahead_of: RunStep | None = None
     ) -> tuple[RunStep, Message]:
         """Opens a step that writes a message, and the empty message. Raises ClaimLost.
 
         They stand ahead of the step of calls `ahead_of`, if given, although they begin later.
         """
-        async with self._database.transaction() as session:
-            thread = await self._guard(session, claim)
-            now = int(await clock.read(session))
-            # The step comes first in the thread, and names the message that follows it.
-            if ahead_of is not None:
-                first, second = (ids.ahead_of(ahead_of.position, by) for by in (2, 1))
-            else:
-                first = ids.next_position(thread.last_position)
-                thread.last_position = second = ids.next_position(first)
-            step = _new_step(claim.run, first, now, {"type": "message_creation"})
-            message = Message(
-                id=ids.make_id(ids.MESSAGE, second),
-                project_id=claim.run.project_id,
-                thread_id=thread.id,
-                position=second,
-                created_at=now,
-                status=MessageStatus.in_progress,
-                role="assistant",
-                content=[],
-                attachments=[],
-                metadata_={},
-                assistant_id=claim.run.assistant_id,
-                run_id=claim.run.id,
-            )
-            step.step_details = {
-                "type": "message_creation",
-                "message_creation": {"message_id": message.id},
-            }
-            session.add_all([step, message])
+        thread = self._guard(tx, claim)
+        now = int(tx.now())
+        # The step comes first in the thread, and names the message that follows it.
+        if ahead_of is not None:
+            first, second = (ids.ahead_of(ahead_of.position, by) for by in (2, 1))
+        else:
+            first = ids.next_position(thread.last_position)
+            thread.last_position = second = ids.next_position(first)
+            thread_lock.advance(tx, thread)
+        message = Message(
+            id=ids.make_id(ids.MESSAGE, second),
+            project_id=claim.run.project_id,
+            thread_id=thread.id,
+            position=second,
+            created_at=now,
+            status=MessageStatus.in_progress,
+            role="assistant",
+            content=[],
+            attachments=[],
+            metadata_={},
+            assistant_id=claim.run.assistant_id,
+            run_id=claim.run.id,
+        )
+        details = {"type": "message_creation", "message_creation": {"message_id": message.id}}
+        step = _new_step(claim.run, first, now, details)
+        tx.insert(step)
+        tx.insert(message)
         return step, message
 
-    async def start_tool_calls(self, claim: Claim) -> RunStep:
+    @writes_all
+    def start_tool_calls(self, tx: Transaction, claim: Claim) -> RunStep:
         """Opens a step that calls tools, without calls yet. Raises ClaimLost."""
-        async with self._database.transaction() as session:
-            thread = await self._guard(session, claim)
-            now = int(await clock.read(session))
-            # A message that the model comes to after them is to stand ahead of them.
-            thread.last_position = ids.next_position(thread.last_position, room=2)
-            details: dict[str, Any] = {"type": "tool_calls", "tool_calls": []}
-            step = _new_step(claim.run, thread.last_position, now, details)
-            session.add(step)
+        thread = self._guard(tx, claim)
+        # A message that the model comes to after them is to stand ahead of them.
+        thread.last_position = position = ids.next_position(thread.last_position, room=2)
+        thread_lock.advance(tx, thread)
+        details: dict[str, Any] = {"type": "tool_calls", "tool_calls": []}
+        step = _new_step(claim.run, position, int(tx.now()), details)
+        tx.insert(step)
         return step
 
-    async def save(
+    @writes_all
+    def save(
         self,
+        tx: Transaction,
         claim: Claim,
         *,
         message: MessageEnd | None = None,
@@ -237,90 +281,69 @@ class Claims:
         may_be = [RunStatus.in_progress]
         if run is not None and run.status in (RunStatus.cancelled, RunStatus.expired):
             may_be.append(RunStatus.cancelling)
-        async with self._database.transaction() as session:
-            await self._guard(session, claim, may_be)
-            now = await clock.read(session)
-            saved_message = await _end_message(session, message, int(now)) if message else None
-            saved_steps = [await _end_step(session, step, int(now)) for step in steps]
-            await session.flush()
-            saved_run = released = None
-            withdrawn = Withdrawn([], [])
-            if run is not None:
-                saved_run = await transitions.apply(
-                    session,
-                    claim.run.id,
-                    transitions.BY_WORKER[run.status],
-                    now,
-                    *_held(claim),
-                    last_error=run.last_error,
-                    incomplete_reason=run.incomplete_reason,
-                    lease_until=None,
-                )
-                if saved_run is None:
-                    raise ClaimLost(claim.run.id)
-                if transitions.BY_WORKER[run.status].ends:
-                    # Begun without its knowledge: the answer to that commit was lost.
-                    withdrawn = await _withdraw(session, saved_run.id)
-                    released = await transitions.release_next(session, saved_run.thread_id, now)
+        self._guard(tx, claim, may_be)
+        now = tx.now()
+        saved_message = _end_message(tx, message, int(now)) if message else None
+        saved_steps = [_end_step(tx, step, int(now)) for step in steps]
+        saved_run = released = None
+        withdrawn = Withdrawn([], [])
+        if run is not None:
+            transition = transitions.BY_WORKER[run.status]
+            saved_run = transitions.apply(
+                tx,
+                claim.run.id,
+                transition,
+                now,
+                transitions.HELD,
+                held=claim.attempt,
+                last_error=run.last_error,
+                incomplete_reason=run.incomplete_reason,
+                lease_until=None,
+            )
+            if saved_run is None:
+                raise ClaimLost(claim.run.id)
+            if transition.ends:
+                # Begun without its knowledge: the answer to that commit was lost.
+                withdrawn = Withdrawn(*transitions.withdraw(tx, saved_run.id))
+                released = transitions.release_next(tx, saved_run.thread_id, now)
         return Saved(saved_message, saved_steps, saved_run, released, withdrawn)
 
-    async def context(self, run: Run, last_messages: int | None = None) -> Context:
+    @reads_all
+    def context(self, tx: Transaction, run: Run, last_messages: int | None = None) -> Context:
         """Returns what the run's model may read; of the thread, if given, only the last n."""
-        async with self._database.read() as session:
-            # An answer belongs behind what its run had read, not behind messages that were added
-            # while it was written.
-            read_until = func.coalesce(Run.context_until, Message.position)
-            statement = (
-                select(Message)
-                .outerjoin(Run, col(Run.id) == col(Message.run_id))
-                .where(
-                    Message.thread_id == run.thread_id,
-                    Message.position <= run.context_until,
-                    Message.status != MessageStatus.in_progress,
-                )
-                .order_by(read_until.desc(), col(Message.position).desc())
-                .limit(last_messages)
-            )
-            # In portions, between which others have their turn: threads may be very long.
-            found = await session.stream_scalars(statement.execution_options(yield_per=PORTION))
-            messages = [message async for message in found]
-            steps = await session.exec(
-                select(RunStep).where(RunStep.run_id == run.id).order_by(RunStep.position)
-            )
-            written = await session.exec(select(Message).where(Message.run_id == run.id))
-            return Context(
-                messages[::-1], list(steps.all()), {each.id: each for each in written.all()}
-            )
+        limit = {} if last_messages is None else {"limit": last_messages}
+        found = tx.all(
+            READ[last_messages is not None],
+            thread_id=run.thread_id,
+            until=run.context_until,
+            **limit,
+        )
+        steps = tx.all(STEPS, run_id=run.id)
+        written = tx.all(WRITTEN, run_id=run.id)
+        return Context(found[::-1], steps, {each.id: each for each in written})
 
-    async def _guard(
+    def _guard(
         self,
-        session: AsyncSession,
+        tx: Transaction,
         claim: Claim,
         may_be: Sequence[RunStatus] = (RunStatus.in_progress,),
     ) -> Thread:
         """Locks the run's thread and renews the lease. Raises ClaimLost."""
         try:
-            thread = await thread_lock.lock(session, claim.run.project_id, claim.run.thread_id)
+            project_id = claim.run.project_id
+            thread = thread_lock.lock(tx, claim.run.thread_id, project_id=project_id)
         except NotFound as error:
             raise ClaimLost(claim.run.id) from error
-        if await self._extend(session, claim) not in may_be:
+        if self._extend(tx, claim) not in may_be:
             raise ClaimLost(claim.run.id)
         return thread
 
-    async def _extend(self, session: AsyncSession, claim: Claim) -> RunStatus | None:
+    def _extend(self, tx: Transaction, claim: Claim) -> str | None:
         """Renews the lease of a claim that still holds its run."""
-        statement = (
-            update(Run)
-            .where(*_held(claim), col(Run.status).in_(HELD))
-            .values(lease_until=clock.now() + self._lease)
-            .returning(col(Run.status))
-            .execution_options(synchronize_session=False)
+        found: str | None = tx.value(
+            EXTEND, id=claim.run.id, attempt=claim.attempt, lease=self._lease
         )
-        return (await session.exec(statement)).scalar_one_or_none()
-
-
-def _held(claim: Claim) -> list[ColumnElement[bool]]:
-    return [col(Run.id) == claim.run.id, col(Run.attempt) == claim.attempt]
+        return found
 
 
 def _new_step(run: Run, position: str, now: int, step_details: dict[str, Any]) -> RunStep:
@@ -339,39 +362,29 @@ def _new_step(run: Run, position: str, now: int, step_details: dict[str, Any]) -
     )
 
 
-async def _withdraw(session: AsyncSession, run_id: str) -> Withdrawn:
-    steps = await transitions.open_steps(session, run_id)
-    # A message is open only as long as the step that writes it.
-    messages = await transitions.open_messages(session, run_id) if steps else []
-    for row in [*steps, *messages]:
-        await session.delete(row)
-    return Withdrawn(steps, messages)
-
-
-async def _end_message(session: AsyncSession, end: MessageEnd, now: int) -> Message | None:
-    message = (await session.exec(select(Message).where(Message.id == end.id))).one_or_none()
+def _end_message(tx: Transaction, end: MessageEnd, now: int) -> Message | None:
+    message = tx.one(MESSAGE, id=end.id)
     # A caller may have deleted the message while it was being written. The run goes on.
     if message is None:
         return None
-    message.content = end.content
     if end.incomplete_reason is None:
-        message.status, message.completed_at = MessageStatus.completed, now
+        ended: dict[str, Any] = {"status": MessageStatus.completed, "completed_at": now}
     else:
-        message.status, message.incomplete_at = MessageStatus.incomplete, now
-        message.incomplete_reason = end.incomplete_reason
-    return message
+        ended = {
+            "status": MessageStatus.incomplete,
+            "incomplete_at": now,
+            "incomplete_reason": end.incomplete_reason,
+        }
+    return tx.update(message, content=end.content, **ended)
 
 
-async def _end_step(session: AsyncSession, end: StepEnd, now: int) -> RunStep:
-    step = (await session.exec(select(RunStep).where(RunStep.id == end.id))).one()
-    if end.step_details is not None:
-        step.step_details = end.step_details
-    if end.usage is not None:
-        step.usage = end.usage
-    if end.replay is not None:
-        step.replay = end.replay
-    step.last_error = end.last_error
-    step.status = end.status
+def _end_step(tx: Transaction, end: StepEnd, now: int) -> RunStep:
+    step = tx.one(STEP, id=end.id)
+    assert step is not None, f"{end.id} has gone while its run was held"
+    changes: dict[str, Any] = {"last_error": end.last_error, "status": end.status}
+    for name in ("step_details", "usage", "replay"):
+        if (value := getattr(end, name)) is not None:
+            changes[name] = value
     if end.status != StepStatus.in_progress:
-        setattr(step, f"{end.status}_at", now)
-    return step
+        changes[f"{end.status}_at"] = now
+    return tx.update(step, **changes)

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import Float
+import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlmodel import select
-from sqlmodel.ext.asyncio.session import AsyncSession
+
+from storage.statements import Statement
 
 
 class now(FunctionElement[float]):
     """The time in unix seconds with their fraction, read when the statement runs."""
 
-    type = Float()
+    type = sa.Float()
     inherit_cache = True
 
 
@@ -28,6 +28,4 @@ def _postgresql(element: now, compiler: SQLCompiler, **_: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
-async def read(session: AsyncSession) -> float:
-    """Returns the database's time in unix seconds."""
-    return float((await session.exec(select(now()))).one())
+NOW: Statement[Any] = Statement(sa.select(now()))

@@ -1,19 +1,18 @@
 """Looking up the one row that an id names which a caller gave."""
 
-from typing import TypeVar
-
-from sqlmodel.ext.asyncio.session import AsyncSession
-from sqlmodel.sql.expression import SelectOfScalar
+from typing import Any, TypeVar
 
 from storage.errors import NotFound
+from storage.statements import Statement
+from storage.transaction import Transaction
 
 T = TypeVar("T")
 
 
-async def by_id(session: AsyncSession, statement: SelectOfScalar[T], kind: str, id: str) -> T:
+def by_id(tx: Transaction, statement: Statement[T], kind: str, id: str, **params: Any) -> T:
     """Returns the only row that `statement` selects, by `id`. Raises NotFound, of that `kind`."""
     # PostgreSQL refuses the NUL character, which no id has.
-    row = None if "\0" in id else (await session.exec(statement)).one_or_none()
+    row = None if "\0" in id else tx.one(statement, id=id, **params)
     if row is None:
         raise NotFound(kind, id)
     return row

@@ -1,22 +1,30 @@
 """Messages in the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import insert
-from sqlmodel import select
-from sqlmodel.ext.asyncio.session import AsyncSession
+import sqlalchemy as sa
 
-from storage import clock, ids, pages, thread_lock
-from storage.database import Database, finishing
+from storage import ids, pages, tables, thread_lock
 from storage.errors import LockedThread
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
-from storage.tables import Message, MessageStatus, Thread
+from storage.repository import Repository, gets, reads, writes_to_thread
+from storage.rows import Message, Thread, table
+from storage.statements import Statement, param
+from storage.tables import MessageStatus
+from storage.transaction import Transaction
 
 PORTION = 500
 """Messages that are handled in one go: it takes some ten milliseconds."""
+
+_TABLE = table(tables.Message)
+_IN_THREAD = _TABLE.c.thread_id == param("thread_id")
+GET = Statement(sa.select(_TABLE).where(_IN_THREAD, _TABLE.c.id == param("id")), Message)
+DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_IN_THREAD, _TABLE.c.id == param("id")))
+LIST = pages.List(Message, ids.MESSAGE, _IN_THREAD)
+LIST_OF_RUN = pages.List(Message, ids.MESSAGE, _IN_THREAD, _TABLE.c.run_id == param("run_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,99 +37,84 @@ class NewMessage:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-@finishing
-class Messages:
-    """Messages of a project's threads. Each method is one transaction."""
+class Messages(Repository):
+    """Messages of a project's threads."""
 
-    def __init__(self, database: Database) -> None:
-        """Works on `database`."""
-        self._database = database
-
-    async def create(
-        self, project_id: str, thread_id: str, new: NewMessage, *, queue: bool = False
+    @writes_to_thread
+    def create(
+        self, tx: Transaction, thread_id: str, new: NewMessage, *, queue: bool = False
     ) -> Message:
         """Adds a message to the end of a thread.
 
         While a run is active this raises LockedThread, unless `queue` is true: then the message is
         for the next run. Raises NotFound.
         """
-        async with self._database.transaction() as session:
-            thread = await thread_lock.lock(session, project_id, thread_id)
-            active = None if queue else await thread_lock.active_run(session, thread)
-            if active is not None:
-                raise LockedThread(thread.id, active)
-            now = int(await clock.read(session))
-            row = _row(thread, new, now)
-            await session.exec(insert(Message), params=row)
-            return Message(**row)
+        thread = thread_lock.lock(tx, thread_id)
+        now, active = thread_lock.state(tx, thread)
+        if active is not None and not queue:
+            raise LockedThread(thread.id, active)
+        message = _row(thread, new, int(now))
+        tx.insert(message)
+        thread_lock.advance(tx, thread)
+        return message
 
-    async def get(self, project_id: str, thread_id: str, message_id: str) -> Message:
+    @gets
+    def get(self, tx: Transaction, thread_id: str, message_id: str) -> Message:
         """Returns a message. Raises NotFound."""
-        async with self._database.read() as session:
-            await thread_lock.find(session, project_id, thread_id)
-            return await _one(session, thread_id, message_id)
+        thread_lock.find(tx, thread_id)
+        return by_id(tx, GET, "message", message_id, thread_id=thread_id)
 
-    async def list(
-        self, project_id: str, thread_id: str, page: PageRequest, run_id: str | None = None
+    @reads
+    def list(
+        self, tx: Transaction, thread_id: str, page: PageRequest, run_id: str | None = None
     ) -> Page[Message]:
         """Returns a page of a thread's messages, or of those that a run wrote.
 
         Raises NotFound (the thread), InvalidCursor.
         """
-        async with self._database.read() as session:
-            await thread_lock.find(session, project_id, thread_id)
-            where = [Message.thread_id == thread_id]
-            if run_id is not None:
-                where.append(Message.run_id == run_id)
-            return await pages.fetch(session, Message, ids.MESSAGE, page, *where)
+        thread_lock.find(tx, thread_id)
+        if run_id is None:
+            return LIST.page(tx, page, thread_id=thread_id)
+        return LIST_OF_RUN.page(tx, page, thread_id=thread_id, run_id=run_id)
 
-    async def modify(
-        self, project_id: str, thread_id: str, message_id: str, changes: Mapping[str, Any]
+    @writes_to_thread
+    def modify(
+        self, tx: Transaction, thread_id: str, message_id: str, changes: Mapping[str, Any]
     ) -> Message:
-        """Replaces the given columns. Raises NotFound."""
-        async with self._database.transaction() as session:
-            await thread_lock.lock(session, project_id, thread_id)
-            message = await _one(session, thread_id, message_id)
-            for column, value in changes.items():
-                setattr(message, column, value)
-        return message
+        """Replaces the given attributes. Raises NotFound."""
+        thread_lock.lock(tx, thread_id)
+        message = by_id(tx, GET, "message", message_id, thread_id=thread_id)
+        return tx.update(message, **changes)
 
-    async def delete(self, project_id: str, thread_id: str, message_id: str) -> None:
+    @writes_to_thread
+    def delete(self, tx: Transaction, thread_id: str, message_id: str) -> None:
         """Deletes a message. Raises NotFound."""
-        async with self._database.transaction() as session:
-            await thread_lock.lock(session, project_id, thread_id)
-            await session.delete(await _one(session, thread_id, message_id))
+        thread_lock.lock(tx, thread_id)
+        by_id(tx, GET, "message", message_id, thread_id=thread_id)
+        tx.run(DELETE, thread_id=thread_id, id=message_id)
 
 
-async def add_messages(
-    session: AsyncSession, thread: Thread, messages: Sequence[NewMessage], now: int
-) -> None:
-    """Adds messages, oldest first, to the end of a locked thread.
-
-    Others have their turn between portions: a request may bring very many.
-    """
-    for start in range(0, len(messages), PORTION):
-        rows = [_row(thread, new, now) for new in messages[start : start + PORTION]]
-        await session.exec(insert(Message), params=rows)
+def add_messages(
+    tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: int
+) -> Iterable[Message]:
+    """Adds messages, oldest first, to the end of a locked thread, whose row is not written yet."""
+    added = [_row(thread, new, now) for new in messages]
+    tx.insert(*added)
+    return added
 
 
-def _row(thread: Thread, new: NewMessage, now: int) -> dict[str, Any]:
+def _row(thread: Thread, new: NewMessage, now: int) -> Message:
     thread.last_position = ids.next_position(thread.last_position)
-    return {
-        "id": ids.make_id(ids.MESSAGE, thread.last_position),
-        "project_id": thread.project_id,
-        "thread_id": thread.id,
-        "position": thread.last_position,
-        "created_at": now,
-        "status": MessageStatus.completed,
-        "role": new.role,
-        "content": new.content,
-        "attachments": new.attachments,
-        "metadata_": new.metadata,
-        "completed_at": now,
-    }
-
-
-async def _one(session: AsyncSession, thread_id: str, message_id: str) -> Message:
-    statement = select(Message).where(Message.thread_id == thread_id, Message.id == message_id)
-    return await by_id(session, statement, "message", message_id)
+    return Message(
+        id=ids.make_id(ids.MESSAGE, thread.last_position),
+        project_id=thread.project_id,
+        thread_id=thread.id,
+        position=thread.last_position,
+        created_at=now,
+        status=MessageStatus.completed,
+        role=new.role,
+        content=new.content,
+        attachments=new.attachments,
+        metadata_=new.metadata,
+        completed_at=now,
+    )

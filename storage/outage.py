@@ -1,17 +1,19 @@
 """Tells a database that is away from one that refuses what it was asked."""
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+import psycopg
+import structlog
 
-from storage.errors import Unreachable
+from storage.errors import StorageError, Unreachable
+
+log = structlog.get_logger(__name__)
 
 AWAY = (
     "08",  # the connection is broken
     "57P",  # the server stops, or has not started yet
+    "57014",  # the statement took longer than it may
+    "55P03",  # a lock was not to be had in time
     "53300",  # it has no connection left for us
     "25006",  # it may be read only: another is the primary now
 )
@@ -20,25 +22,30 @@ AWAY = (
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-@contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Raises Unreachable in place of an error that says that the database is away."""
-    try:
-        yield
-    except (DBAPIError, PoolTimeout, OSError, sqlite3.OperationalError) as error:
-        # The driver's own error, where it came in another's clothes.
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        if not (getattr(error, "connection_invalidated", False) or _is_away(cause)):
-            raise
-        raise Unreachable(str(cause).partition("\n")[0]) from error
+def translate(error: BaseException) -> BaseException:
+    """Returns Unreachable for an error that says that the database is away; else the error."""
+    if not is_away(error):
+        return error
+    away = Unreachable(str(error).strip().partition("\n")[0])
+    away.__cause__ = error
+    return away
 
 
-def _is_away(cause: BaseException) -> bool:
-    if isinstance(cause, sqlite3.Error):
-        # The lowest byte is the kind; the rest tells it more exactly.
-        return cause.sqlite_errorcode & 0xFF in LOCKED
-    code = getattr(cause, "sqlstate", None)
-    if isinstance(code, str):
-        return code.startswith(AWAY)
-    # No connection could be had: from the system, or from the pool.
-    return isinstance(cause, OSError | PoolTimeout)
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the database is away."""
+    if isinstance(error, sqlite3.Error):
+        # The lowest byte is the kind; the rest tells it more exactly. The module's own have none.
+        code = getattr(error, "sqlite_errorcode", None)
+        return code is not None and code & 0xFF in LOCKED
+    if isinstance(error, psycopg.Error):
+        if error.sqlstate is not None:
+            return error.sqlstate.startswith(AWAY)
+        # Raised by the driver itself: the connection broke, or could not be had.
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return isinstance(error, OSError)
+
+
+def report(error: BaseException | None) -> None:
+    """Logs the defect for which work failed whose caller has gone; a refusal is nobody's."""
+    if error is not None and not isinstance(translate(error), StorageError):
+        log.error("what was begun has failed", exc_info=error)

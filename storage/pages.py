@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from sqlalchemy.orm import Mapped
-from sqlmodel import SQLModel, select
-from sqlmodel.ext.asyncio.session import AsyncSession
+import sqlalchemy as sa
 
-from storage import ids
+from storage import ids, tables
 from storage.errors import InvalidCursor
+from storage.rows import table
+from storage.statements import Statement, param
+from storage.transaction import Transaction
 
-T = TypeVar("T", bound=SQLModel)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,50 +32,72 @@ class Page(Generic[T]):
     has_more: bool
 
 
-async def fetch(
-    session: AsyncSession, table: type[T], prefix: str, page: PageRequest, parent: Any, *where: Any
-) -> Page[T]:
-    """Returns one page of the rows of `table` that meet `parent` (it makes the list) and `where`.
+class List(Generic[T]):
+    """A list of rows of a class: `parent` makes it, and `where` narrows it, with parameters."""
 
-    `after` gives the page right behind its cursor, `before` the page right ahead of it; with both,
-    the page behind `after` ends at `before`. Raises InvalidCursor for a cursor that is neither an
-    id of our making nor that of a row of the list, whether it meets `where` or not. The row of an
-    id of our making may be gone.
-    """
-    position = _column(table, "position")
-    statement = select(table).where(parent, *where)
-    descending = page.order == "desc"
-    for param, cursor in (("after", page.after), ("before", page.before)):
-        if cursor is not None:
-            at = await _position(session, table, prefix, param, cursor, parent)
-            behind = (param == "after") != descending
-            statement = statement.where(position > at if behind else position < at)
-    # The page ahead of a cursor is read from the cursor backwards, and turned round.
-    backwards = page.before is not None and page.after is None
-    ordered = statement.order_by(position.desc() if descending != backwards else position.asc())
-    rows = list((await session.exec(ordered.limit(page.limit + 1))).all())
-    data = rows[: page.limit]
-    return Page(data[::-1] if backwards else data, has_more=len(rows) > page.limit)
+    def __init__(
+        self,
+        row: type[T],
+        prefix: str,
+        parent: sa.ColumnElement[bool],
+        *where: sa.ColumnElement[bool],
+    ) -> None:
+        """Lists objects whose ids begin with `prefix`."""
+        self._row = row
+        self._prefix = prefix
+        self._table = table(getattr(tables, row.__name__))
+        self._where = (parent, *where)
+        self._statements: dict[tuple[bool, ...], Statement[T]] = {}
+        # An id that was imported from elsewhere does not tell its position.
+        imported = sa.select(self._table.c.position).where(parent, self._table.c.id == param("id"))
+        self._position: Statement[Any] = Statement(imported)
 
+    def page(self, tx: Transaction, page: PageRequest, **params: Any) -> Page[T]:
+        """Returns one page.
 
-async def _position(
-    session: AsyncSession,
-    table: type[T],
-    prefix: str,
-    param: str,
-    cursor: str,
-    parent: Any,
-) -> str:
-    if (position := ids.position_of(prefix, cursor)) is not None:
-        return position
-    # An id that was imported from elsewhere does not tell its position.
-    statement = select(_column(table, "position")).where(parent, _column(table, "id") == cursor)
-    found = (await session.exec(statement)).one_or_none()
-    if found is None:
-        raise InvalidCursor(param, cursor)
-    return str(found)
+        `after` gives the page right behind its cursor, `before` the page right ahead of it; with
+        both, the page behind `after` ends at `before`. Raises InvalidCursor for a cursor that is
+        neither an id of our making nor that of a row of the list, whether it meets `where` or not.
+        The row of an id of our making may be gone.
+        """
+        given: dict[str, Any] = {}
+        for name, cursor in (("after", page.after), ("before", page.before)):
+            if cursor is not None:
+                given[name] = self._position_of(tx, name, cursor, params)
+        # The page ahead of a cursor is read from the cursor backwards, and turned round.
+        backwards = page.before is not None and page.after is None
+        statement = self._statement(
+            page.order == "desc", backwards, page.after is not None, page.before is not None
+        )
+        rows = tx.all(statement, limit=page.limit + 1, **given, **params)
+        data = rows[: page.limit]
+        return Page(data[::-1] if backwards else data, has_more=len(rows) > page.limit)
 
+    def _position_of(self, tx: Transaction, name: str, cursor: str, params: dict[str, Any]) -> str:
+        if (position := ids.position_of(self._prefix, cursor)) is not None:
+            return position
+        known = self._position.parameters()
+        found = None
+        if "\0" not in cursor:
+            own = {key: value for key, value in params.items() if key in known}
+            found = tx.value(self._position, id=cursor, **own)
+        if found is None:
+            raise InvalidCursor(name, cursor)
+        return str(found)
 
-def _column(table: type[SQLModel], name: str) -> Mapped[str]:
-    column: Mapped[str] = getattr(table, name)
-    return column
+    def _statement(
+        self, descending: bool, backwards: bool, after: bool, before: bool
+    ) -> Statement[T]:
+        shape = (descending, backwards, after, before)
+        if (found := self._statements.get(shape)) is None:
+            position = self._table.c.position
+            statement = sa.select(self._table).where(*self._where)
+            for name, is_given in (("after", after), ("before", before)):
+                if is_given:
+                    behind = (name == "after") != descending
+                    at = param(name, position)
+                    statement = statement.where(position > at if behind else position < at)
+            order = position.desc() if descending != backwards else position.asc()
+            limited = statement.order_by(order).limit(param("limit", sa.column("", sa.Integer())))
+            found = self._statements[shape] = Statement(limited, self._row)
+        return found

@@ -4,20 +4,40 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
+import sqlalchemy as sa
 
-from storage import clock, ids, pages, thread_lock, threads, transitions
-from storage.database import Database, finishing
+from storage import ids, pages, tables, thread_lock, threads, transitions
+from storage.dialects import in_list
 from storage.errors import ActiveRun, NotAwaitingOutputs, NotCancellable, WrongToolOutputs
 from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages
 from storage.pages import Page, PageRequest
-from storage.tables import Run, RunStatus, RunStep, StepStatus, Thread
+from storage.repository import Repository, gets, reads, reads_all, writes, writes_to_thread
+from storage.rows import Run, RunStep, Thread, table
+from storage.statements import Statement, one_of, param
+from storage.tables import RunStatus, StepStatus
+from storage.transaction import Transaction
 from storage.transitions import Ended
 
-AT_ONCE = 1000
-"""Ids in one statement: neither database takes more than 32,766 parameters."""
+_TABLE = table(tables.Run)
+_STEPS = table(tables.RunStep)
+
+_IN_THREAD = _TABLE.c.thread_id == param("thread_id")
+GET = Statement(sa.select(_TABLE).where(_IN_THREAD, _TABLE.c.id == param("id")), Run)
+STATUSES: Statement[Any] = Statement(
+    sa.select(_TABLE.c.id, _TABLE.c.status).where(in_list(_TABLE.c.id, "ids"))
+)
+LIST = pages.List(Run, ids.RUN, _IN_THREAD)
+_OF_RUN = _STEPS.c.run_id == param("run_id")
+PENDING = Statement(
+    sa.select(_STEPS)
+    .where(_OF_RUN, one_of(_STEPS.c.status, [StepStatus.in_progress]))
+    .order_by(_STEPS.c.position.desc())
+    .limit(sa.literal(1)),
+    RunStep,
+)
+GET_STEP = Statement(sa.select(_STEPS).where(_OF_RUN, _STEPS.c.id == param("id")), RunStep)
+LIST_STEPS = pages.List(RunStep, ids.STEP, _OF_RUN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +84,13 @@ class Submitted:
     step: RunStep
 
 
-@finishing
-class Runs:
-    """Runs of a project's threads. Each method is one transaction."""
+class Runs(Repository):
+    """Runs of a project's threads."""
 
-    def __init__(self, database: Database) -> None:
-        """Works on `database`."""
-        self._database = database
-
-    async def create(
+    @writes_to_thread
+    def create(
         self,
-        project_id: str,
+        tx: Transaction,
         thread_id: str,
         new: NewRun,
         messages: Sequence[NewMessage],
@@ -87,155 +103,153 @@ class Runs:
         waits behind it, and reads all that the thread has when it is released. Raises NotFound (the
         thread).
         """
-        async with self._database.transaction() as session:
-            thread = await thread_lock.lock(session, project_id, thread_id)
-            active = await thread_lock.active_run(session, thread)
-            if active is not None and not queue:
-                raise ActiveRun(thread.id, active)
-            now = await clock.read(session)
-            await add_messages(session, thread, messages, int(now))
-            return _insert(session, thread, new, now, waiting=active is not None)
+        thread = thread_lock.lock(tx, thread_id)
+        now, active = thread_lock.state(tx, thread)
+        if active is not None and not queue:
+            raise ActiveRun(thread.id, active)
+        add_messages(tx, thread, messages, int(now))
+        return _insert(tx, thread, new, now, waiting=active is not None)
 
-    async def create_with_thread(
+    @writes
+    def create_with_thread(
         self,
-        project_id: str,
+        tx: Transaction,
         metadata: Mapping[str, str],
         tool_resources: Mapping[str, Any],
         messages: Sequence[NewMessage],
         new: NewRun,
     ) -> tuple[Thread, Run]:
         """Inserts a thread with its messages, and queues a run of it."""
-        async with self._database.transaction() as session:
-            thread = await threads.insert(session, project_id, metadata, tool_resources, messages)
-            return thread, _insert(session, thread, new, await clock.read(session))
+        now = tx.now()
+        thread = threads.new_thread(tx, metadata, tool_resources, int(now))
+        threads.insert(tx, thread, messages, int(now))
+        return thread, _insert(tx, thread, new, now)
 
-    async def get(self, project_id: str, thread_id: str, run_id: str) -> Found:
+    @gets
+    def get(self, tx: Transaction, thread_id: str, run_id: str) -> Found:
         """Returns a run. Raises NotFound."""
-        async with self._database.read() as session:
-            await thread_lock.find(session, project_id, thread_id)
-            return await _found(session, await _one(session, thread_id, run_id))
+        thread_lock.find(tx, thread_id)
+        return _found(tx, _one(tx, thread_id, run_id))
 
-    async def statuses(self, run_ids: Collection[str]) -> dict[str, RunStatus]:
+    @reads_all
+    def statuses(self, tx: Transaction, run_ids: Collection[str]) -> dict[str, RunStatus]:
         """Returns the runs' statuses by id, in any project, without those that there are not."""
-        ids, found = [*run_ids], dict[str, RunStatus]()
-        async with self._database.read() as session:
-            for start in range(0, len(ids), AT_ONCE):
-                some = col(Run.id).in_(ids[start : start + AT_ONCE])
-                for run_id, status in await session.exec(select(Run.id, Run.status).where(some)):
-                    found[run_id] = RunStatus(status)
-        return found
+        found = tx.all(STATUSES, ids=[*run_ids])
+        return {run_id: RunStatus(status) for run_id, status in found}
 
-    async def list(self, project_id: str, thread_id: str, page: PageRequest) -> RunPage:
+    @reads
+    def list(self, tx: Transaction, thread_id: str, page: PageRequest) -> RunPage:
         """Returns a page of a thread's runs. Raises NotFound (the thread), InvalidCursor."""
-        async with self._database.read() as session:
-            await thread_lock.find(session, project_id, thread_id)
-            runs = await pages.fetch(session, Run, ids.RUN, page, Run.thread_id == thread_id)
-            # Of a thread's runs, one at most is active. Read at the same moment: later, it may
-            # have its outputs, and the run would seem to await nothing.
-            found = [await _found(session, run) for run in runs.data]
-            pending = next((each.pending for each in found if each.pending), None)
-            return RunPage(runs.data, runs.has_more, pending)
+        thread_lock.find(tx, thread_id)
+        runs = LIST.page(tx, page, thread_id=thread_id)
+        # Of a thread's runs, one at most is active. Read at the same moment: later, it may have
+        # its outputs, and the run would seem to await nothing.
+        found = [_found(tx, run) for run in runs.data]
+        pending = next((each.pending for each in found if each.pending), None)
+        return RunPage(runs.data, runs.has_more, pending)
 
-    async def modify(
-        self, project_id: str, thread_id: str, run_id: str, changes: Mapping[str, Any]
+    @writes_to_thread
+    def modify(
+        self, tx: Transaction, thread_id: str, run_id: str, changes: Mapping[str, Any]
     ) -> Found:
-        """Replaces the given columns. Raises NotFound."""
-        async with self._database.transaction() as session:
-            await thread_lock.lock(session, project_id, thread_id)
-            run = await _one(session, thread_id, run_id)
-            for column, value in changes.items():
-                setattr(run, column, value)
-            return await _found(session, run)
+        """Replaces the given attributes. Raises NotFound."""
+        thread_lock.lock(tx, thread_id)
+        return _found(tx, tx.update(_one(tx, thread_id, run_id), **changes))
 
-    async def cancel(self, project_id: str, thread_id: str, run_id: str) -> Ended:
+    @writes_to_thread
+    def cancel(self, tx: Transaction, thread_id: str, run_id: str) -> Ended:
         """Asks a run to stop: `cancelling`, or `cancelled` at once where it awaits tool outputs.
 
         Raises NotFound, NotCancellable.
         """
-        async with self._database.transaction() as session:
-            await thread_lock.lock(session, project_id, thread_id)
-            run = await _one(session, thread_id, run_id)
-            now = await clock.read(session)
-            if run.status == RunStatus.requires_action:
-                ended = await transitions.end(session, run_id, transitions.CANCEL, now)
-            else:
-                # As for tool outputs; but a worker ends the run under the attempt that it holds.
-                attempt = run.attempt + (run.status == RunStatus.queued)
-                requested = transitions.REQUEST_CANCEL
-                cancelling = await transitions.apply(
-                    session, run_id, requested, now, attempt=attempt
-                )
-                ended = None if cancelling is None else Ended(cancelling, [], [], None)
-            if ended is None:
-                raise NotCancellable(run.status)
+        thread_lock.lock(tx, thread_id)
+        run = _one(tx, thread_id, run_id)
+        now = tx.now()
+        if run.status == RunStatus.requires_action:
+            ended = transitions.end(tx, run_id, transitions.CANCEL, now)
+        else:
+            # As for tool outputs; but a worker ends the run under the attempt that it holds.
+            cancelling = transitions.apply(
+                tx,
+                run_id,
+                transitions.REQUEST_CANCEL,
+                now,
+                transitions.NONE,
+                transitions.NEXT_IF_QUEUED,
+            )
+            ended = None if cancelling is None else Ended(cancelling, [], [], None)
+        if ended is None:
+            raise NotCancellable(run.status)
         return ended
 
-    async def submit_tool_outputs(
-        self, project_id: str, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]]
+    @writes_to_thread
+    def submit_tool_outputs(
+        self, tx: Transaction, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]]
     ) -> Submitted:
         """Fills in the outputs, by call id, of every pending call, and queues the run again.
 
         Raises NotFound, NotAwaitingOutputs, WrongToolOutputs.
         """
-        async with self._database.transaction() as session:
-            await thread_lock.lock(session, project_id, thread_id)
-            run, step = await _awaiting(session, await _one(session, thread_id, run_id))
-            calls = step.step_details["tool_calls"]
-            expected, got = [call["id"] for call in calls], [call_id for call_id, _ in outputs]
-            if sorted(expected) != sorted(got):
-                raise WrongToolOutputs(expected, got)
-            now = await clock.read(session)
-            given = dict(outputs)
-            step.step_details = {
-                "type": "tool_calls",
-                "tool_calls": [
-                    call | {"function": call["function"] | {"output": given[call["id"]]}}
-                    for call in calls
-                ],
-            }
-            step.status, step.completed_at = StepStatus.completed, int(now)
-            queued = await transitions.apply(
-                session,
-                run_id,
-                transitions.SUBMIT,
-                now,
-                queued_at=now,
-                lease_until=None,
-                # Not a claim yet, but events are numbered by it (see service/runner/bus.py).
-                attempt=Run.attempt + 1,
-            )
-            if queued is None:
-                raise NotAwaitingOutputs(run.status)
-        return Submitted(queued, step)
+        thread_lock.lock(tx, thread_id)
+        run, step = _awaiting(tx, _one(tx, thread_id, run_id))
+        calls = step.step_details["tool_calls"]
+        expected, got = [call["id"] for call in calls], [call_id for call_id, _ in outputs]
+        if sorted(expected) != sorted(got):
+            raise WrongToolOutputs(expected, got)
+        now = tx.now()
+        given = dict(outputs)
+        details = {
+            "type": "tool_calls",
+            "tool_calls": [
+                call | {"function": call["function"] | {"output": given[call["id"]]}}
+                for call in calls
+            ],
+        }
+        completed = tx.update(
+            step, step_details=details, status=StepStatus.completed, completed_at=int(now)
+        )
+        queued = transitions.apply(
+            tx,
+            run_id,
+            transitions.SUBMIT,
+            now,
+            transitions.NONE,
+            # Not a claim yet, but events are numbered by it (see service/runner/bus.py).
+            transitions.NEXT,
+            queued_at=now,
+            lease_until=None,
+        )
+        if queued is None:
+            raise NotAwaitingOutputs(run.status)
+        return Submitted(queued, completed)
 
-    async def list_steps(
-        self, project_id: str, thread_id: str, run_id: str, page: PageRequest
+    @reads
+    def list_steps(
+        self, tx: Transaction, thread_id: str, run_id: str, page: PageRequest
     ) -> Page[RunStep]:
         """Returns a page of a run's steps. Raises NotFound, InvalidCursor."""
-        async with self._database.read() as session:
-            await thread_lock.find(session, project_id, thread_id)
-            await _one(session, thread_id, run_id)
-            return await pages.fetch(session, RunStep, ids.STEP, page, RunStep.run_id == run_id)
+        thread_lock.find(tx, thread_id)
+        _one(tx, thread_id, run_id)
+        return LIST_STEPS.page(tx, page, run_id=run_id)
 
-    async def get_step(self, project_id: str, thread_id: str, run_id: str, step_id: str) -> RunStep:
+    @gets
+    def get_step(self, tx: Transaction, thread_id: str, run_id: str, step_id: str) -> RunStep:
         """Returns a step. Raises NotFound."""
-        async with self._database.read() as session:
-            await thread_lock.find(session, project_id, thread_id)
-            await _one(session, thread_id, run_id)
-            statement = select(RunStep).where(RunStep.run_id == run_id, RunStep.id == step_id)
-            return await by_id(session, statement, "run step", step_id)
+        thread_lock.find(tx, thread_id)
+        _one(tx, thread_id, run_id)
+        return by_id(tx, GET_STEP, "run step", step_id, run_id=run_id)
 
 
 def _insert(
-    session: AsyncSession, thread: Thread, new: NewRun, now: float, *, waiting: bool = False
+    tx: Transaction, thread: Thread, new: NewRun, now: float, *, waiting: bool = False
 ) -> Run:
     context_until = thread.last_position or ids.new_position()
-    thread.last_position = ids.next_position(context_until)
+    thread.last_position = position = ids.next_position(context_until)
     run = Run(
-        id=ids.make_id(ids.RUN, thread.last_position),
+        id=ids.make_id(ids.RUN, position),
         project_id=thread.project_id,
         thread_id=thread.id,
-        position=thread.last_position,
+        position=position,
         created_at=int(now),
         assistant_id=new.assistant_id,
         status=RunStatus.queued,
@@ -257,29 +271,23 @@ def _insert(
         reasoning_effort=new.reasoning_effort,
         expires_at=int(now) + new.lifetime,
     )
-    session.add(run)
+    tx.insert(run)
+    thread_lock.advance(tx, thread)
     return run
 
 
-async def _one(session: AsyncSession, thread_id: str, run_id: str) -> Run:
-    statement = select(Run).where(Run.thread_id == thread_id, Run.id == run_id)
-    return await by_id(session, statement, "run", run_id)
+def _one(tx: Transaction, thread_id: str, run_id: str) -> Run:
+    return by_id(tx, GET, "run", run_id, thread_id=thread_id)
 
 
-async def _found(session: AsyncSession, run: Run) -> Found:
+def _found(tx: Transaction, run: Run) -> Found:
     if run.status != RunStatus.requires_action:
         return Found(run, None)
-    statement = (
-        select(RunStep)
-        .where(RunStep.run_id == run.id, RunStep.status == StepStatus.in_progress)
-        .order_by(col(RunStep.position).desc())
-        .limit(1)
-    )
-    return Found(run, (await session.exec(statement)).one_or_none())
+    return Found(run, tx.one(PENDING, run_id=run.id))
 
 
-async def _awaiting(session: AsyncSession, run: Run) -> tuple[Run, RunStep]:
-    found = await _found(session, run)
+def _awaiting(tx: Transaction, run: Run) -> tuple[Run, RunStep]:
+    found = _found(tx, run)
     if found.pending is None:
         raise NotAwaitingOutputs(run.status)
     return run, found.pending

@@ -1,15 +1,16 @@
 """The reconciler's side of the database: runs that nobody cares for."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, case, func, or_
-from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
+import sqlalchemy as sa
 
-from storage import clock, thread_lock, transitions
-from storage.database import Database, finishing
-from storage.tables import ACTIVE, Run, RunStatus
+from storage import clock, tables, thread_lock, transitions
+from storage.repository import Repository, reads_all, writes_all
+from storage.rows import table
+from storage.statements import Statement, one_of, param
+from storage.tables import ACTIVE, RunStatus
+from storage.transaction import Transaction
 from storage.transitions import Ended
 
 WAITING = "waiting"
@@ -41,78 +42,90 @@ class Census:
     oldest_queued: float
 
 
-@finishing
-class Sweep:
-    """Runs as the reconciler sees them. Each method is one transaction."""
+_RUNS = table(tables.Run)
+AT_ONCE = 1000
+"""Runs of a kind that are found at once: no more than a round can work off."""
 
-    def __init__(self, database: Database) -> None:
-        """Works on `database`."""
-        self._database = database
+# Said as the partial index says it, so that ended runs are not even looked at.
+_UNENDED = _RUNS.c.expires_at.is_not(None)
+_STATUS = sa.case((_RUNS.c.waiting, sa.literal(WAITING)), else_=_RUNS.c.status)
+COUNTS: Statement[Any] = Statement(
+    sa.select(_STATUS, sa.func.count()).where(_UNENDED).group_by(_STATUS)
+)
+OLDEST: Statement[Any] = Statement(
+    sa.select(clock.now() - sa.func.min(_RUNS.c.queued_at)).where(
+        _UNENDED,
+        one_of(_RUNS.c.status, [RunStatus.queued]),
+        _RUNS.c.waiting.is_(sa.false()),
+    )
+)
 
-    async def end(self, run_id: str, status: RunStatus) -> Ended | None:
+
+def _find(*where: sa.ColumnElement[bool]) -> Statement[Any]:
+    """Returns the statement that finds unended runs, oldest first."""
+    return Statement(
+        sa.select(_RUNS.c.id, _RUNS.c.assistant_id)
+        .where(_UNENDED, *where)
+        .order_by(_RUNS.c.queued_at)
+        .limit(sa.literal(AT_ONCE))
+    )
+
+
+_NOW = clock.now()
+_UNOWNED = sa.or_(_RUNS.c.lease_until.is_(None), _RUNS.c.lease_until <= _NOW)
+QUEUED = _find(
+    one_of(_RUNS.c.status, [RunStatus.queued]),
+    _RUNS.c.waiting.is_(sa.false()),
+    _RUNS.c.queued_at <= _NOW - param("queued_for", sa.column("", sa.Float(53))),
+    _RUNS.c.expires_at > _NOW,
+)
+ORPHANED = _find(
+    one_of(_RUNS.c.status, [RunStatus.in_progress]),
+    _RUNS.c.lease_until <= _NOW,
+    _RUNS.c.expires_at > _NOW,
+)
+CANCELLING = _find(one_of(_RUNS.c.status, [RunStatus.cancelling]), _UNOWNED)
+EXPIRED = _find(
+    one_of(_RUNS.c.status, ACTIVE),
+    _RUNS.c.waiting.is_(sa.false()),
+    _RUNS.c.expires_at <= _NOW,
+    _UNOWNED,
+)
+
+
+class Sweep(Repository):
+    """Runs as the reconciler sees them, of all projects. Each method is one transaction."""
+
+    @writes_all
+    def end(self, tx: Transaction, run_id: str, status: RunStatus) -> Ended | None:
         """Ends a run that no live lease holds: `cancelling` as cancelled, overdue ones as expired.
 
         Returns None when there is nothing to do any more.
         """
-        async with self._database.transaction() as session:
-            if await thread_lock.lock_of(session, run_id) is None:
-                return None
-            now = await clock.read(session)
-            unowned = or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now)
-            if status == RunStatus.cancelled:
-                where = [unowned, col(Run.status) == RunStatus.cancelling]
-                return await transitions.end(session, run_id, transitions.CANCEL, now, *where)
-            # The lifetime of a run that waits behind another has not begun.
-            where = [unowned, col(Run.expires_at) <= now, col(Run.waiting).is_(False)]
-            return await transitions.end(session, run_id, transitions.EXPIRE, now, *where)
+        if thread_lock.lock_of(tx, run_id) is None:
+            return None
+        now = tx.now()
+        if status == RunStatus.cancelled:
+            transition, guard = transitions.CANCEL, transitions.CANCELLING_UNOWNED
+        else:
+            transition, guard = transitions.EXPIRE, transitions.OVERDUE_UNOWNED
+        return transitions.end(tx, run_id, transition, now, guard)
 
-    async def census(self) -> Census:
+    @reads_all
+    def census(self, tx: Transaction) -> Census:
         """Counts the runs that have not ended, by status; those that wait behind others apart."""
-        async with self._database.read() as session:
-            status = case((col(Run.waiting), WAITING), else_=col(Run.status))
-            # Said as the partial index says it, so that ended runs are not even looked at.
-            counts = select(status, func.count()).where(col(Run.expires_at).is_not(None))
-            runs = {name: count for name, count in await session.exec(counts.group_by(status))}
-            oldest = select(clock.now() - func.min(Run.queued_at)).where(
-                col(Run.expires_at).is_not(None),
-                col(Run.status) == RunStatus.queued,
-                col(Run.waiting).is_(False),
-            )
-            return Census(runs, float((await session.exec(oldest)).one() or 0.0))
+        return Census(dict(tx.all(COUNTS)), float(tx.value(OLDEST) or 0.0))
 
-    async def overdue(self, queued_for: float) -> Overdue:
+    @reads_all
+    def overdue(self, tx: Transaction, queued_for: float) -> Overdue:
         """Returns what waits for the reconciler; queued runs only after `queued_for` seconds."""
-        now = clock.now()
-        unowned = or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now)
-        async with self._database.read() as session:
-            return Overdue(
-                queued=await _find(
-                    session,
-                    col(Run.status) == RunStatus.queued,
-                    col(Run.waiting).is_(False),
-                    col(Run.queued_at) <= now - queued_for,
-                    col(Run.expires_at) > now,
-                ),
-                orphaned=await _find(
-                    session,
-                    col(Run.status) == RunStatus.in_progress,
-                    col(Run.lease_until) <= now,
-                    col(Run.expires_at) > now,
-                ),
-                cancelling=await _find(session, col(Run.status) == RunStatus.cancelling, unowned),
-                expired=await _find(
-                    session,
-                    col(Run.status).in_(ACTIVE),
-                    col(Run.waiting).is_(False),
-                    col(Run.expires_at) <= now,
-                    unowned,
-                ),
-            )
 
+        def found(statement: Statement[Any], **params: Any) -> list[Unattended]:
+            return [Unattended(*row) for row in tx.all(statement, **params)]
 
-async def _find(session: AsyncSession, *where: ColumnElement[bool]) -> list[Unattended]:
-    # Without what the partial index says, each round would read every run there ever was.
-    columns = select(Run.id, Run.assistant_id).where(col(Run.expires_at).is_not(None), *where)
-    # No more than a round can work off: the next round sees the rest.
-    found = await session.exec(columns.order_by(col(Run.queued_at)).limit(1000))
-    return [Unattended(*row) for row in found]
+        return Overdue(
+            queued=found(QUEUED, queued_for=queued_for),
+            orphaned=found(ORPHANED),
+            cancelling=found(CANCELLING),
+            expired=found(EXPIRED),
+        )

@@ -3,155 +3,195 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, inspect, literal
-from sqlalchemy import insert as insert_into
-from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
+import orjson
+import sqlalchemy as sa
 
-from storage import clock, ids, pages, transitions
-from storage.database import Database, finishing
-from storage.json_pairs import has_pairs
+from storage import ids, pages, tables, thread_lock, transitions
+from storage.dialects import has_pairs
 from storage.lookup import by_id
 from storage.messages import PORTION, NewMessage, add_messages
 from storage.pages import Page, PageRequest
-from storage.tables import ACTIVE, Message, MessageStatus, Run, Thread
-from storage.thread_lock import find, lock
+from storage.repository import (
+    Repository,
+    gets,
+    reads,
+    writes,
+    writes_to_thread,
+    writes_whole_thread,
+)
+from storage.rows import Thread, table
+from storage.statements import Statement, one_of, param, project
+from storage.tables import ACTIVE, MessageStatus
+from storage.transaction import Transaction
 from storage.transitions import Ended
 
+_TABLE = table(tables.Thread)
+_MESSAGES = table(tables.Message)
+_RUNS = table(tables.Run)
 
-@finishing
-class Threads:
-    """Threads of a project. Each method is one transaction."""
+_OF_PROJECT = _TABLE.c.project_id == project()
+LIST = pages.List(Thread, ids.THREAD, _OF_PROJECT)
+LIST_WITH_PAIRS = pages.List(Thread, ids.THREAD, _OF_PROJECT, has_pairs(_TABLE.c.metadata, "pairs"))
+# Messages, runs and steps go with their thread: ON DELETE CASCADE.
+DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_TABLE.c.id == param("id")))
+ACTIVE_RUNS: Statement[Any] = Statement(
+    sa.select(_RUNS.c.id).where(
+        _RUNS.c.thread_id == param("thread_id"), one_of(_RUNS.c.status, ACTIVE)
+    )
+)
+_COPIED = (
+    sa.select(_MESSAGES.c.id)
+    .where(
+        _MESSAGES.c.thread_id == param("thread_id"),
+        _MESSAGES.c.status != sa.literal(str(MessageStatus.in_progress)),
+    )
+    .order_by(_MESSAGES.c.position)
+)
+COPIED: Statement[Any] = Statement(_COPIED)
+COPIED_UP_TO: Statement[Any] = Statement(
+    _COPIED.where(_MESSAGES.c.position <= param("last", _MESSAGES.c.position))
+)
+POSITION: Statement[Any] = Statement(
+    sa.select(_MESSAGES.c.position).where(
+        _MESSAGES.c.thread_id == param("thread_id"), _MESSAGES.c.id == param("id")
+    )
+)
 
-    def __init__(self, database: Database) -> None:
-        """Works on `database`."""
-        self._database = database
 
-    async def create(
+def _copy() -> Statement[Any]:
+    """Returns the statement that copies a message. What it says never leaves the database."""
+    # Their run stays behind, as runs are not copied.
+    columns = {each.name: each for each in _MESSAGES.c if each.name != "run_id"}
+    values: dict[str, Any] = {
+        **columns,
+        "id": param("new", columns["id"]),
+        "position": param("new_position", columns["position"]),
+        "thread_id": param("thread_id", columns["thread_id"]),
+    }
+    copies = sa.select(*values.values()).where(columns["id"] == param("old"))
+    return Statement(sa.insert(_MESSAGES).from_select(list(values), copies))
+
+
+COPY = _copy()
+
+
+class Threads(Repository):
+    """Threads of a project."""
+
+    @writes
+    def create(
         self,
-        project_id: str,
+        tx: Transaction,
         metadata: Mapping[str, str],
         tool_resources: Mapping[str, Any],
         messages: Sequence[NewMessage],
     ) -> Thread:
         """Inserts a thread with its first messages, oldest first, and returns it."""
-        async with self._database.transaction() as session:
-            return await insert(session, project_id, metadata, tool_resources, messages)
+        now = int(tx.now())
+        thread = new_thread(tx, metadata, tool_resources, now)
+        insert(tx, thread, messages, now)
+        return thread
 
-    async def get(self, project_id: str, thread_id: str) -> Thread:
+    @gets
+    def get(self, tx: Transaction, thread_id: str) -> Thread:
         """Returns a thread. Raises NotFound."""
-        async with self._database.read() as session:
-            return await find(session, project_id, thread_id)
+        return thread_lock.find(tx, thread_id)
 
-    async def list(
-        self, project_id: str, page: PageRequest, metadata: Mapping[str, str]
-    ) -> Page[Thread]:
+    @reads
+    def list(self, tx: Transaction, page: PageRequest, metadata: Mapping[str, str]) -> Page[Thread]:
         """Returns a page of the project's threads whose metadata has all the given pairs.
 
         Raises InvalidCursor.
         """
-        where = [has_pairs(Thread.metadata_, metadata)] if metadata else []
-        async with self._database.read() as session:
-            parent = Thread.project_id == project_id
-            return await pages.fetch(session, Thread, ids.THREAD, page, parent, *where)
+        if not metadata:
+            return LIST.page(tx, page)
+        return LIST_WITH_PAIRS.page(tx, page, pairs=orjson.dumps(dict(metadata)).decode())
 
-    async def copy(self, project_id: str, thread_id: str, up_to: str | None = None) -> Thread:
+    @writes_whole_thread
+    def copy(self, tx: Transaction, thread_id: str, up_to: str | None = None) -> Thread:
         """Inserts a thread that begins as another one did, and returns it.
 
         It has the other's metadata and tool resources, and copies of its messages up to and
         including the message `up_to`, or of all. Those that a run is still writing are left out.
         Raises NotFound (the thread, or the message).
         """
-        async with self._database.transaction() as session:
-            source = await lock(session, project_id, thread_id)
-            copied = await _messages(session, source, up_to)
-            thread = await insert(session, project_id, source.metadata_, source.tool_resources, [])
-            await _copy_messages(session, copied, thread)
+        source = thread_lock.lock(tx, thread_id)
+        copied = _messages(tx, source, up_to)
+        now = int(tx.now())
+        thread = new_thread(tx, source.metadata_, source.tool_resources, now)
+        tx.insert(thread)
+        _copy_messages(tx, copied, thread)
+        if copied:
+            thread_lock.advance(tx, thread)
         return thread
 
-    async def modify(self, project_id: str, thread_id: str, changes: Mapping[str, Any]) -> Thread:
-        """Replaces the given columns. Raises NotFound."""
-        async with self._database.transaction() as session:
-            thread = await lock(session, project_id, thread_id)
-            for column, value in changes.items():
-                setattr(thread, column, value)
-        return thread
+    @writes_to_thread
+    def modify(self, tx: Transaction, thread_id: str, changes: Mapping[str, Any]) -> Thread:
+        """Replaces the given attributes. Raises NotFound."""
+        return tx.update(thread_lock.lock(tx, thread_id), **changes)
 
-    async def delete(self, project_id: str, thread_id: str) -> Sequence[Ended]:
+    @writes_whole_thread
+    def delete(self, tx: Transaction, thread_id: str) -> Sequence[Ended]:
         """Deletes a thread with all it holds; returns the active runs that it cancelled.
 
         Raises NotFound.
         """
-        async with self._database.transaction() as session:
-            await lock(session, project_id, thread_id)
-            now = await clock.read(session)
-            active = select(Run.id).where(Run.thread_id == thread_id, col(Run.status).in_(ACTIVE))
-            ended = [
-                await transitions.end(session, run_id, transitions.DISCARD, now)
-                for run_id in (await session.exec(active)).all()
-            ]
-            await session.flush()
-            # Messages, runs and steps go with their thread: ON DELETE CASCADE.
-            await session.exec(
-                delete(Thread)
-                .where(col(Thread.id) == thread_id)
-                .execution_options(synchronize_session=False)
-            )
+        thread_lock.lock(tx, thread_id)
+        now = tx.now()
+        ended = [
+            transitions.end(tx, run_id, transitions.DISCARD, now)
+            for (run_id,) in tx.all(ACTIVE_RUNS, thread_id=thread_id)
+        ]
+        tx.run(DELETE, id=thread_id)
         return [each for each in ended if each is not None]
 
 
-async def insert(
-    session: AsyncSession,
-    project_id: str,
-    metadata: Mapping[str, str],
-    tool_resources: Mapping[str, Any],
-    messages: Sequence[NewMessage],
+def new_thread(
+    tx: Transaction, metadata: Mapping[str, str], tool_resources: Mapping[str, Any], now: int
 ) -> Thread:
-    """Inserts a thread with its first messages into the running transaction."""
+    """Returns a thread of the transaction's project that is not inserted yet."""
     position = ids.new_position()
-    now = await clock.read(session)
-    thread = Thread(
+    return Thread(
         id=ids.make_id(ids.THREAD, position),
-        project_id=project_id,
+        project_id=tx.project,
         position=position,
-        created_at=int(now),
+        created_at=now,
         metadata_=dict(metadata),
         tool_resources=dict(tool_resources),
     )
-    session.add(thread)
-    await session.flush()
-    await add_messages(session, thread, messages, int(now))
-    return thread
 
 
-async def _messages(session: AsyncSession, thread: Thread, up_to: str | None) -> list[str]:
+def insert(
+    tx: Transaction,
+    thread: Thread,
+    messages: Sequence[NewMessage],
+    now: int,
+) -> None:
+    """Inserts a new thread with its first messages."""
+    tx.insert(thread)
+    if messages:
+        add_messages(tx, thread, messages, now)
+        thread_lock.advance(tx, thread)
+
+
+def _messages(tx: Transaction, thread: Thread, up_to: str | None) -> list[str]:
     """Returns the ids of the messages that have ended, oldest first, to the end or `up_to` one."""
-    statement = select(Message.id).where(
-        Message.thread_id == thread.id, Message.status != MessageStatus.in_progress
-    )
-    if up_to is not None:
-        last = select(Message.position).where(Message.thread_id == thread.id, Message.id == up_to)
-        position = await by_id(session, last, "message", up_to)
-        statement = statement.where(Message.position <= position)
-    return list((await session.exec(statement.order_by(Message.position))).all())
+    if up_to is None:
+        found = tx.all(COPIED, thread_id=thread.id)
+    else:
+        (last,) = by_id(tx, POSITION, "message", up_to, thread_id=thread.id)
+        found = tx.all(COPIED_UP_TO, thread_id=thread.id, last=last)
+    return [id for (id,) in found]
 
 
-async def _copy_messages(session: AsyncSession, copied: Sequence[str], thread: Thread) -> None:
+def _copy_messages(tx: Transaction, copied: Sequence[str], thread: Thread) -> None:
     """Inserts copies of the messages of these ids, in their order, into a new thread."""
-    # What they say never leaves the database. Their run stays behind, as runs are not copied.
-    columns = {each.name: each for each in inspect(Message).columns if each.name != "run_id"}
-    values = columns | {
-        "id": bindparam("new", type_=columns["id"].type),
-        "position": bindparam("new_position", type_=columns["position"].type),
-        "thread_id": literal(thread.id),
-    }
-    copies = select(*values.values()).where(columns["id"] == bindparam("old"))
-    statement = insert_into(Message).from_select(list(values), copies)
-    connection = await session.connection()
     for start in range(0, len(copied), PORTION):
         changes = []
         for old in copied[start : start + PORTION]:
-            thread.last_position = ids.next_position(thread.last_position)
-            new = ids.make_id(ids.MESSAGE, thread.last_position)
-            changes.append({"old": old, "new": new, "new_position": thread.last_position})
-        await connection.execute(statement, changes)
+            thread.last_position = position = ids.next_position(thread.last_position)
+            new = ids.make_id(ids.MESSAGE, position)
+            changes.append(
+                {"old": old, "new": new, "new_position": position, "thread_id": thread.id}
+            )
+        tx.many(COPY, changes)

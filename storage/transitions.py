@@ -9,21 +9,18 @@ any active status -> expired
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, update
-from sqlalchemy.orm import aliased
-from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
+import sqlalchemy as sa
 
-from storage.tables import (
-    ACTIVE,
-    Message,
-    MessageStatus,
-    Run,
-    RunStatus,
-    RunStep,
-    StepStatus,
-    Thread,
-)
+from storage import tables
+from storage.rows import Message, Run, RunStep, table
+from storage.statements import Statement, one_of, param
+from storage.tables import ACTIVE, MessageStatus, RunStatus, StepStatus
+from storage.transaction import Transaction
+
+_RUNS = table(tables.Run)
+_STEPS = table(tables.RunStep)
+_MESSAGES = table(tables.Message)
+_THREADS = table(tables.Thread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +83,51 @@ ENDS_MESSAGE = {
 """Why a message that is in progress when its run ends is incomplete."""
 
 
+NOW = param("now", sa.column("", sa.Float(53)))
+_UNOWNED = sa.or_(_RUNS.c.lease_until.is_(None), _RUNS.c.lease_until <= NOW)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Guard:
+    """What a run must meet for a transition, besides its status."""
+
+    conditions: tuple[sa.ColumnElement[bool], ...]
+
+
+NONE = Guard(())
+CLAIMABLE = Guard(
+    (
+        _RUNS.c.waiting.is_(sa.false()),
+        _RUNS.c.expires_at > NOW,
+        sa.or_(one_of(_RUNS.c.status, [RunStatus.queued]), _RUNS.c.lease_until <= NOW),
+    )
+)
+HELD = Guard((_RUNS.c.attempt == param("held", _RUNS.c.attempt),))
+CANCELLING_UNOWNED = Guard((_UNOWNED, one_of(_RUNS.c.status, [RunStatus.cancelling])))
+OVERDUE_UNOWNED = Guard(
+    # The lifetime of a run that waits behind another has not begun.
+    (_UNOWNED, _RUNS.c.expires_at <= NOW, _RUNS.c.waiting.is_(sa.false()))
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Epoch:
+    """What a transition makes of the attempt, by which events are numbered."""
+
+    value: sa.ColumnElement[int]
+
+
+SAME = Epoch(_RUNS.c.attempt)
+NEXT = Epoch(_RUNS.c.attempt + sa.literal(1))
+# A worker ends a run under the attempt that it holds.
+NEXT_IF_QUEUED = Epoch(
+    sa.case(
+        (one_of(_RUNS.c.status, [RunStatus.queued]), _RUNS.c.attempt + sa.literal(1)),
+        else_=_RUNS.c.attempt,
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A run that was ended from outside, with the steps and messages that ended with it."""
@@ -97,119 +139,195 @@ class Ended:
     """The run that waited behind it and may be executed now, if there is one."""
 
 
-async def apply(
-    session: AsyncSession,
+_STATEMENTS: dict[tuple[Transition, Guard, Epoch, tuple[str, ...]], Statement[Run]] = {}
+
+
+def _statement(
+    transition: Transition, guard: Guard, epoch: Epoch, names: tuple[str, ...]
+) -> Statement[Run]:
+    """Returns the conditional update of a transition that also sets these columns."""
+    shape = transition, guard, epoch, names
+    if (found := _STATEMENTS.get(shape)) is None:
+        values: dict[Any, Any] = {name: param(f"new_{name}", _RUNS.c[name]) for name in names}
+        values["status"] = sa.literal(str(transition.target))
+        if epoch is not SAME:
+            values["attempt"] = epoch.value
+        changed = (
+            sa.update(_RUNS)
+            .where(
+                _RUNS.c.id == param("id"),
+                one_of(_RUNS.c.status, transition.sources),
+                *guard.conditions,
+            )
+            .values(values)
+            .returning(_RUNS)
+        )
+        found = _STATEMENTS[shape] = Statement(changed, Run)
+    return found
+
+
+def apply(
+    tx: Transaction,
     run_id: str,
     transition: Transition,
     now: float,
-    *where: ColumnElement[bool],
+    guard: Guard = NONE,
+    epoch: Epoch = SAME,
+    *,
+    held: int | None = None,
     **values: Any,
 ) -> Run | None:
-    """Performs the transition if the run is in one of its sources and meets `where`.
+    """Performs the transition if the run is in one of its sources and meets the guard.
 
     One conditional UPDATE: of two that try, one gets the run as it is afterwards, the other None.
+    `held` is the attempt that the guard HELD asks for; `values` are more columns to set.
     """
     if transition.stamp is not None:
         values[transition.stamp] = int(now)
     if transition.ends:
         values |= {"expires_at": None, "lease_until": None, "waiting": False}
-        values["usage"] = await _total_usage(session, run_id)
-    statement = (
-        update(Run)
-        .where(col(Run.id) == run_id, col(Run.status).in_(transition.sources), *where)
-        .values(status=transition.target, **values)
-        .returning(Run)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    )
-    return (await session.exec(statement)).scalar_one_or_none()
+        values["usage"] = _total_usage(tx, run_id)
+    statement = _statement(transition, guard, epoch, tuple(sorted(values)))
+    given: dict[str, Any] = {f"new_{name}": value for name, value in values.items()}
+    needed = statement.parameters()
+    if "now" in needed:
+        given["now"] = now
+    if "held" in needed:
+        given["held"] = held
+    return tx.one(statement, id=run_id, **given)
 
 
-async def end(
-    session: AsyncSession,
+def end(
+    tx: Transaction,
     run_id: str,
     transition: Transition,
     now: float,
-    *where: ColumnElement[bool],
+    guard: Guard = NONE,
 ) -> Ended | None:
     """Performs a transition that ends the run, and ends what it has open. None as in `apply`."""
     # Whoever held it has lost it; and events are numbered by it (see service/runner/bus.py).
-    run = await apply(session, run_id, transition, now, *where, attempt=Run.attempt + 1)
+    run = apply(tx, run_id, transition, now, guard, NEXT)
     if run is None:
         return None
-    status = ENDS_STEP[transition.target]
-    steps = await open_steps(session, run_id)
-    for step in steps:
-        step.status = status
-        setattr(step, f"{status}_at", int(now))
-    messages = await open_messages(session, run_id)
-    for message in messages:
-        message.status = MessageStatus.incomplete
-        message.incomplete_at = int(now)
-        message.incomplete_reason = ENDS_MESSAGE[transition.target]
+    steps = tx.all(END_STEPS[transition.target], run_id=run_id, at=int(now))
+    messages = tx.all(
+        END_MESSAGES,
+        run_id=run_id,
+        at=int(now),
+        reason=ENDS_MESSAGE[transition.target],
+    )
     # A thread that is being deleted takes the runs that wait with it.
-    released = None if transition is DISCARD else await release_next(session, run.thread_id, now)
-    return Ended(run, steps, messages, released)
+    released = None if transition is DISCARD else release_next(tx, run.thread_id, now)
+    return Ended(run, _in_order(steps), _in_order(messages), released)
 
 
-async def release_next(session: AsyncSession, thread_id: str, now: float) -> Run | None:
+def _in_order(found: list[Any]) -> list[Any]:
+    return sorted(found, key=lambda row: row.position)
+
+
+_OPEN_STEP = (
+    _STEPS.c.run_id == param("run_id"),
+    one_of(_STEPS.c.status, [StepStatus.in_progress]),
+)
+_OPEN_MESSAGE = (
+    _MESSAGES.c.run_id == param("run_id"),
+    one_of(_MESSAGES.c.status, [MessageStatus.in_progress]),
+)
+END_STEPS = {
+    target: Statement(
+        sa.update(_STEPS)
+        .where(*_OPEN_STEP)
+        .values(
+            {"status": sa.literal(str(status)), f"{status}_at": param("at", _STEPS.c.failed_at)}
+        )
+        .returning(_STEPS),
+        RunStep,
+    )
+    for target, status in ENDS_STEP.items()
+}
+END_MESSAGES = Statement(
+    sa.update(_MESSAGES)
+    .where(*_OPEN_MESSAGE)
+    .values(
+        status=sa.literal(str(MessageStatus.incomplete)),
+        incomplete_at=param("at", _MESSAGES.c.incomplete_at),
+        incomplete_reason=param("reason", _MESSAGES.c.incomplete_reason),
+    )
+    .returning(_MESSAGES),
+    Message,
+)
+WITHDRAW_STEPS = Statement(sa.delete(_STEPS).where(*_OPEN_STEP).returning(_STEPS), RunStep)
+WITHDRAW_MESSAGES = Statement(
+    sa.delete(_MESSAGES).where(*_OPEN_MESSAGE).returning(_MESSAGES), Message
+)
+USAGES: Statement[Any] = Statement(
+    sa.select(_STEPS.c.usage).where(_STEPS.c.run_id == param("run_id"))
+)
+
+
+def withdraw(tx: Transaction, run_id: str) -> tuple[list[RunStep], list[Message]]:
+    """Deletes the steps and messages that a run has open, and returns them."""
+    steps = tx.all(WITHDRAW_STEPS, run_id=run_id)
+    # A message is open only as long as the step that writes it.
+    messages = tx.all(WITHDRAW_MESSAGES, run_id=run_id) if steps else []
+    return _in_order(steps), _in_order(messages)
+
+
+def _release() -> Statement[Run]:
+    last_position = (
+        sa.select(_THREADS.c.last_position)
+        .where(_THREADS.c.id == param("thread_id"))
+        .scalar_subquery()
+    )
+    first = _RUNS.alias("first")
+    next_one = (
+        sa.select(first.c.id)
+        .where(
+            first.c.thread_id == param("thread_id"),
+            first.c.waiting,
+            one_of(first.c.status, [RunStatus.queued]),
+        )
+        .order_by(first.c.position)
+        .limit(sa.literal(1))
+        .scalar_subquery()
+    )
+    other = _RUNS.alias("other")
+    active = sa.exists().where(
+        other.c.thread_id == param("thread_id"),
+        one_of(other.c.status, ACTIVE),
+        other.c.waiting.is_(sa.false()),
+    )
+    released = (
+        sa.update(_RUNS)
+        .where(_RUNS.c.id == next_one, ~active)
+        .values(
+            waiting=sa.false(),
+            queued_at=param("at", _RUNS.c.queued_at),
+            # It was set as if the run had been released when it was created.
+            expires_at=param("seconds", _RUNS.c.expires_at)
+            + _RUNS.c.expires_at
+            - _RUNS.c.created_at,
+            context_until=last_position,
+        )
+        .returning(_RUNS)
+    )
+    return Statement(released, Run)
+
+
+RELEASE = _release()
+
+
+def release_next(tx: Transaction, thread_id: str, now: float) -> Run | None:
     """Releases the run that waits next in a locked thread whose active run has ended.
 
     From now on it may be executed, its lifetime counts, and what it reads is settled: all that the
     thread has. Returns it, or None where none waits.
     """
-    last_position = select(Thread.last_position).where(Thread.id == thread_id).scalar_subquery()
-    next_one = (
-        select(Run.id)
-        .where(Run.thread_id == thread_id, col(Run.waiting), Run.status == RunStatus.queued)
-        .order_by(Run.position)
-        .limit(1)
-        .scalar_subquery()
-    )
-    other = aliased(Run)
-    active = exists().where(
-        col(other.thread_id) == thread_id,
-        col(other.status).in_(ACTIVE),
-        col(other.waiting).is_(False),
-    )
-    statement = (
-        update(Run)
-        .where(col(Run.id) == next_one, ~active)
-        .values(
-            waiting=False,
-            queued_at=now,
-            # It was set as if the run had been released when it was created.
-            expires_at=int(now) + col(Run.expires_at) - col(Run.created_at),
-            context_until=last_position,
-        )
-        .returning(Run)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    )
-    return (await session.exec(statement)).scalar_one_or_none()
+    return tx.one(RELEASE, thread_id=thread_id, at=now, seconds=int(now))
 
 
-async def open_steps(session: AsyncSession, run_id: str) -> list[RunStep]:
-    """Returns the run's steps in progress, in order."""
-    statement = (
-        select(RunStep)
-        .where(RunStep.run_id == run_id, RunStep.status == StepStatus.in_progress)
-        .order_by(RunStep.position)
-    )
-    return list((await session.exec(statement)).all())
-
-
-async def open_messages(session: AsyncSession, run_id: str) -> list[Message]:
-    """Returns the run's messages in progress, in order."""
-    statement = (
-        select(Message)
-        .where(Message.run_id == run_id, Message.status == MessageStatus.in_progress)
-        .order_by(Message.position)
-    )
-    return list((await session.exec(statement)).all())
-
-
-async def _total_usage(session: AsyncSession, run_id: str) -> dict[str, int]:
-    statement = select(RunStep.usage).where(RunStep.run_id == run_id)
-    reported = [usage for usage in (await session.exec(statement)).all() if usage]
+def _total_usage(tx: Transaction, run_id: str) -> dict[str, int]:
+    reported = [usage for (usage,) in tx.all(USAGES, run_id=run_id) if usage]
     return {
         key: sum(usage[key] for usage in reported)
         for key in ("prompt_tokens", "completion_tokens", "total_tokens")

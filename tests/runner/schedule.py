@@ -9,14 +9,15 @@ import pytest
 from sqlalchemy import ColumnElement
 from sqlmodel import col, select, update
 
-from service.runner.bus import RunEvent
 from service.runner.engine import Engine
 from storage.errors import NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
+from storage.statements import one_of
 from storage.tables import ACTIVE, Run, RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines, Following
+from tests.runner.reading import RunEvent, whole
 from tests.script import Answer, BreakOff, Calls, Fail, Hold, Refusal, Step
-from tests.storage.rows import PROJECT, get_run, make_thread, new_run, user
+from tests.storage.rows import PROJECT, execute, fetch, get_run, make_thread, new_run, user
 
 PAST = 1
 TURNS = 40
@@ -78,7 +79,7 @@ class Schedule:
     async def replayed(self, life: Life, after: int) -> list[RunEvent]:
         """What the first engine tells of a run after one of its events."""
         now = await get_run(self._storage, life.run)
-        return [event async for event in self._working[0].replay(now, after)]
+        return await whole(await self._working[0].replay(now, after))
 
     # What callers and models do, and what goes wrong.
 
@@ -171,17 +172,16 @@ class Schedule:
 
     async def _expire(self) -> None:
         """Whoever holds the run does not know: only the others see it."""
-        active = col(Run.status).in_(ACTIVE)
+        active = one_of(col(Run.status), ACTIVE)
         await self._set({"expires_at": PAST}, active, col(Run.waiting).is_(False))
 
     async def _set(self, columns: dict[str, int], *where: ColumnElement[bool]) -> None:
         """Overwrites columns of one of the runs of which this is true."""
-        async with self._storage.database.transaction() as session:
-            found = await session.exec(select(Run.id).where(*where).order_by(Run.position))
-            if ids := found.all():
-                chosen = col(Run.id) == self._random.choice(ids)
-                # It may have ended meanwhile.
-                await session.exec(update(Run).where(chosen, *where).values(**columns))
+        matching = select(Run.id).where(*where).order_by(col(Run.position))
+        if ids := await fetch(self._storage, matching):
+            chosen = col(Run.id) == self._random.choice(ids)[0]
+            # It may have ended meanwhile.
+            await execute(self._storage, update(Run).where(chosen, *where).values(**columns))
 
     async def _delete_thread(self) -> None:
         thread_id = self._random.choice(self.lives).run.thread_id

@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlmodel import select
 
-from storage import Storage, clock
-from storage.tables import Message, Run, RunStep
+from storage import Storage, rows, tables
+from storage.statements import Statement
 from storage.tables import Thread as StoredThread
+from storage.transaction import Transaction
 from tests.runner import run_model
 from tests.runner.run_model import DIAGRAM, FromNow, Past, Row, Thread
 
@@ -31,20 +32,25 @@ class Snapshot:
 
 async def look(storage: Storage, thread_id: str) -> Snapshot:
     """Reads a thread with all that it holds."""
-    async with storage.database.read() as session:
-        now = await clock.read(session)
-        last = select(StoredThread.last_position).where(StoredThread.id == thread_id)
-        last_position = (await session.exec(last)).one_or_none()
-        runs = await session.exec(select(Run).where(Run.thread_id == thread_id))
-        steps = await session.exec(select(RunStep).where(RunStep.thread_id == thread_id))
-        messages = await session.exec(select(Message).where(Message.thread_id == thread_id))
+    last = select(StoredThread.last_position).where(StoredThread.id == thread_id)
+
+    def read(tx: Transaction) -> Snapshot:
+        now, last_position = tx.now(), tx.value(Statement(last))
         return Snapshot(
             now,
             last_position,
-            {row.id: row.model_dump() for row in runs},
-            {row.id: row.model_dump() for row in steps},
-            {row.id: row.model_dump() for row in messages},
+            *(
+                {row.id: rows.values(row) for row in tx.all(_in_thread(kind, thread_id))}
+                for kind in (rows.Run, rows.RunStep, rows.Message)
+            ),
         )
+
+    return await storage.database.read(read)
+
+
+def _in_thread(kind: Any, thread_id: str) -> Statement[Any]:
+    stored = rows.table(getattr(tables, kind.__name__))
+    return Statement(stored.select().where(stored.c.thread_id == thread_id), kind)
 
 
 def check(thread: Thread, before: Snapshot, after: Snapshot) -> None:

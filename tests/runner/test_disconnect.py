@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 from assistants.v1 import runs_pb2
-from sqlalchemy.exc import DBAPIError
 
 from service.project import PROJECT
 from service.runner import engine as engine_module
 from service.runs import RunsServicer
-from storage import Storage, thread_lock
+from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import ACTIVE, Run
 from tests.gone import told
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
 from tests.script import Answer, Hold
-from tests.storage.rows import assistant_values, user
+from tests.storage.rows import DATABASE_ERRORS, assistant_values, holding, user
 from tests.waiting import SECONDS, until
 
 CONTEXT: Any = None
@@ -46,9 +45,8 @@ async def test_before_the_run_is_stored(
 ) -> None:
     hold = Hold(Answer("Hello"))
     request = await scene(storage, models.script(hold), cancel)
-    async with storage.database.transaction() as session:
-        # Nobody else can add anything to the thread.
-        await thread_lock.lock(session, PROJECT, request.thread_id)
+    # Nobody else can add anything to the thread.
+    async with holding(storage, request.thread_id, PROJECT):
         caller = asyncio.create_task(read(servicer, request))
         await asyncio.sleep(0)
         caller.cancel()
@@ -76,7 +74,7 @@ async def test_a_stream_that_the_server_breaks_off(
     caller = asyncio.create_task(read(servicer, request))
     await until(hold.held.is_set)
     await engines.rename("runs", "hidden")
-    with pytest.raises(DBAPIError, match="runs"):
+    with pytest.raises(DATABASE_ERRORS, match="runs"):
         await caller
     await engines.rename("hidden", "runs")
     hold.release()
@@ -94,9 +92,9 @@ async def scene(storage: Storage, model: str, cancel: bool) -> runs_pb2.CreateRu
 
 async def read(servicer: RunsServicer, request: runs_pb2.CreateRunRequest) -> None:
     """Reads a stream as gRPC does, to its end."""
-    async with contextlib.aclosing(servicer.StreamRun(request, CONTEXT)) as events:
-        async for _ in events:
-            pass
+    async with contextlib.aclosing(await servicer.StreamRun(request, CONTEXT)) as events:
+        while not events.ended:
+            await events.take()
 
 
 async def ended(storage: Storage, request: runs_pb2.CreateRunRequest) -> Run:

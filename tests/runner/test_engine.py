@@ -13,14 +13,14 @@ from service.runner.journal import Journal
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
 from service.runner.worker import Worker
-from storage import Storage, thread_lock
+from storage import Storage
 from storage.tables import RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import NEVER, Engines, Following
 from tests.runner.test_attempts import BEGUN, PAST
 from tests.script import Answer, Calls, Hold
 from tests.sequences import COMPLETED
-from tests.storage.rows import PROJECT, claimed, get_run, make_run, make_thread, set_run
+from tests.storage.rows import PROJECT, claimed, get_run, holding, make_run, make_thread, set_run
 from tests.waiting import until
 
 
@@ -178,8 +178,7 @@ async def test_a_run_that_is_claimed_during_the_drain_is_released(
         limits=Limits(NEVER, model_retries=0),
     )
     working = asyncio.create_task(worker.work())
-    async with storage.database.transaction() as session:
-        await thread_lock.lock(session, PROJECT, thread.id)
+    async with holding(storage, thread.id):
         await queue.put(run.id, run.assistant_id)
         await queue.taken.wait()
         working.cancel()

@@ -6,15 +6,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import asyncpg
+import psycopg
 import pytest
 
 from service.models.client import ChatModel
 from service.runner.attempt import Attempt, Limits
 from service.runner.bus import InProcessBus
 from service.runner.journal import Journal
-from storage import Storage
-from storage import database as database_module
+from storage import Storage, sqlite
 from storage.database import Database
 from storage.tables import Run
 from tests.model_server import ModelServer
@@ -48,20 +47,20 @@ async def servers(postgres: Postgres, chat_model: ChatModel) -> AsyncIterator[En
 async def blockade(engines: Engines) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Holds the messages against everybody. Gives what has PostgreSQL drop who waits for them."""
     url = engines.storage.database.url.set(drivername="postgresql")
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
+    connection = psycopg.connect(url.render_as_string(hide_password=False))
 
     async def cut() -> None:
         async with asyncio.timeout(SECONDS):
-            while not await connection.fetch(TERMINATE):
+            while not connection.execute(TERMINATE).fetchall():
                 # Within a transaction, what others do is looked at but once.
-                await connection.execute("SELECT pg_stat_clear_snapshot()")
+                connection.execute("SELECT pg_stat_clear_snapshot()")
                 await asyncio.sleep(0.01)
 
     try:
-        await connection.execute("BEGIN; LOCK TABLE messages")
+        connection.execute("LOCK TABLE messages")
         yield cut
     finally:
-        await connection.close()
+        connection.close()
 
 
 async def completed(storage: Storage, run: Run) -> None:
@@ -129,7 +128,7 @@ async def test_an_outage_that_lasts(
     after: str | None,
 ) -> None:
     """Not even the claim can be given back: its lease runs out."""
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     storage = Storage(Database(f"sqlite:///{migrated_copy}"))
     engines = Engines(storage, chat_model)
     hold = Hold(Answer("Hello"), after=after)

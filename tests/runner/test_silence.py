@@ -1,18 +1,18 @@
 """Followers that hear nothing: they ask together how their runs are, and end with them."""
 
 import asyncio
+import json
+import threading
 import time
-from contextlib import AsyncExitStack
 
 import pytest
-from sqlalchemy.exc import DBAPIError
 
 from service.runner import engine as engine_module
 from storage import Storage
 from storage.tables import Run, RunStatus
 from tests.runner.engines import NEVER, Engines, Following
-from tests.storage.rows import PROJECT, make_run, make_thread, set_run
-from tests.storage.test_plans import statements
+from tests.storage.recording import statements
+from tests.storage.rows import DATABASE_ERRORS, PROJECT, make_run, make_thread, set_run
 from tests.waiting import until
 
 
@@ -38,11 +38,12 @@ async def test_many_cost_few_queries(storage: Storage, engines: Engines) -> None
     runs = [await make_silent(storage) for _ in range(50)]
     ids = {run.id for run in runs}
     engine = engines.start()
-    async with statements(storage.database) as executed:
+    with statements() as executed:
 
         def asked() -> list[set[str]]:
             """Which of the runs each query was about."""
-            return [found for _, given in list(executed) if given and (found := ids & {*given})]
+            lists = [json.loads(given["ids"]) for _, given in list(executed) if "ids" in given]
+            return [found for each in lists if (found := ids & {*each})]
 
         followers = [Following(run, engine.follow(run, 1)) for run in runs for _ in range(3)]
         await until(lambda: all(sum(run.id in each for each in asked()) > 3 for run in runs))
@@ -65,14 +66,18 @@ async def test_those_who_go_away_hurt_nobody(storage: Storage, engines: Engines)
     engine = engines.start()
     staying = [Following(run, engine.follow(run, 1)) for run in runs]
     leaving = [Following(run, engine.follow(run, 1)) for run in runs]
-    async with AsyncExitStack() as stack:
-        # All connections that there are: a query has to wait.
-        for _ in range(10):
-            stack.push_async_callback((await storage.database.connect()).close)
-        # Until they have asked.
-        await asyncio.sleep(0.5)
-        for following in leaving:
-            await following.leave()
+    free = threading.Event()
+    # All connections that there are: a query has to wait.
+    busy = [
+        asyncio.create_task(storage.database.read(lambda _: free.wait(60), PROJECT))
+        for _ in range(10)
+    ]
+    # Until they have asked.
+    await asyncio.sleep(0.5)
+    for following in leaving:
+        await following.leave()
+    free.set()
+    await asyncio.gather(*busy)
     for run in runs:
         await end(storage, run)
     for following in staying:
@@ -85,7 +90,7 @@ async def test_all_hear_of_an_error(storage: Storage, engines: Engines) -> None:
     followers = [Following(each, engine.follow(each, 1)) for each in (run, run, other)]
     await engines.rename("runs", "hidden")
     for following in followers:
-        with pytest.raises(DBAPIError, match="runs"):
+        with pytest.raises(DATABASE_ERRORS, match="runs"):
             await following.ended()
     await engines.rename("hidden", "runs")
     following = Following(run, engine.follow(run, 1))

@@ -1,17 +1,29 @@
 """What the storage tests insert: short ways to make valid rows, and to move runs along."""
 
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
+from sqlalchemy import Executable
 from sqlmodel import col, update
 
-from storage import Storage
+from storage import Storage, thread_lock
 from storage.claims import Claim
 from storage.messages import NewMessage
 from storage.runs import NewRun
+from storage.statements import Statement
 from storage.tables import Message, Run, Thread
+from storage.transaction import Transaction
 
 PROJECT = "proj_1"
 OTHER = "proj_2"
+
+DATABASE_ERRORS = (sqlite3.Error, psycopg.Error)
+"""What the drivers raise where a statement is refused."""
 
 
 def text_part(text: str) -> dict[str, Any]:
@@ -88,8 +100,38 @@ async def claimed(storage: Storage, run: Run) -> Claim:
 
 async def set_run(storage: Storage, run: Run, **columns: Any) -> None:
     """Overwrites columns of a run, past all rules: a lease or a lifetime that ran out."""
-    async with storage.database.transaction() as session:
-        await session.exec(update(Run).where(col(Run.id) == run.id).values(**columns))
+    await execute(storage, update(Run).where(col(Run.id) == run.id).values(**columns))
+
+
+async def execute(storage: Storage, *cores: Executable) -> None:
+    """Executes statements that return no rows in one transaction, past all rules."""
+    await storage.database.write(lambda tx: [tx.run(Statement(core)) for core in cores])
+
+
+async def fetch(storage: Storage, core: Executable, row: Any = None) -> list[Any]:
+    """Returns what a statement selects, as rows of a class or as tuples."""
+    return await storage.database.read(lambda tx: tx.all(Statement(core, row)))
+
+
+@asynccontextmanager
+async def holding(storage: Storage, thread_id: str, project: str = PROJECT) -> AsyncIterator[None]:
+    """Holds the lock of a thread: on SQLite, of the whole file."""
+    held, released = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(tx: Transaction) -> None:
+        thread_lock.lock(tx, thread_id)
+        loop.call_soon_threadsafe(held.set)
+        assert released.wait(60)
+
+    holder = asyncio.create_task(storage.database.write(hold, project))
+    try:
+        async with asyncio.timeout(60):
+            await held.wait()
+        yield
+    finally:
+        released.set()
+        await holder
 
 
 async def get_run(storage: Storage, run: Run) -> Run:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from storage import Storage
 from storage.pages import PageRequest
 from tests.gone import told
-from tests.storage.rows import PROJECT, make_thread, user
+from tests.storage.rows import PROJECT, execute, holding, make_thread, user
 
 CALLERS = 50
 SLOWEST = 0.006
@@ -35,13 +35,11 @@ async def test_callers_that_go_away_leave_no_lock(storage: Storage) -> None:
 
 async def test_what_was_begun_is_finished(storage: Storage) -> None:
     thread = await make_thread(storage)
-    async with storage.database.transaction() as session:
+    async with holding(storage, thread.id):
         # It waits for this one, longer than its caller does.
         writing = asyncio.create_task(
             storage.threads.modify(PROJECT, thread.id, {"metadata_": {"a": "1"}})
         )
-        await session.merge(thread)
-        await session.flush()
         await asyncio.sleep(0)
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -51,11 +49,10 @@ async def test_what_was_begun_is_finished(storage: Storage) -> None:
 
 
 async def test_a_refusal_is_nobodys_when_its_caller_has_gone(storage: Storage) -> None:
-    assert await told(storage, storage.threads.get(PROJECT, "thread_x")) == []
+    assert await told(storage, storage.threads.modify(PROJECT, "thread_x", {})) == []
 
 
 async def test_a_defect_is_told_when_its_caller_has_gone(storage: Storage) -> None:
-    async with storage.database.transaction() as session:
-        await (await session.connection()).execute(text("ALTER TABLE threads RENAME TO hidden"))
-    working = storage.threads.get(PROJECT, "thread_x")
+    await execute(storage, text("ALTER TABLE threads RENAME TO hidden"))
+    working = storage.threads.modify(PROJECT, "thread_x", {})
     assert await told(storage, working) == ["what was begun has failed"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage import Storage, clock
+from storage import Storage
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
 from storage.errors import ClaimLost
 from storage.pages import PageRequest
@@ -16,6 +16,7 @@ from tests.storage.rows import (
     PROJECT,
     call,
     claimed,
+    fetch,
     get_run,
     make_run,
     make_thread,
@@ -27,8 +28,7 @@ PAST = 1.0
 
 
 async def _now(storage: Storage) -> float:
-    async with storage.database.read() as session:
-        return await clock.read(session)
+    return await storage.database.read(lambda tx: tx.now())
 
 
 async def test_a_claim_starts_the_run_and_holds_it(storage: Storage) -> None:
@@ -317,14 +317,9 @@ async def test_an_attempt_that_lost_its_claim_changes_nothing(storage: Storage, 
     assert await storage.threads.get(PROJECT, witness.id) == witness
 
 
-async def _everything(storage: Storage) -> list[list[tuple[Any, ...]]]:
+async def _everything(storage: Storage) -> list[list[Any]]:
     tables = Run.metadata.sorted_tables
-    async with storage.database.read() as session:
-        connection = await session.connection()
-        return [
-            [tuple(row) for row in await connection.execute(table.select().order_by(table.c.id))]
-            for table in tables
-        ]
+    return [await fetch(storage, table.select().order_by(table.c.id)) for table in tables]
 
 
 async def test_a_message_that_begins_after_the_calls_stands_ahead_of_them(

@@ -1,62 +1,99 @@
 """Transactions: all or nothing, one after the other, and clean after a failure."""
 
 import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
 from sqlmodel import col, func, select, update
 
-from storage import Storage, clock
+from storage import Storage, sqlite, thread_lock
 from storage.database import Database, parse_url
+from storage.statements import Statement
 from storage.tables import Thread
-from tests.storage.rows import PROJECT, make_thread
+from storage.transaction import Transaction
+from tests.storage.rows import PROJECT, holding, make_thread
 
 FULL = 2
 """SQLite's number for it."""
 
 
+def move(tx: Transaction, thread_id: str) -> None:
+    """Changes a thread."""
+    changed = update(Thread).where(col(Thread.id) == thread_id).values(last_position="changed")
+    tx.run(Statement(changed))
+
+
 async def test_a_transaction_that_fails_leaves_nothing(storage: Storage) -> None:
     thread = await make_thread(storage)
+
+    def fail(tx: Transaction) -> None:
+        move(tx, thread.id)
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        async with storage.database.transaction() as session:
-            changed = update(Thread).where(col(Thread.id) == thread.id)
-            await session.exec(changed.values(last_position="changed"))
+        await storage.database.write(fail)
+    assert await storage.threads.get(PROJECT, thread.id) == thread
+
+
+async def test_one_that_fails_takes_no_other_along(storage: Storage) -> None:
+    """Though they may share a commit."""
+    threads = [await make_thread(storage) for _ in range(20)]
+
+    def fail_at_odd(tx: Transaction, at: int) -> None:
+        move(tx, threads[at].id)
+        if at % 2:
             raise ZeroDivisionError
-    assert await storage.threads.get(PROJECT, thread.id) == thread
+
+    outcomes = await asyncio.gather(
+        *(storage.database.write(partial(_swap, fail_at_odd, at)) for at in range(20)),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in outcomes] == [type(None), ZeroDivisionError] * 10
+    found = [await storage.threads.get(PROJECT, thread.id) for thread in threads]
+    assert [each.last_position for each in found] == ["changed", None] * 10
 
 
-async def test_a_transaction_that_is_cancelled_leaves_nothing_and_holds_nothing(
-    storage: Storage,
-) -> None:
+def _swap(work: Callable[[Transaction, int], None], at: int, tx: Transaction) -> None:
+    work(tx, at)
+
+
+async def test_a_transaction_whose_caller_is_cancelled_is_done(storage: Storage) -> None:
     thread = await make_thread(storage)
-    inside = asyncio.Event()
-
-    async def write() -> None:
-        async with storage.database.transaction() as session:
-            changed = update(Thread).where(col(Thread.id) == thread.id)
-            await session.exec(changed.values(last_position="changed"))
-            inside.set()
-            await asyncio.Event().wait()
-
-    writer = asyncio.create_task(write())
-    await inside.wait()
-    writer.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writer
-    assert await storage.threads.get(PROJECT, thread.id) == thread
-    await storage.threads.modify(PROJECT, thread.id, {"metadata_": {"a": "1"}})
+    async with holding(storage, thread.id):
+        writer = asyncio.create_task(
+            storage.threads.modify(PROJECT, thread.id, {"metadata_": {"a": "1"}})
+        )
+        await asyncio.sleep(0)
+        writer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writer
+    await storage.database.close()
+    assert (await storage.threads.get(PROJECT, thread.id)).metadata_ == {"a": "1"}
 
 
 async def test_a_read_sees_one_moment(storage: Storage) -> None:
     thread = await make_thread(storage)
-    count = select(func.count()).select_from(Thread)
-    async with storage.database.read() as session:
-        assert (await session.exec(count)).one() == 1
-        await storage.threads.delete(PROJECT, thread.id)
-        assert (await session.exec(count)).one() == 1
-    async with storage.database.read() as session:
-        assert (await session.exec(count)).one() == 0
+    count: Statement[Any] = Statement(select(func.count()).select_from(Thread))
+    read, deleted = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def look(tx: Transaction) -> tuple[int, int]:
+        before = tx.value(count)
+        loop.call_soon_threadsafe(read.set)
+        assert deleted.wait(60)
+        return before, tx.value(count)
+
+    looking = asyncio.create_task(storage.database.read(look))
+    await read.wait()
+    await storage.threads.delete(PROJECT, thread.id)
+    deleted.set()
+    assert await looking == (1, 1)
+    assert await storage.database.read(lambda tx: tx.value(count)) == 0
 
 
 async def test_read_then_write_loses_nothing(database_url: str) -> None:
@@ -64,33 +101,28 @@ async def test_read_then_write_loses_nothing(database_url: str) -> None:
     servers = [Storage(Database(database_url)) for _ in range(2)]
     thread = await make_thread(servers[0])
 
-    async def count_up(server: Storage) -> None:
-        async with server.database.transaction() as session:
-            statement = select(Thread).where(Thread.id == thread.id).with_for_update()
-            row = (await session.exec(statement)).one()
-            row.metadata_ = {"count": str(int(row.metadata_.get("count", "0")) + 1)}
+    def count_up(tx: Transaction) -> None:
+        row = thread_lock.lock(tx, thread.id)
+        tx.update(row, metadata_={"count": str(int(row.metadata_.get("count", "0")) + 1)})
 
-    await asyncio.gather(*(count_up(server) for server in servers * 10))
+    await asyncio.gather(
+        *(server.database.write(count_up, PROJECT, thread=thread.id) for server in servers * 10)
+    )
     counted = await servers[0].threads.get(PROJECT, thread.id)
     assert counted.metadata_ == {"count": "20"}
     for server in servers:
         await server.database.close()
 
 
-async def test_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
+def test_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
     """Not to the system's memory, which does not outlive a power cut."""
-    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
-    async with database.read() as session:
-        found = await (await session.connection()).execute(text("PRAGMA synchronous"))
-        assert found.scalar_one() == FULL
-    await database.close()
+    with contextlib.closing(sqlite.connect(str(tmp_path / "new.db"))) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (FULL,)
 
 
 async def test_the_clock_is_the_databases_and_runs(storage: Storage) -> None:
-    async with storage.database.transaction() as session:
-        first, second = [await clock.read(session) for _ in range(2)]
-        async with storage.database.read() as other:
-            third = await clock.read(other)
+    first, second = await storage.database.write(lambda tx: (tx.now(), tx.now()))
+    third = await storage.database.read(lambda tx: tx.now())
     # The year 2020 to the year 2100, and never backwards.
     assert 1_577_836_800 < first <= second <= third < 4_102_444_800
 
@@ -98,20 +130,15 @@ async def test_the_clock_is_the_databases_and_runs(storage: Storage) -> None:
 @pytest.mark.parametrize(
     ("url", "driver"),
     [
-        ("sqlite:///data/a.db", "sqlite+aiosqlite"),
-        ("postgresql://u:p@h/d", "postgresql+asyncpg"),
-        ("postgresql+psycopg2://u:p@h/d", "postgresql+asyncpg"),
-        ("postgres://u:p@h/d", "postgresql+asyncpg"),
+        ("sqlite:///data/a.db", "sqlite"),
+        ("postgresql://u:p@h/d", "postgresql+psycopg"),
+        ("postgresql+psycopg2://u:p@h/d", "postgresql+psycopg"),
+        ("postgres://u:p@h/d", "postgresql+psycopg"),
     ],
 )
 def test_urls(url: str, driver: str) -> None:
     parsed = parse_url(url)
     assert (parsed.drivername, parsed.database) == (driver, url.split("/", 3)[-1])
-
-
-def test_sslmode_is_asyncpgs_ssl() -> None:
-    parsed = parse_url("postgresql://u@h/d?sslmode=require&host=/run")
-    assert dict(parsed.query) == {"ssl": "require", "host": "/run"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from storage.errors import ActiveRun, LockedThread, NotFound
 from storage.messages import NewMessage
 from storage.pages import PageRequest
 from storage.tables import Thread
-from tests.storage.rows import PROJECT, claimed, make_run, make_thread, text_part, user
+from tests.storage.rows import PROJECT, claimed, execute, make_run, make_thread, text_part, user
 
 
 async def test_what_is_created_can_be_read(storage: Storage) -> None:
@@ -81,10 +81,8 @@ async def test_the_messages_of_a_run(storage: Storage) -> None:
 async def test_positions_increase_also_when_the_clock_goes_back(storage: Storage) -> None:
     thread = await make_thread(storage)
     future = str(ULID.from_timestamp(4_000_000_000.0))
-    async with storage.database.transaction() as session:
-        await session.exec(
-            update(Thread).where(col(Thread.id) == thread.id).values(last_position=future)
-        )
+    moved = update(Thread).where(col(Thread.id) == thread.id).values(last_position=future)
+    await execute(storage, moved)
     created = [
         await storage.messages.create(PROJECT, thread.id, user(str(number))) for number in range(3)
     ]

@@ -3,23 +3,24 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-import asyncpg
+import psycopg
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import text
 from sqlmodel import col, update
 
-from storage import Storage, outage
-from storage import database as database_module
+from storage import Storage, postgresql, sqlite
 from storage.database import Database
 from storage.errors import Unreachable
+from storage.statements import Statement
 from storage.tables import Thread
+from storage.transaction import Transaction
 from tests.postgres import Postgres
-from tests.storage.rows import PROJECT, make_thread
+from tests.storage.rows import DATABASE_ERRORS, PROJECT, execute, make_thread
 
 
 @pytest.fixture
@@ -32,45 +33,50 @@ async def on_postgres(postgres: Postgres) -> AsyncIterator[Storage]:
     postgres.drop_database(name)
 
 
-@contextlib.asynccontextmanager
-async def beside(storage: Storage) -> AsyncIterator[asyncpg.Connection]:
-    """Gives a connection of somebody else."""
+def beside(storage: Storage, sql: str) -> int:
+    """Executes something on a connection of somebody else; returns how many rows came of it."""
     url = storage.database.url.set(drivername="postgresql")
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
-    yield connection
-    await connection.close()
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        return connection.execute(sql.encode()).rowcount
 
 
-async def terminate(storage: Storage) -> int:
+def terminate(storage: Storage) -> int:
     """Has PostgreSQL drop every other connection, and returns how many those were."""
-    async with beside(storage) as connection:
-        found = await connection.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-    return len(found)
+    return beside(
+        storage,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
 
 
 @pytest.mark.parametrize("at", ["statement", "commit"])
 async def test_a_connection_that_is_lost(on_postgres: Storage, at: str) -> None:
     thread = await make_thread(on_postgres)
-    changed = update(Thread).where(col(Thread.id) == thread.id).values(last_position="changed")
+    changed = Statement[Any](
+        update(Thread).where(col(Thread.id) == thread.id).values(last_position="changed")
+    )
+
+    def work(tx: Transaction) -> None:
+        tx.run(changed)
+        assert terminate(on_postgres) >= 1
+        if at == "statement":
+            tx.run(changed)
+
     with pytest.raises(Unreachable):
-        async with on_postgres.database.transaction() as session:
-            await session.exec(changed)
-            assert await terminate(on_postgres) == 1
-            if at == "statement":
-                await session.exec(changed)
+        await on_postgres.database.write(work)
+    assert await on_postgres.threads.get(PROJECT, thread.id) == thread
+
+
+async def test_a_connection_that_is_lost_while_it_is_idle(on_postgres: Storage) -> None:
+    thread = await make_thread(on_postgres)
+    assert terminate(on_postgres) >= 1
     assert await on_postgres.threads.get(PROJECT, thread.id) == thread
 
 
 async def test_a_connection_that_is_lost_while_it_works(on_postgres: Storage) -> None:
-    async def read() -> None:
-        async with on_postgres.database.read() as session:
-            await (await session.connection()).execute(text("SELECT pg_sleep(60)"))
-
-    reading = asyncio.create_task(read())
-    while await terminate(on_postgres) == 0:
+    sleep = Statement[Any](text("SELECT pg_sleep(60)"))
+    reading = asyncio.create_task(on_postgres.database.read(lambda tx: tx.run(sleep)))
+    while await asyncio.to_thread(terminate, on_postgres) == 0:
         await asyncio.sleep(0.01)
     with pytest.raises(Unreachable):
         await reading
@@ -88,9 +94,8 @@ async def test_a_server_that_is_not_there(url: str) -> None:
 
 
 async def test_a_primary_that_is_none_any_more(on_postgres: Storage) -> None:
-    async with beside(on_postgres) as connection:
-        name = on_postgres.database.url.database
-        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    name = on_postgres.database.url.database
+    beside(on_postgres, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     with pytest.raises(Unreachable, match="read-only"):
         await make_thread(on_postgres)
 
@@ -98,7 +103,7 @@ async def test_a_primary_that_is_none_any_more(on_postgres: Storage) -> None:
 async def test_a_file_that_another_server_writes_to(
     migrated_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     database = Database(f"sqlite:///{migrated_file}")
     with contextlib.closing(sqlite3.connect(migrated_file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -107,17 +112,23 @@ async def test_a_file_that_another_server_writes_to(
     await database.close()
 
 
-def test_a_pool_that_has_no_connection_left() -> None:
-    engine = create_engine(
-        "sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01
-    )
-    with engine.connect(), pytest.raises(Unreachable, match="QueuePool"), outage.told():
-        engine.connect()
-    engine.dispose()
+async def test_every_connection_is_in_use(
+    on_postgres: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "WAIT_SECONDS", 0.1)
+    free = threading.Event()
+    busy = [
+        asyncio.create_task(on_postgres.database.read(lambda _: free.wait(60), PROJECT))
+        for _ in range(10)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(Unreachable, match="in use"):
+        await on_postgres.threads.get(PROJECT, "thread_1")
+    free.set()
+    await asyncio.gather(*busy)
 
 
 async def test_what_is_refused_is_no_outage(storage: Storage) -> None:
     for statement in ("SELECT * FROM nowhere", "INSERT INTO threads (id) VALUES ('1')"):
-        with pytest.raises(DBAPIError):
-            async with storage.database.transaction() as session:
-                await (await session.connection()).execute(text(statement))
+        with pytest.raises(DATABASE_ERRORS):
+            await execute(storage, text(statement))

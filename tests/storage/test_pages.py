@@ -14,6 +14,7 @@ from tests.storage.rows import (
     PROJECT,
     assistant_values,
     claimed,
+    execute,
     get_run,
     make_run,
     make_thread,
@@ -85,10 +86,8 @@ async def test_a_cursor_works_when_its_object_is_deleted(storage: Storage) -> No
 
 async def test_an_imported_id_is_a_cursor(storage: Storage) -> None:
     thread, made = await _thread(storage, 3)
-    async with storage.database.transaction() as session:
-        await session.exec(
-            update(Message).where(col(Message.id) == made[1]).values(id="msg_abc123")
-        )
+    renamed = update(Message).where(col(Message.id) == made[1]).values(id="msg_abc123")
+    await execute(storage, renamed)
     asked = PageRequest(order="asc", after="msg_abc123")
     assert await _page(storage, thread, asked) == ([made[2]], False)
     other = await make_thread(storage)

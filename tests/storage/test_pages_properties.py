@@ -24,6 +24,7 @@ from storage.tables import Assistant, Message, Run, RunStep, Thread
 from tests.storage.rows import (
     assistant_values,
     claimed,
+    execute,
     get_run,
     make_run,
     make_thread,
@@ -126,15 +127,13 @@ class History:
         # Ids are unique in a table, whoever the parent is.
         id = f"{self._listed.prefix}_{made.position[-12:].lower()}{self._imported}"
         table = self._listed.table
-        async with self._storage.database.transaction() as session:
-            change = update(table).where(col(table.id) == made.id)
-            await session.exec(change.values(id=id, position=position))
+        change = update(table).where(col(table.id) == made.id)
+        await execute(self._storage, change.values(id=id, position=position))
         bisect.insort(self.rows, (position, id))
 
     async def drop(self, id: str) -> None:
         table = self._listed.table
-        async with self._storage.database.transaction() as session:
-            await session.exec(delete(table).where(col(table.id) == id))
+        await execute(self._storage, delete(table).where(col(table.id) == id))
         [at] = [at for at, (_, there) in enumerate(self.rows) if there == id]
         self.gone.append(self.rows.pop(at))
 

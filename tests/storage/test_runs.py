@@ -1,14 +1,14 @@
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 
-from storage import Storage
+from storage import Storage, rows
 from storage.claims import RunEnd, StepEnd
 from storage.errors import NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
 from storage.pages import PageRequest
 from storage.tables import ACTIVE, Run, RunStatus, RunStep, StepStatus, Thread
 from tests.storage.rows import (
+    DATABASE_ERRORS,
     PROJECT,
     call,
     claimed,
@@ -72,9 +72,9 @@ async def test_the_database_itself_refuses_a_second_active_run(
     thread = await make_thread(storage)
     run = await make_run(storage, thread)
     await set_run(storage, run, status=status)
-    copy = run.model_dump() | {"id": "run_copy", "position": "7" * 26}
+    copy = rows.values(run) | {"id": "run_copy", "position": "7" * 26}
     if status in ACTIVE:
-        with pytest.raises(IntegrityError):
+        with pytest.raises(DATABASE_ERRORS, match=r"(?i)unique"):
             await _insert(storage, copy)
         # Those that wait behind it are not in the index.
         await _insert(storage, copy | {"waiting": True})
@@ -83,8 +83,7 @@ async def test_the_database_itself_refuses_a_second_active_run(
 
 
 async def _insert(storage: Storage, values: dict[str, Any]) -> None:
-    async with storage.database.transaction() as session:
-        session.add(Run(**values))
+    await storage.database.write(lambda tx: tx.insert(rows.Run(**values)))
 
 
 async def test_modify(storage: Storage) -> None:

@@ -27,9 +27,8 @@ def _differences(connection: Connection) -> list[Any]:
 
 async def test_the_migrations_make_the_declared_tables(database_url: str) -> None:
     database = Database(database_url)
-    connection = await database.connect()
-    assert await connection.run_sync(_differences) == []
-    await connection.close()
+    with database.connect() as connection:
+        assert _differences(connection) == []
     await database.close()
 
 

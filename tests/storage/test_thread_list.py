@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 from sqlmodel import col, update
 
-from storage import Storage, ids
+from storage import Storage, ids, rows
 from storage.errors import InvalidCursor
 from storage.pages import PageRequest
 from storage.tables import Thread
-from tests.storage.rows import OTHER, PROJECT, make_run, make_thread
+from tests.storage.recording import plan, statements
+from tests.storage.rows import OTHER, PROJECT, execute, make_run, make_thread
 
 ODD_KEYS = [
     "",
@@ -94,9 +94,8 @@ async def test_the_cursor_is_a_thread_that_may_be_gone_or_filtered_out(storage: 
 
 async def test_an_imported_thread_is_a_cursor(storage: Storage) -> None:
     made = await _made(storage, *[{}] * 3)
-    async with storage.database.transaction() as session:
-        changed = update(Thread).where(col(Thread.id) == made[1]).values(id="thread_abc123")
-        await session.exec(changed)
+    renamed = update(Thread).where(col(Thread.id) == made[1]).values(id="thread_abc123")
+    await execute(storage, renamed)
     asked = PageRequest(order="asc", after="thread_abc123")
     assert await _listed(storage, {}, asked) == made[2:]
     # It keeps its place in what a filter leaves, without being left itself.
@@ -159,55 +158,27 @@ async def test_pages_of_what_the_filter_leaves(storage: Storage) -> None:
 
 async def _plan(storage: Storage, page: PageRequest, metadata: Mapping[str, str]) -> str:
     """Returns how the database finds the page: the plan of the very statement that reads it."""
-    connection = await storage.database.connect()
-    try:
-        statement, values = await _statement(storage, connection, page, metadata)
-        if connection.dialect.name == "sqlite":
-            rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
-            return "\n".join(row.detail for row in rows)
-        # Of so few rows PostgreSQL would read all.
-        await connection.exec_driver_sql("SET enable_seqscan = off")
-        rows = await connection.exec_driver_sql(f"EXPLAIN {statement}", values)
-        return "\n".join(row[0] for row in rows)
-    finally:
-        await connection.close()
-
-
-async def _statement(
-    storage: Storage, connection: AsyncConnection, page: PageRequest, metadata: Mapping[str, str]
-) -> tuple[str, Any]:
-    seen: list[tuple[str, Any]] = []
-
-    def note(_: Any, cursor: Any, statement: str, values: Any, *rest: Any) -> None:
-        if statement.startswith("SELECT"):
-            seen.append((statement, values))
-
-    engine = connection.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    await storage.threads.list(PROJECT, page, metadata)
-    event.remove(engine, "before_cursor_execute", note)
-    [found] = seen
-    return found
+    with statements() as executed:
+        await storage.threads.list(PROJECT, page, metadata)
+    return "\n".join(plan(storage, *executed[-1], may_sort=True))
 
 
 async def _fill(storage: Storage, count: int) -> None:
-    """Inserts threads, each with its number in its metadata."""
+    """Inserts many threads, and has the database count them."""
     positions = [ids.new_position() for _ in range(count)]
-    rows = [
-        {
-            "id": ids.make_id(ids.THREAD, position),
-            "project_id": PROJECT,
-            "position": position,
-            "created_at": 1,
-            "metadata": {"number": str(number)},
-            "tool_resources": {},
-        }
+    threads = [
+        rows.Thread(
+            id=ids.make_id(ids.THREAD, position),
+            project_id=PROJECT,
+            position=position,
+            created_at=1,
+            metadata_={"number": str(number)},
+            tool_resources={},
+        )
         for number, position in enumerate(positions)
     ]
-    async with storage.database.transaction() as session:
-        connection = await session.connection()
-        await connection.execute(insert(Thread), rows)
-        await connection.exec_driver_sql("ANALYZE")
+    await storage.database.write(lambda tx: tx.insert(*threads))
+    await execute(storage, text("ANALYZE"))
 
 
 @pytest.mark.parametrize("cursor", ["none", "after", "before"])

@@ -11,6 +11,7 @@ from tests.storage.rows import (
     OTHER,
     PROJECT,
     claimed,
+    fetch,
     make_run,
     make_thread,
     new_run,
@@ -19,8 +20,8 @@ from tests.storage.rows import (
 
 
 async def _count(storage: Storage, table: type[SQLModel]) -> int:
-    async with storage.database.read() as session:
-        return (await session.exec(select(func.count()).select_from(table))).one()
+    [(count,)] = await fetch(storage, select(func.count()).select_from(table))
+    return int(count)
 
 
 async def test_a_thread_is_created_with_its_messages_in_order(storage: Storage) -> None:

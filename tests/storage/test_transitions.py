@@ -1,9 +1,12 @@
 """The table of transitions, against the contract, and on both databases."""
 
+from functools import partial
+
 import pytest
 
 from storage import Storage, transitions
-from storage.tables import ACTIVE, RunStatus
+from storage.tables import ACTIVE, Run, RunStatus
+from storage.transaction import Transaction
 from storage.transitions import Transition
 from tests.storage.rows import get_run, make_run, make_thread, set_run
 
@@ -54,6 +57,10 @@ def test_a_worker_may_end_a_run_in_every_way(target: RunStatus) -> None:
     assert (target in transitions.BY_WORKER) == ends
 
 
+def _apply(run_id: str, transition: Transition, tx: Transaction) -> Run | None:
+    return transitions.apply(tx, run_id, transition, 1234.5)
+
+
 @pytest.mark.parametrize("name", ALL)
 async def test_a_transition_happens_from_its_sources_only(storage: Storage, name: str) -> None:
     transition = ALL[name]
@@ -61,8 +68,7 @@ async def test_a_transition_happens_from_its_sources_only(storage: Storage, name
     for source in RunStatus:
         before = {"status": source, "lease_until": 5.0, "expires_at": 10, "usage": None}
         await set_run(storage, run, **before)
-        async with storage.database.transaction() as session:
-            after = await transitions.apply(session, run.id, transition, 1234.5)
+        after = await storage.database.write(partial(_apply, run.id, transition))
         stored = await get_run(storage, run)
         if source not in transition.sources:
             assert after is None

@@ -1,6 +1,5 @@
 """Databases that earlier versions wrote are brought up to date, with all that is in them."""
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -152,28 +151,28 @@ def _with(rows: dict[str, dict[str, Any]], defaults: dict[str, Any]) -> dict[str
 
 async def test_stored_defaults_become_null(empty_database_url: str) -> None:
     database = Database(empty_database_url)
-    async with contextlib.aclosing(await database.connect()) as connection:
-        await connection.run_sync(_migrate, "0002")
-        await connection.run_sync(_fill)
-        before = await connection.run_sync(_rows)
-        constraints = await connection.run_sync(_constraints)
-        await connection.commit()
+    with database.connect() as connection:
+        _migrate(connection, "0002")
+        _fill(connection)
+        before = _rows(connection)
+        constraints = _constraints(connection)
+        connection.commit()
     assert len(before) == 8
     await database.migrate()
-    async with contextlib.aclosing(await database.connect()) as connection:
-        after = await connection.run_sync(_rows)
+    with database.connect() as connection:
+        after = _rows(connection)
         assert after == _with(before, UNCHOSEN)
         # The keys of a schema keep their order.
         [_, tool] = after["run_1"]["tools"]
         assert list(tool["function"]["parameters"]["properties"]) == ["z", "a"]
-        assert await connection.run_sync(_constraints) == constraints
+        assert _constraints(connection) == constraints
         # No null of JSON's, which would not be null to SQL.
         query = sa.text("SELECT id FROM runs WHERE tool_choice IS NULL")
-        assert list((await connection.execute(query)).scalars()) == ["run_1"]
+        assert list(connection.execute(query).scalars()) == ["run_1"]
 
-        await connection.run_sync(_migrate, "0002-again")
-        assert await connection.run_sync(_rows) == before
-        await connection.run_sync(_migrate, "head")
-        assert await connection.run_sync(_rows) == after
-        await connection.commit()
+        _migrate(connection, "0002-again")
+        assert _rows(connection) == before
+        _migrate(connection, "head")
+        assert _rows(connection) == after
+        connection.commit()
     await database.close()

@@ -1,0 +1,99 @@
+"""What repositories have in common: each of their methods is one transaction.
+
+A method is written as a synchronous function of a transaction, and called, from the event loop,
+with a project in its place: `def get(self, tx, id)` becomes `await repository.get(project, id)`.
+What the run engine and the reconciler use is of all projects, and called without one.
+"""
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from storage.database import Database
+from storage.transaction import Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R", bound="Repository")
+
+Work = Callable[Concatenate[R, Transaction, P], T]
+OfProject = Callable[Concatenate[R, str, P], Coroutine[Any, Any, T]]
+OfAll = Callable[Concatenate[R, P], Coroutine[Any, Any, T]]
+
+
+class Repository:
+    """Base of the repositories."""
+
+    def __init__(self, database: Database) -> None:
+        """Works on `database`."""
+        self.database = database
+
+
+def gets(work: Work[R, P, T]) -> OfProject[R, P, T]:
+    """Marks a method that reads a few rows by their keys."""
+
+    @wraps(work)
+    async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.get(lambda tx: work(self, tx, *args, **kwargs), project)
+
+    return method
+
+
+def reads(work: Work[R, P, T]) -> OfProject[R, P, T]:
+    """Marks a method that reads."""
+
+    @wraps(work)
+    async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.read(lambda tx: work(self, tx, *args, **kwargs), project)
+
+    return method
+
+
+def writes(work: Work[R, P, T]) -> OfProject[R, P, T]:
+    """Marks a method that writes, but to no chat thread that exists."""
+
+    @wraps(work)
+    async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.write(lambda tx: work(self, tx, *args, **kwargs), project)
+
+    return method
+
+
+def writes_to_thread(work: Work[R, P, T]) -> OfProject[R, P, T]:
+    """Marks a method that writes to the chat thread whose id is its first argument."""
+    return _writes_to_thread(work, alone=False)
+
+
+def writes_whole_thread(work: Work[R, P, T]) -> OfProject[R, P, T]:
+    """Marks one that takes as long as the thread is."""
+    return _writes_to_thread(work, alone=True)
+
+
+def _writes_to_thread(work: Work[R, P, T], *, alone: bool) -> OfProject[R, P, T]:
+    @wraps(work)
+    async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.write(
+            lambda tx: work(self, tx, *args, **kwargs), project, thread=str(args[0]), alone=alone
+        )
+
+    return method
+
+
+def reads_all(work: Work[R, P, T]) -> OfAll[R, P, T]:
+    """Marks a method that reads rows of any project."""
+
+    @wraps(work)
+    async def method(self: R, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.read(lambda tx: work(self, tx, *args, **kwargs))
+
+    return method
+
+
+def writes_all(work: Work[R, P, T]) -> OfAll[R, P, T]:
+    """Marks a method that writes rows of any project."""
+
+    @wraps(work)
+    async def method(self: R, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.write(lambda tx: work(self, tx, *args, **kwargs))
+
+    return method

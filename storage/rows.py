@@ -1,0 +1,66 @@
+"""Plain row objects, generated from the tables.
+
+A row has the table's attributes and nothing else: no session, no tracking of changes. Type checkers
+see the SQLModel class itself, whose attributes are the same.
+"""
+
+from dataclasses import field, make_dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Table
+from sqlmodel import SQLModel
+
+from storage import tables
+
+
+def attributes(model: type[SQLModel]) -> dict[str, str]:
+    """Returns the attribute of each column, by the column's name, in the order of the table."""
+    mapper: Any = model.__mapper__  # type: ignore[attr-defined]
+    return {column.name: mapper.get_property_by_column(column).key for column in table(model).c}
+
+
+def table(model: type[SQLModel]) -> Table:
+    """Returns the table of a model."""
+    found: Table = model.__table__  # type: ignore[attr-defined]
+    return found
+
+
+def columns(row: type[Any]) -> list[tuple[str, str]]:
+    """Returns the columns of a class of rows in their order, each with its attribute."""
+    return _COLUMNS[row.__name__]
+
+
+_COLUMNS: dict[str, list[tuple[str, str]]] = {}
+
+
+def values(row: Any) -> dict[str, Any]:
+    """Returns what a row has, by its attributes."""
+    return {name: getattr(row, name) for _, name in columns(type(row))}
+
+
+def _row_class(model: type[SQLModel]) -> Any:
+    """Returns a slotted class with the attributes of a table, in the order of its columns."""
+    fields = []
+    for column, name in zip(table(model).c, attributes(model).values(), strict=True):
+        default = model.model_fields[name].get_default(call_default_factory=True)
+        optional = column.nullable or not model.model_fields[name].is_required()
+        fields.append((name, Any, field(default=default)) if optional else (name, Any))
+    # Keywords may leave out what has a default, wherever it stands.
+    made = make_dataclass(model.__name__, fields, slots=True, kw_only=True)
+    made.__doc__ = model.__doc__
+    _COLUMNS[model.__name__] = list(attributes(model).items())
+    return made
+
+
+if TYPE_CHECKING:
+    from storage.tables import Assistant as Assistant
+    from storage.tables import Message as Message
+    from storage.tables import Run as Run
+    from storage.tables import RunStep as RunStep
+    from storage.tables import Thread as Thread
+else:
+    Assistant = _row_class(tables.Assistant)
+    Thread = _row_class(tables.Thread)
+    Message = _row_class(tables.Message)
+    Run = _row_class(tables.Run)
+    RunStep = _row_class(tables.RunStep)

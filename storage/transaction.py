@@ -1,0 +1,120 @@
+"""What a repository's functions work on: the statements of one transaction."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import orjson
+
+from storage import statements
+from storage.clock import NOW
+from storage.statements import PROJECT, Compiled, Statement
+
+T = TypeVar("T")
+
+
+class Cursor(Protocol):
+    """What both drivers' cursors do."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the last statement changed."""
+
+    def execute(self, sql: Any, params: Any = ..., /) -> Any:
+        """Executes one statement."""
+
+    def executemany(self, sql: Any, params: Any, /) -> Any:
+        """Executes one statement for each set of parameters."""
+
+    def fetchone(self) -> Any:
+        """Returns the next row, or None."""
+
+    def fetchall(self) -> Any:
+        """Returns all rows that are left."""
+
+
+class Transaction:
+    """Statements of one transaction, each done when its method returns.
+
+    It is of one project, or, for the run engine and the reconciler, of all: then a statement that
+    takes a project must be given it. Whatever the driver raises goes through to the database,
+    which rolls back and translates it.
+    """
+
+    __slots__ = ("_cursor", "_database", "_project")
+
+    def __init__(self, cursor: Cursor, database: str, project: str | None) -> None:
+        """Executes on `cursor`, in the dialect of `database`."""
+        self._cursor = cursor
+        self._database = database
+        self._project = project
+
+    @property
+    def project(self) -> str:
+        """The project that it is of. LookupError if it is of all."""
+        if self._project is None:
+            raise LookupError("a transaction of all projects has none of its own")
+        return self._project
+
+    def one(self, statement: Statement[T], **params: Any) -> T | None:
+        """Returns the first row, or None where there is none."""
+        compiled = self._execute(statement, params)
+        row = self._cursor.fetchone()
+        return None if row is None else compiled.read(row)
+
+    def all(self, statement: Statement[T], **params: Any) -> list[T]:
+        """Returns all rows."""
+        compiled = self._execute(statement, params)
+        return list(map(compiled.read, self._cursor.fetchall()))
+
+    def value(self, statement: Statement[Any], **params: Any) -> Any:
+        """Returns the first value of the first row, or None where there is none."""
+        row = self.one(statement, **params)
+        return None if row is None else row[0]
+
+    def run(self, statement: Statement[Any], **params: Any) -> int:
+        """Executes a statement that returns no rows; returns how many it has changed."""
+        self._execute(statement, params)
+        return self._cursor.rowcount
+
+    def many(self, statement: Statement[Any], each: Iterable[Mapping[str, Any]]) -> None:
+        """Executes a statement that returns no rows once for each set of parameters."""
+        compiled = statement.compiled(self._database)
+        given = [self._params(compiled, dict(params)) for params in each]
+        if given:
+            self._cursor.executemany(compiled.sql, given)
+
+    def insert(self, *rows: Any) -> None:
+        """Inserts rows, all of one class, in their order."""
+        if len(rows) == 1:
+            self.run(statements.insert(type(rows[0])), **statements.values(rows[0]))
+        elif rows:
+            self.many(statements.insert(type(rows[0])), map(statements.values, rows))
+
+    def update(self, row: T, **changes: Any) -> T:
+        """Sets attributes of a row, by its id, and returns it as it is then."""
+        if not changes:
+            return row
+        kept: Any = row
+        statement = statements.update(type(row), tuple(sorted(changes)))
+        changed: T | None = self.one(statement, of_id=kept.id, **changes)
+        assert changed is not None, f"{kept.id} has gone while its thread was locked"
+        return changed
+
+    def now(self) -> float:
+        """Returns the database's time in unix seconds, which goes on within a transaction."""
+        return float(self.value(NOW))
+
+    def _execute(self, statement: Statement[T], params: dict[str, Any]) -> Compiled[T]:
+        compiled = statement.compiled(self._database)
+        self._cursor.execute(compiled.sql, self._params(compiled, params))
+        return compiled
+
+    def _params(self, compiled: Compiled[Any], params: dict[str, Any]) -> dict[str, Any]:
+        for name in compiled.documents:
+            if (value := params.get(name)) is not None:
+                params[name] = orjson.dumps(value).decode()
+        if compiled.in_project and PROJECT not in params:
+            params[PROJECT] = self.project
+        if compiled.fixed:
+            params = {**compiled.fixed, **params}
+        return params
