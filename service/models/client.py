@@ -167,11 +167,11 @@ class ChatModel:
             for piece in reader.rest():
                 yield piece
             if end.usage is not None:
-                self.tokens.learn(request, end.usage["prompt_tokens"])
+                await self.tokens.learn(request, end.usage["prompt_tokens"])
         except (ModelError, openai.OpenAIError, ValueError, RecursionError) as error:
             failure = self._model_error(error)
             if failure.context is not None:
-                self.tokens.exceeded(request, failure.context)
+                await self.tokens.exceeded(request, failure.context)
             raise failure from error
         yield end
 
