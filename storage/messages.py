@@ -110,6 +110,7 @@ def _row(thread: Thread, new: NewMessage, now: int) -> Message:
         project_id=thread.project_id,
         thread_id=thread.id,
         position=thread.last_position,
+        context_position=thread.last_position,
         created_at=now,
         status=MessageStatus.completed,
         role=new.role,

@@ -18,7 +18,8 @@ from service.presentation.events import Event
 from service.runner import events, prompt
 from service.runner.answer import Answer, Ending
 from service.runner.journal import Journal
-from storage.claims import Claim, Claims, Context
+from service.runner.transcript import Transcript
+from storage.claims import Claim, Claims
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
 
@@ -59,6 +60,8 @@ class Limits:
     """How long a claim holds; it is renewed three times as often."""
     model_retries: int
     """How often the model is asked again after a failure that may pass."""
+    prompt_bytes: int = 2**20
+    """Bytes of the thread's turns in a prompt for a model whose context is not known."""
 
 
 class Attempt:
@@ -121,11 +124,9 @@ class Attempt:
     async def _turn(self) -> Ending | None:
         """Has the model answer once. Returns None when the run is not to be ended by us."""
         try:
-            context = await self._claims.context(
-                self.claim.run, self.claim.run.truncation_strategy["last_messages"]
-            )
+            transcript = await Transcript.begin(self._claims, self.claim.run)
             with metrics.TURN_SECONDS.time():
-                finished = await self._ask(context)
+                finished = await self._ask(transcript)
             if finished is not None:
                 return self._finished(finished)
         except prompt.OutOfTokens as error:
@@ -141,14 +142,14 @@ class Attempt:
             return _failed("server_error", from_exception(error).message)
         return STOPPED.get(self._stopped.result())
 
-    async def _ask(self, context: Context) -> Finished | None:
+    async def _ask(self, transcript: Transcript) -> Finished | None:
         """Asks until the model has answered; returns None when the attempt was stopped before.
 
         Raises ModelError for a failure that does not pass, or came after a piece of the answer.
         """
         for retry in itertools.count():
             try:
-                until = _until(self._stopped, self._chunks(context))
+                until = _until(self._stopped, self._chunks(transcript))
                 async with contextlib.aclosing(until) as batches:
                     async for chunks in batches:
                         for chunk in chunks:
@@ -174,9 +175,9 @@ class Attempt:
             metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
         await self._answer.add(piece)
 
-    async def _chunks(self, context: Context) -> AsyncGenerator[list[Chunk], None]:
+    async def _chunks(self, transcript: Transcript) -> AsyncGenerator[list[Chunk], None]:
         # One generator for both: the counting of tokens can be broken off, too.
-        request = await prompt.build(self.claim.run, context, self._model.tokens)
+        request = await self._prompt(transcript)
         while True:
             try:
                 async with contextlib.aclosing(self._model.stream(request)) as batches:
@@ -187,11 +188,16 @@ class Attempt:
                 if error.context is None:
                     raise
                 # The refusal has told how much the model takes: with less, it may answer.
-                shorter = await prompt.build(self.claim.run, context, self._model.tokens)
+                shorter = await self._prompt(transcript)
                 if len(shorter["messages"]) >= len(request["messages"]):
                     raise
                 log.info("asked with fewer messages", context=error.context)
                 request = shorter
+
+    async def _prompt(self, transcript: Transcript) -> dict[str, Any]:
+        return await prompt.build(
+            self.claim.run, transcript, self._model.tokens, self._limits.prompt_bytes
+        )
 
     def _delay(self, error: ModelError, retry: int) -> float | None:
         """Returns how many seconds to wait before the next try; None where there is to be none."""
