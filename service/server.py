@@ -74,7 +74,7 @@ class Server:
         )
         self._assistants = AssistantsServicer(self._storage)
         self._threads = ThreadsServicer(self._storage, self._engine)
-        self._messages = MessagesServicer(self._storage, settings.when_active)
+        self._messages = MessagesServicer(self._storage, self._engine, settings.when_active)
         self._runs = RunsServicer(
             self._storage, self._engine, settings.run_lifetime, settings.when_active
         )

@@ -1,6 +1,6 @@
 """Messages in the database."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,13 +94,14 @@ class Messages(Repository):
         tx.run(DELETE, thread_id=thread_id, id=message_id)
 
 
-def add_messages(
-    tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: int
-) -> Iterable[Message]:
+def add_messages(tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: int) -> None:
     """Adds messages, oldest first, to the end of a locked thread, whose row is not written yet."""
-    added = [_row(thread, new, now) for new in messages]
-    tx.insert(*added)
-    return added
+    tx.insert(*new_messages(thread, messages, now))
+
+
+def new_messages(thread: Thread, messages: Sequence[NewMessage], now: int) -> list[Message]:
+    """Returns messages, oldest first, at the end of a locked thread; no row is written yet."""
+    return [_row(thread, new, now) for new in messages]
 
 
 def _row(thread: Thread, new: NewMessage, now: int) -> Message:

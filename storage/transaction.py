@@ -95,10 +95,14 @@ class Transaction:
         if not changes:
             return row
         kept: Any = row
-        statement = statements.update(type(row), tuple(sorted(changes)))
-        changed: T | None = self.one(statement, of_id=kept.id, **changes)
+        changed = self.change(type(row), kept.id, **changes)
         assert changed is not None, f"{kept.id} has gone while its thread was locked"
         return changed
+
+    def change(self, row: type[T], id: str, **changes: Any) -> T | None:
+        """Sets attributes of the row of a class that has this id; returns it, if there is one."""
+        statement = statements.update(row, tuple(sorted(changes)))
+        return self.one(statement, of_id=id, **changes)
 
     def now(self) -> float:
         """Returns the database's time in unix seconds, which goes on within a transaction."""

@@ -204,6 +204,11 @@ def apply(
     return tx.one(statement, id=run_id, **given)
 
 
+def claim(tx: Transaction, run_id: str, now: float, lease: float) -> Run | None:
+    """Gives the run to a worker for `lease` seconds, if it is to be had. None as in `apply`."""
+    return apply(tx, run_id, CLAIM, now, CLAIMABLE, NEXT, lease_until=now + lease)
+
+
 def end(
     tx: Transaction,
     run_id: str,

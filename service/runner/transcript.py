@@ -7,9 +7,9 @@ import orjson
 
 from service.models import sizes
 from service.models.sizes import Size
-from storage.claims import Claims
+from storage.claims import Claim, Claims
 from storage.context import Context
-from storage.tables import Message, Run
+from storage.rows import Message
 
 FIRST_PORTION = 100
 """Messages that are read at first. Most threads are not longer, and most models take no more."""
@@ -43,14 +43,17 @@ class Transcript:
         self._add(context.messages)
 
     @classmethod
-    async def begin(cls, claims: Claims, run: Run) -> Self:
-        """Reads the first portion of what a run's model may read."""
+    async def begin(cls, claims: Claims, claim: Claim) -> Self:
+        """Reads the first portion of what a run's model may read, unless its claim has it all."""
+        run = claim.run
         most: int | None = run.truncation_strategy["last_messages"]
         limit = FIRST_PORTION if most is None else min(most, FIRST_PORTION)
 
         async def earlier(before: Message, limit: int) -> list[Message]:
             return await claims.earlier(run, before, limit)
 
+        if claim.context is not None:
+            return cls(claim.context, earlier, 0)
         context = await claims.context(run, limit)
         left = None if most is None else most - limit
         return cls(context, earlier, 0 if len(context.messages) < limit else left)

@@ -18,7 +18,15 @@ from storage import Storage, rows
 from storage.claims import MessageEnd, RunEnd, StepEnd
 from storage.tables import Message, Run, RunStatus, StepStatus, Thread
 from tests.runner.prompts import context, message, run
-from tests.storage.rows import PROJECT, claimed, get_run, make_run, make_thread, text_part, user
+from tests.storage.rows import (
+    PROJECT,
+    claimed,
+    make_run,
+    make_thread,
+    start_message,
+    text_part,
+    user,
+)
 
 MIB = 2**20
 
@@ -199,7 +207,7 @@ async def test_what_was_read_is_not_read_again() -> None:
 async def say(storage: Storage, thread: Thread, asked: Run, text: str) -> None:
     """Answers a run, after a message that came too late for it."""
     claim = await claimed(storage, asked)
-    step, spoken = await storage.claims.start_message(claim)
+    step, spoken = await start_message(storage, claim)
     await storage.messages.create(PROJECT, thread.id, user(f"late {text}"), queue=True)
     await storage.claims.save(
         claim,
@@ -223,7 +231,7 @@ async def test_portions_of_what_is_stored(
         expected += [f"answer {number}", f"late answer {number}"]
     strategy = {"type": "last_messages" if last else "auto", "last_messages": last}
     asked = await make_run(storage, thread, truncation_strategy=strategy)
-    read = await Transcript.begin(storage.claims, await get_run(storage, asked))
+    read = await Transcript.begin(storage.claims, await claimed(storage, asked))
     while await read.extend():
         pass
     said = [turn["content"] for turn in read.newest(len(read))]

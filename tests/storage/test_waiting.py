@@ -16,6 +16,7 @@ from tests.storage.rows import (
     make_thread,
     new_run,
     set_run,
+    start_message,
     text_part,
     user,
 )
@@ -27,7 +28,7 @@ async def queue(storage: Storage, thread: Thread, *texts: str, **changes: Any) -
     """Inserts a run that may wait, after messages with these texts."""
     messages = [user(text) for text in texts]
     new = new_run(**changes)
-    return await storage.runs.create(PROJECT, thread.id, new, messages, queue=True)
+    return (await storage.runs.create(PROJECT, thread.id, new, messages, queue=True)).run
 
 
 async def say(storage: Storage, thread: Thread, text: str) -> None:
@@ -36,7 +37,7 @@ async def say(storage: Storage, thread: Thread, text: str) -> None:
 
 async def answer(storage: Storage, claim: Claim, text: str) -> Run | None:
     """Completes a run with a message; returns what that releases."""
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     saved = await storage.claims.save(
         claim,
         message=MessageEnd(message.id, [text_part(text)]),
@@ -96,7 +97,7 @@ async def test_an_answer_stands_behind_what_it_answers(storage: Storage) -> None
     claim = await claimed(storage, first)
     await say(storage, thread, "three")
     second = await queue(storage, thread, "four")
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await say(storage, thread, "five")
     assert await read(storage, first) == ["one", "two"]
     await storage.claims.save(
