@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, text
@@ -12,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from storage import sqlite
+from storage import outage, postgresql, sqlite
 from storage.errors import Unreachable
 from storage.postgresql import PostgreSQL
 from storage.sqlite import SQLite
@@ -38,7 +39,9 @@ def parse_url(url: str) -> URL:
         case "sqlite":
             return parsed.set(drivername="sqlite")
         case "postgresql" | "postgres":
-            return parsed.set(drivername="postgresql+psycopg")
+            parsed = parsed.set(drivername="postgresql+psycopg")
+            postgresql.parameters(parsed)
+            return parsed
         case name:
             raise ValueError(f"{name} is not supported, only sqlite and postgresql are")
 
@@ -96,11 +99,17 @@ class Database:
         await asyncio.to_thread(self._migrate)
 
     def _migrate(self) -> None:
-        with self.connect() as connection, connection.begin():
-            if connection.dialect.name == "postgresql":
-                lock = text("SELECT pg_advisory_xact_lock(:key)")
-                connection.execute(lock, {"key": MIGRATION_LOCK})
-            _upgrade(connection)
+        try:
+            with self.connect() as connection, connection.begin():
+                if connection.dialect.name == "postgresql":
+                    lock = text("SELECT pg_advisory_xact_lock(:key)")
+                    connection.execute(lock, {"key": MIGRATION_LOCK})
+                _upgrade(connection)
+        except DBAPIError as error:
+            away = outage.translate(error.orig or error)
+            if isinstance(away, Unreachable):
+                raise away from error
+            raise
 
     def connect(self) -> Connection:
         """Returns a connection of SQLAlchemy's, which makes and inspects the schema.
@@ -115,11 +124,13 @@ class Database:
             # The driver's own BEGIN would come too late, and without IMMEDIATE.
             event.listen(engine, "begin", lambda each: each.exec_driver_sql("BEGIN IMMEDIATE"))
         else:
-            engine = create_engine(self.url, poolclass=NullPool)
+            engine = create_engine(
+                "postgresql+psycopg://",
+                creator=lambda: psycopg.connect(**postgresql.parameters(self.url)),
+                poolclass=NullPool,
+            )
         try:
             return engine.connect()
-        except OSError as error:
-            raise Unreachable(error.strerror or str(error)) from error
         except DBAPIError as error:
             raise Unreachable(str(error.orig).strip().splitlines()[0]) from error
 

@@ -6,6 +6,7 @@ from itertools import islice
 from tests.hostile.http1 import Connection, ask, check_up, head
 from tests.hostile.processes import files, memory
 from tests.stack import Stack
+from tests.waiting import until
 
 MIB = 1 << 20
 JSON = ("content-type", "application/json")
@@ -45,7 +46,7 @@ def _forever() -> Iterator[tuple[str, str, bytes | None]]:
         yield from REQUESTS
 
 
-def test_memory_stays_flat(island: Stack) -> None:
+async def test_memory_stays_flat(island: Stack) -> None:
     _send(island, 500)
     used, opened = memory(island), files(island)
     _send(island, 2_000)
@@ -53,5 +54,9 @@ def test_memory_stays_flat(island: Stack) -> None:
     grown = [now - then for now, then in zip(memory(island), used, strict=True)]
     # Less than the bodies of those requests alone.
     assert max(grown) < 32 * MIB, grown
-    more = [now - then for now, then in zip(files(island), opened, strict=True)]
-    assert max(more) < 20, more
+
+    def closed() -> bool:
+        return max(now - then for now, then in zip(files(island), opened, strict=True)) < 20
+
+    # The last clients that went away may still be seen off.
+    await until(closed)

@@ -272,7 +272,7 @@ async def test_a_run_whose_end_cannot_be_written_is_taken_up_again(
     held.release()
     await engines.drain(engine, 60)
     await engines.rename("hidden", "run_steps")
-    assert following.names == [*BEGUN, "error"]
+    assert await following.ended() == [*BEGUN, "error"]
     assert (await get_run(storage, following.run)).status == "in_progress"
     await set_run(storage, following.run, lease_until=PAST)
     engines.start()

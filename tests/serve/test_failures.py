@@ -81,12 +81,13 @@ def test_a_data_directory_that_another_server_holds(server: Stack) -> None:
         ("postgresql://nobody@127.0.0.1:1/x", "Connection refused"),
         ("postgresql://nobody@/x?host=/nonexistent", "No such file or directory"),
         ("sqlite:////nonexistent/x.db", "unable to open database file"),
-        ("postgresql://u@h/x?foo=1", "connect() got an unexpected keyword argument 'foo'"),
+        ("postgresql://u@h/x?foo=1", 'invalid connection option "foo"'),
     ],
 )
 def test_an_unreachable_database(url: str, reason: str) -> None:
     line = refusal(MODEL | {"ASSISTANTS_DATABASE_URL": url})
-    assert line == f"ASSISTANTS_DATABASE_URL: {reason}"
+    assert line.startswith("ASSISTANTS_DATABASE_URL: ")
+    assert line.endswith(reason)
 
 
 def test_a_missing_envoy() -> None:
