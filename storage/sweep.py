@@ -83,10 +83,9 @@ QUEUED = _find(
 )
 ORPHANED = _find(
     one_of(_RUNS.c.status, [RunStatus.in_progress]),
-    _READY,
     _RUNS.c.lease_until <= _NOW,
     _RUNS.c.expires_at > _NOW,
-    by=[_RUNS.c.queued_at],
+    by=[_RUNS.c.waiting, _RUNS.c.queued_at],
 )
 CANCELLING = _find(
     one_of(_RUNS.c.status, [RunStatus.cancelling]),
