@@ -116,7 +116,7 @@ class Bench:
             self._stack = stack.pop_all()
         # Not methods with @cache, which would keep the bench itself.
         self._server = cache(self._start)
-        self._calls = cache(self._calibrate)
+        self._plan = cache(self._calibrate)
 
     def server(self, settings: Mapping[str, str]) -> Server:
         """Returns the server with these settings, which cases share."""
@@ -135,7 +135,7 @@ class Bench:
 
         Returns what it took its clients, and the server. Raises LoadError.
         """
-        planned, body_bytes = self._calls(call, clients)
+        planned, body_bytes = self._plan(call, clients)
         calls = calls or planned
         with self.watch(server) if profiled else server.watch() as cost:
             result = self.generator.run(call, clients, calls)
@@ -143,6 +143,10 @@ class Bench:
             answers = f"{result.body_bytes} bytes in {calls} answers"
             raise LoadError(f"{call.urls[0]}: {answers}, not {body_bytes} in each")
         return result, cost
+
+    def calls(self, call: Call, clients: int) -> int:
+        """Returns how many calls a load is made of."""
+        return self._plan(call, clients)[0]
 
     @contextmanager
     def watch(self, server: Server) -> Iterator[Cost]:

@@ -3,49 +3,84 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from bench import fill, load
 from bench.cases.calls import TEXT
 from bench.cases.runs import PIECES
-from bench.load import Call
+from bench.load import Call, Load, percentile
 from bench.measuring import KNOWN_CONTEXT, Bench, Figures
-from bench.stack import Server
+from bench.stack import Cost, Server
 
 PAGE: Final = 20
+BLOCKS: Final = 5
+"""Parts of a load that alternate with those of the other thread."""
+
 STRATEGIES: Final = {
     "auto of 8,192 tokens": {"type": "auto"},
     "last_messages 10": {"type": "last_messages", "last_messages": 10},
 }
 
 
-@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a call takes on a long thread, against the same on a short one."""
+
+    def __init__(self, bench: Bench, server: Server, short: Call, long: Call) -> None:
+        """Compares two calls."""
+        self._bench = bench
+        self._server = server
+        self._short = short
+        self._long = long
+
+    def measure(self, name: str, calls: int = 0) -> dict[str, float]:
+        """Measures one client's calls: as many of each, or for as long as a load lasts.
+
+        The ratio is of CPU time, that of the database included: noise hardly touches it.
+        """
+        plan = {call: calls or self._bench.calls(call, 1) for call in (self._short, self._long)}
+        blocks = min(BLOCKS, *plan.values())
+        taken = {call: Taken() for call in plan}
+        for _ in range(blocks):
+            for call, planned in plan.items():
+                result, cost = self._bench.take(
+                    self._server,
+                    call,
+                    1,
+                    calls=max(planned // blocks, 1),
+                    profiled=call is self._long,
+                )
+                taken[call].add(result, cost)
+        short, long = taken.values()
+        return {
+            # A load of one call may take less than the kernel counts.
+            name: long.cpu / short.cpu if short.cpu else 0.0,
+            f"{name}: CPU": long.cpu,
+            f"{name}: median ms": long.median,
+            f"{name}: median ms of a short thread's": short.median,
+        }
+
+
 class Taken:
-    """What a call took, in milliseconds."""
+    """What the same call took in several loads, in milliseconds per call."""
 
-    cpu: float
-    median: float
+    def __init__(self) -> None:
+        self._latencies: list[float] = []
+        self._cpu = 0.0
 
+    def add(self, load: Load, cost: Cost) -> None:
+        """Takes in a load."""
+        self._latencies += load.latencies
+        self._cpu += cost.python_and_database
 
-def compared(
-    bench: Bench, server: Server, call: Call, calls: int = 0, *, limit: bool = False
-) -> Taken:
-    """Returns what one client's calls took; profiles show them, but for those of the `limit`."""
-    load, cost = bench.take(server, call, 1, calls=calls, profiled=not limit)
-    cpu = 1000 * cost.python_and_database / load.calls
-    return Taken(cpu, 1000 * load.percentile(50))
+    @property
+    def cpu(self) -> float:
+        """CPU time."""
+        return 1000 * self._cpu / len(self._latencies)
 
-
-def growth(name: str, short: Taken, long: Taken) -> dict[str, float]:
-    """Returns how many times a short thread's CPU time a long one's is: noise hardly touches it."""
-    return {
-        # A load of one call may take less than the kernel counts.
-        name: long.cpu / short.cpu if short.cpu else 0.0,
-        f"{name}: CPU": long.cpu,
-        f"{name}: median ms": long.median,
-        f"{name}: median ms of a short thread's": short.median,
-    }
+    @property
+    def median(self) -> float:
+        """The median of what its client waited."""
+        return 1000 * percentile(self._latencies, 50)
 
 
 class Pages:
@@ -68,13 +103,11 @@ class Pages:
         }
 
     def measure(self) -> Figures:
-        """Measures the CPU time of one client's calls, that of the database included."""
-        calls = self._bench.sizes.pages
+        """Measures a page at each place."""
         found: dict[str, float] = {}
-        for place, call in self._long.items():
-            short = compared(self._bench, self._server, self._short[place], calls, limit=True)
-            long = compared(self._bench, self._server, call, calls)
-            found |= growth(place, short, long)
+        for place, long in self._long.items():
+            growth = Growth(self._bench, self._server, self._short[place], long)
+            found |= growth.measure(place, self._bench.sizes.pages)
         return found
 
 
@@ -102,12 +135,11 @@ class LongThreads:
         }
 
     def measure(self) -> Figures:
-        """Measures the CPU time of one client's runs, that of the database included."""
+        """Measures a run by each strategy."""
         found: dict[str, float] = {}
-        for name, call in self._long.items():
-            short = compared(self._bench, self._server, self._short[name], limit=True)
-            long = compared(self._bench, self._server, call)
-            found |= growth(name, short, long)
+        for name, long in self._long.items():
+            growth = Growth(self._bench, self._server, self._short[name], long)
+            found |= growth.measure(name)
         return found
 
 
