@@ -2,6 +2,7 @@
 
 from storage import Storage
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
+from storage.openings import open_tool_calls
 from storage.pages import PageRequest
 from storage.tables import Run, RunStatus, StepStatus, Thread
 from tests.storage.rows import (
@@ -13,6 +14,8 @@ from tests.storage.rows import (
     make_thread,
     new_run,
     set_run,
+    start_message,
+    start_tool_calls,
     text_part,
     user,
 )
@@ -63,7 +66,7 @@ async def _messages(storage: Storage) -> None:
 async def _runs(storage: Storage) -> None:
     await storage.runs.create_with_thread(PROJECT, {}, {}, [user("Hi")], new_run())
     thread = await make_thread(storage)
-    run = await storage.runs.create(PROJECT, thread.id, new_run(), [user("Hi")])
+    run = (await storage.runs.create(PROJECT, thread.id, new_run(), [user("Hi")])).run
     await storage.runs.get(PROJECT, thread.id, run.id)
     await storage.runs.list(PROJECT, thread.id, PageRequest())
     await storage.runs.modify(PROJECT, thread.id, run.id, METADATA)
@@ -83,7 +86,7 @@ async def _runs(storage: Storage) -> None:
 
 async def _asks(storage: Storage, claim: Claim) -> str:
     """Has a run call a function; returns the step's id."""
-    step = await storage.claims.start_tool_calls(claim)
+    step = await start_tool_calls(storage, claim)
     details = {"type": "tool_calls", "tool_calls": [call("call_1")]}
     await storage.claims.save(
         claim,
@@ -100,14 +103,15 @@ async def _work(storage: Storage) -> None:
     await storage.claims.held([claim])
     context = await storage.claims.context(run, 1)
     await storage.claims.earlier(run, context.messages[0], 1)
-    calls = await storage.claims.start_tool_calls(claim)
-    await storage.claims.start_message(claim, ahead_of=calls)
+    calls = await start_tool_calls(storage, claim)
+    await start_message(storage, claim, ahead_of=calls)
     await storage.claims.release(claim)
     claim = await claimed(storage, run)
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await storage.claims.save(claim, message=MessageEnd(message.id, [text_part("Hi")]))
     await storage.claims.save(
         claim,
+        begun=[open_tool_calls(claim.run, 0, after=claim.last_position)],
         steps=[StepEnd(step.id, StepStatus.completed, {}, step_details=step.step_details)],
     )
 
@@ -123,7 +127,7 @@ async def _ends(storage: Storage) -> None:
         thread = await make_thread(storage)
         claim = await claimed(storage, await make_run(storage, thread))
         waiting = await storage.runs.create(PROJECT, thread.id, new_run(), [], queue=True)
-        step, message = await storage.claims.start_message(claim)
+        step, message = await start_message(storage, claim)
         if status == RunStatus.cancelled:
             await storage.runs.cancel(PROJECT, thread.id, claim.run.id)
         saved = await storage.claims.save(
@@ -132,7 +136,7 @@ async def _ends(storage: Storage) -> None:
             steps=[StepEnd(step.id, ENDS.get(status, StepStatus.cancelled))],
             run=RunEnd(status),
         )
-        assert saved.released is not None and saved.released.id == waiting.id
+        assert saved.released is not None and saved.released.id == waiting.run.id
 
 
 async def _outsiders(storage: Storage) -> None:
@@ -154,5 +158,5 @@ async def _abandoned(storage: Storage) -> tuple[Thread, Run]:
     """Inserts a run whose worker has begun a message."""
     thread = await make_thread(storage)
     run = await make_run(storage, thread)
-    await storage.claims.start_message(await claimed(storage, run))
+    await start_message(storage, await claimed(storage, run))
     return thread, run
