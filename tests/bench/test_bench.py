@@ -29,7 +29,9 @@ def test_every_case_finds_its_figures(database: Database, tmp_path: Path) -> Non
     assert results.failures == {}
     assert set(results.rounds) == set(CASES)
     judged = results.judgements()
-    assert [each.target for each in judged] == targets(database, frozenset(CASES))
+    assert [each.target for each in judged if each.target.case != "peers"] == targets(
+        database, frozenset(CASES) - {"peers"}
+    )
     assert all(len(each.rounds) == 1 for each in judged)
     results.write(tmp_path / "results.json")
     written = orjson.loads((tmp_path / "results.json").read_bytes())
