@@ -60,7 +60,7 @@ def test_profiles_of_what_misses_its_target(
 def test_a_profile_shows_where_time_goes() -> None:
     profiler = Profiler()
     waiting, over = threading.Event(), threading.Event()
-    idle = threading.Thread(target=_wait, args=(waiting,))
+    idle = threading.Thread(target=_wait_without_work, args=(waiting,))
     busy = threading.Thread(target=_compute, args=(over,))
     for thread in (idle, busy):
         thread.start()
@@ -74,10 +74,10 @@ def test_a_profile_shows_where_time_goes() -> None:
         thread.join()
     assert "bench/test_bench.py" in text
     assert "_compute" in text
-    assert "_wait" not in text
+    assert "_wait_without_work" not in text
 
 
-def _wait(event: threading.Event) -> None:
+def _wait_without_work(event: threading.Event) -> None:
     event.wait()
 
 
