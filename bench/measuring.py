@@ -3,17 +3,19 @@
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TypeVar
 
 from bench.load import Call, Generator, Load, LoadError
 from bench.stack import Cost, Model, Server, start_postgres
 from bench.targets import Database
 from tests.postgres import Postgres
+
+T = TypeVar("T")
 
 Figures = Mapping[str, float]
 """What a case found out in one round, by name."""
@@ -100,7 +102,7 @@ class Bench:
     """What the cases share. `with` ends all that they have started."""
 
     def __init__(self, database: Database, sizes: Sizes, generator: Generator) -> None:
-        """Starts what all cases need: the model, and PostgreSQL."""
+        """Starts what all cases need: the model."""
         self.database = database
         self.sizes = sizes
         self.generator = generator
@@ -112,9 +114,9 @@ class Bench:
         with ExitStack() as stack:
             self.model = Model()
             stack.callback(self.model.stop)
-            self._postgres = _postgres(stack) if database == "postgresql" else None
             self._stack = stack.pop_all()
         # Not methods with @cache, which would keep the bench itself.
+        self.postgres = cache(lambda: self.keep(_postgres()))
         self._server = cache(self._start)
         self._plan = cache(self._calibrate)
 
@@ -126,7 +128,12 @@ class Bench:
 
     def new_server(self, settings: Mapping[str, str]) -> Server:
         """Returns a server that is not started yet, and that its caller ends."""
-        return Server(self.model, settings, self._postgres)
+        postgres = self.postgres() if self.database == "postgresql" else None
+        return Server(self.model, settings, postgres)
+
+    def keep(self, resource: AbstractContextManager[T]) -> T:
+        """Returns what a resource gives, and ends it with the bench."""
+        return self._stack.enter_context(resource)
 
     def take(
         self, server: Server, call: Call, clients: int, *, calls: int = 0, profiled: bool = True
@@ -169,7 +176,7 @@ class Bench:
         return clients * math.ceil(least / clients), body_bytes
 
     def _start(self, settings: tuple[tuple[str, str], ...]) -> Server:
-        made = Server(self.model, dict(settings), self._postgres)
+        made = self.new_server(dict(settings))
         self._stack.callback(made.delete)
         return made.start()
 
@@ -185,9 +192,12 @@ class Bench:
         self._stack.close()
 
 
-def _postgres(stack: ExitStack) -> Postgres:
+@contextmanager
+def _postgres() -> Iterator[Postgres]:
     # Not deeper: a Unix socket's path must be short.
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-")))
-    postgres = start_postgres(directory)
-    stack.callback(postgres.stop)
-    return postgres
+    with tempfile.TemporaryDirectory(prefix="pg-") as directory:
+        postgres = start_postgres(Path(directory))
+        try:
+            yield postgres
+        finally:
+            postgres.stop()

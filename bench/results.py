@@ -59,10 +59,14 @@ class Results:
         self.rounds.setdefault(case, []).append(figures)
 
     def judgements(self) -> list[Judgement]:
-        """Returns all targets of the cases. A case that has failed has reached none."""
+        """Returns all targets of the cases. A case that has failed has reached none.
+
+        Those of figures that a case did not find, as of peers that are not set up, are left out.
+        """
         return [
             Judgement(target, () if target.case in self.failures else self._rounds(target))
             for target in targets(self.database, frozenset(self.cases))
+            if target.case in self.failures or target.figure in self.medians(target.case)
         ]
 
     def medians(self, case: str) -> Figures:

@@ -20,6 +20,7 @@ CPU: Final = Unit("ms of CPU", 0.10)
 CPU_RATIO: Final = Unit("no-ops of CPU", 0.10)
 TIME: Final = Unit("ms", 0.30)
 GROWTH: Final = Unit("times a short thread's", 0.15)
+TIMES: Final = Unit("times its rate", 0.15, more_is_better=True)
 MEMORY: Final = Unit("KiB", 0.10)
 
 BOTH: Final[tuple[Database, ...]] = ("sqlite", "postgresql")
@@ -80,6 +81,9 @@ TARGETS: Final = (
     Target("pages", "first", GROWTH, 1.2),
     Target("pages", "middle", GROWTH, 1.2),
     Target("pages", "last", GROWTH, 1.2),
+    Target("peers", "times aegra", TIMES, 10, judged=AIM),
+    Target("peers", "times aegra-redis", TIMES, 10, judged=AIM),
+    Target("peers", "times langgraph", TIMES, 10, judged=AIM),
     Target("long-threads", "auto of 8,192 tokens", GROWTH, 2),
     Target("long-threads", "last_messages 10", GROWTH, 2),
 )

@@ -40,6 +40,23 @@ def figures(load: Load, cost: Cost) -> dict[str, float]:
     return found
 
 
+def beside(bench: Bench, server: Server, limit: Call, call: Call, clients: int) -> dict[str, float]:
+    """Measures a call, and its limit before and after it, so that both see the same noise."""
+    half = max(bench.calls(limit, clients) // 2, clients)
+    before, before_cost = bench.take(server, limit, clients, calls=half, profiled=False)
+    load, cost = bench.take(server, call, clients)
+    after, after_cost = bench.take(server, limit, clients, calls=half, profiled=False)
+    rate = (before.calls + after.calls) / (before.seconds + after.seconds)
+    cpu = (before_cost.python + after_cost.python) / (before.calls + after.calls)
+    return figures(load, cost) | {
+        "of the no-op": load.rate / rate,
+        # A load of one call may take less than the kernel counts.
+        "Python of the no-op": cost.python / load.calls / cpu if cpu else 0.0,
+        "no-op calls/s": rate,
+        "no-op Python": 1000 * cpu,
+    }
+
+
 class CallCase:
     """A call, by many clients at once, against the no-op."""
 
@@ -51,15 +68,9 @@ class CallCase:
         self._no_op = no_op(bench, self._server)
 
     def measure(self) -> Figures:
-        """Measures the no-op, and then the call."""
-        bench, clients = self._bench, self._bench.sizes.clients
-        limit, limit_cost = bench.take(self._server, self._no_op, clients, profiled=False)
-        load, cost = bench.take(self._server, self._call, clients)
-        return figures(load, cost) | {
-            "of the no-op": load.rate / limit.rate,
-            "no-op calls/s": limit.rate,
-            "no-op Python": 1000 * limit_cost.python / limit.calls,
-        }
+        """Measures the call beside the no-op."""
+        clients = self._bench.sizes.clients
+        return beside(self._bench, self._server, self._no_op, self._call, clients)
 
 
 def no_op(_: Bench, to: Server) -> Call:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 from bench import load
-from bench.cases.calls import TEXT, figures, no_op
+from bench.cases.calls import TEXT, beside, no_op
 from bench.load import Call
 from bench.measuring import DEFAULTS, Bench, Figures
 from bench.stack import Server
@@ -41,19 +41,12 @@ class RunsCase:
         self._no_op = no_op(bench, self._server)
 
     def measure(self) -> Figures:
-        """Measures the two limits, and then the runs."""
+        """Measures the model, and then the runs beside the no-op."""
         bench, clients = self._bench, self._clients
         model, _ = bench.take(self._server, self._completion, clients, profiled=False)
-        limit, limit_cost = bench.take(self._server, self._no_op, clients, profiled=False)
-        load, cost = bench.take(self._server, self._run, clients)
-        no_op_cpu = limit_cost.python / limit.calls
-        return figures(load, cost) | {
-            "of the no-op": load.rate / limit.rate,
-            "of the model": load.rate / model.rate,
-            # A load of one call may take less than the kernel counts.
-            "Python of the no-op": cost.python / load.calls / no_op_cpu if no_op_cpu else 0.0,
-            "no-op calls/s": limit.rate,
-            "no-op Python": 1000 * no_op_cpu,
+        found = beside(bench, self._server, self._no_op, self._run, clients)
+        return found | {
+            "of the model": found["calls/s"] / model.rate,
             "model calls/s": model.rate,
         }
 

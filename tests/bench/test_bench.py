@@ -29,7 +29,9 @@ def test_every_case_finds_its_figures(database: Database, tmp_path: Path) -> Non
     assert results.failures == {}
     assert set(results.rounds) == set(CASES)
     judged = results.judgements()
-    assert [each.target for each in judged] == targets(database, frozenset(CASES))
+    assert [each.target for each in judged if each.target.case != "peers"] == targets(
+        database, frozenset(CASES) - {"peers"}
+    )
     assert all(len(each.rounds) == 1 for each in judged)
     results.write(tmp_path / "results.json")
     written = orjson.loads((tmp_path / "results.json").read_bytes())
@@ -58,7 +60,7 @@ def test_profiles_of_what_misses_its_target(
 def test_a_profile_shows_where_time_goes() -> None:
     profiler = Profiler()
     waiting, over = threading.Event(), threading.Event()
-    idle = threading.Thread(target=_wait, args=(waiting,))
+    idle = threading.Thread(target=_wait_without_work, args=(waiting,))
     busy = threading.Thread(target=_compute, args=(over,))
     for thread in (idle, busy):
         thread.start()
@@ -72,10 +74,10 @@ def test_a_profile_shows_where_time_goes() -> None:
         thread.join()
     assert "bench/test_bench.py" in text
     assert "_compute" in text
-    assert "_wait" not in text
+    assert "_wait_without_work" not in text
 
 
-def _wait(event: threading.Event) -> None:
+def _wait_without_work(event: threading.Event) -> None:
     event.wait()
 
 
