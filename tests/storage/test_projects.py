@@ -25,6 +25,7 @@ from tests.storage.rows import (
     execute,
     fetch,
     new_run,
+    start_tool_calls,
     user,
 )
 
@@ -59,9 +60,9 @@ async def one_of_each(storage: Storage, project: str) -> Ids:
     assistant = await storage.assistants.create(project, assistant_values())
     thread = await storage.threads.create(project, {"a": "b"}, {}, [user("Hi")])
     (message,) = (await storage.messages.list(project, thread.id, PageRequest())).data
-    run = await storage.runs.create(project, thread.id, new_run(), [])
+    run = (await storage.runs.create(project, thread.id, new_run(), [])).run
     claim = await claimed(storage, run)
-    step = await storage.claims.start_tool_calls(claim)
+    step = await start_tool_calls(storage, claim)
     details = {"type": "tool_calls", "tool_calls": [call("call_1")]}
     ends = [StepEnd(step.id, StepStatus.in_progress, step_details=details)]
     await storage.claims.save(claim, steps=ends, run=RunEnd(RunStatus.requires_action))
