@@ -6,24 +6,20 @@ of the same servicers, on a Unix socket that only Envoy uses: so nobody else can
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import assistants.v1
 import grpc
-from assistants.v1 import (
-    assistants_pb2_grpc,
-    messages_pb2_grpc,
-    runs_pb2_grpc,
-    threads_pb2_grpc,
-)
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from service import typed
 from service.assistants import AssistantsServicer
 from service.interceptors import Errors
 from service.messages import MessagesServicer
@@ -72,7 +68,9 @@ class Server:
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
             events_max_bytes=settings.events_max_bytes,
-            limits=Limits(settings.lease_seconds, settings.model_retries),
+            limits=Limits(
+                settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
+            ),
         )
         self._assistants = AssistantsServicer(self._storage)
         self._threads = ThreadsServicer(self._storage, self._engine)
@@ -98,6 +96,10 @@ class Server:
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             engine = asyncio.create_task(self._engine.work(), name="engine")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
+            # What is loaded by now stays: to look through it again and again would hold the loop
+            # for a tenth of a second each time.
+            gc.collect()
+            gc.freeze()
             serving.set()
             await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
@@ -130,10 +132,7 @@ class Server:
 
     def _public_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
-        assistants_pb2_grpc.add_AssistantsServiceServicer_to_server(self._assistants, server)
-        threads_pb2_grpc.add_ThreadsServiceServicer_to_server(self._threads, server)
-        messages_pb2_grpc.add_MessagesServiceServicer_to_server(self._messages, server)
-        runs_pb2_grpc.add_RunsServiceServicer_to_server(self._runs, server)
+        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers())))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [*self._servicers(), "grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server, pool=_public_descriptors())

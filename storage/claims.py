@@ -11,7 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, tables, thread_lock, transitions
+from storage import clock, context, tables, thread_lock, transitions
+from storage.context import Context
 from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
@@ -51,7 +52,7 @@ class Claim:
     """The database's time when it was taken, in unix seconds."""
     last_position: str
     """The greatest position in the thread then: what the attempt begins stands behind it."""
-    context: "Context | None" = None
+    context: Context | None = None
     """What the run's model may read, where that is known without reading it."""
 
 
@@ -101,16 +102,6 @@ class Saved:
     """What the run that ended had open besides; the rows are gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a model is shown: the thread's messages, then what the run itself did, oldest first."""
-
-    messages: list[Message]
-    steps: list[RunStep]
-    step_messages: dict[str, Message]
-    """The messages that the steps wrote, by id."""
-
-
 _HELD = (
     _RUNS.c.id == param("id"),
     _RUNS.c.attempt == param("attempt", _RUNS.c.attempt),
@@ -138,33 +129,6 @@ ATTEMPTS: Statement[Any] = Statement(
     )
 )
 STEP = Statement(sa.select(_STEPS).where(_STEPS.c.id == param("id")), RunStep)
-STEPS = Statement(
-    sa.select(_STEPS).where(_STEPS.c.run_id == param("run_id")).order_by(_STEPS.c.position), RunStep
-)
-WRITTEN = Statement(sa.select(_MESSAGES).where(_MESSAGES.c.run_id == param("run_id")), Message)
-
-
-def _read(limited: bool) -> Statement[Message]:
-    """Returns the statement that reads what a run's model may read of its thread, newest first."""
-    # An answer belongs behind what its run had read, not behind messages that were added while it
-    # was written.
-    read_until = sa.func.coalesce(_RUNS.c.context_until, _MESSAGES.c.position)
-    found = (
-        sa.select(_MESSAGES)
-        .outerjoin(_RUNS, _RUNS.c.id == _MESSAGES.c.run_id)
-        .where(
-            _MESSAGES.c.thread_id == param("thread_id"),
-            _MESSAGES.c.position <= param("until", _MESSAGES.c.position),
-            _MESSAGES.c.status != sa.literal(str(MessageStatus.in_progress)),
-        )
-        .order_by(read_until.desc(), _MESSAGES.c.position.desc())
-    )
-    if limited:
-        found = found.limit(param("limit", sa.column("", sa.Integer())))
-    return Statement(found, Message)
-
-
-READ = {limited: _read(limited) for limited in (False, True)}
 
 
 class Claims(Repository):
@@ -283,18 +247,14 @@ class Claims(Repository):
         return Saved(saved_message, saved_steps, saved_run, released, withdrawn)
 
     @reads_all
-    def context(self, tx: Transaction, run: Run, last_messages: int | None = None) -> Context:
-        """Returns what the run's model may read; of the thread, if given, only the last n."""
-        limit = {} if last_messages is None else {"limit": last_messages}
-        found = tx.all(
-            READ[last_messages is not None],
-            thread_id=run.thread_id,
-            until=run.context_until,
-            **limit,
-        )
-        steps = tx.all(STEPS, run_id=run.id)
-        written = tx.all(WRITTEN, run_id=run.id)
-        return Context(found[::-1], steps, {each.id: each for each in written})
+    def context(self, tx: Transaction, run: Run, limit: int) -> Context:
+        """Returns what the run's model may read; of the thread, the newest `limit` messages."""
+        return context.read(tx, run, limit)
+
+    @reads_all
+    def earlier(self, tx: Transaction, run: Run, before: Message, limit: int) -> list[Message]:
+        """Returns up to `limit` messages that come right before one that was read."""
+        return context.earlier(tx, run, before, limit)
 
     def _hold(self, tx: Transaction, claim: Claim) -> Thread:
         """Locks the thread of a run in progress and renews the lease. Raises ClaimLost."""

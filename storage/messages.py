@@ -24,7 +24,13 @@ _IN_THREAD = _TABLE.c.thread_id == param("thread_id")
 GET = Statement(sa.select(_TABLE).where(_IN_THREAD, _TABLE.c.id == param("id")), Message)
 DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_IN_THREAD, _TABLE.c.id == param("id")))
 LIST = pages.List(Message, ids.MESSAGE, _IN_THREAD)
-LIST_OF_RUN = pages.List(Message, ids.MESSAGE, _IN_THREAD, _TABLE.c.run_id == param("run_id"))
+# A run's messages are few: found by the thread, which it names too, all of it would be read.
+LIST_OF_RUN = pages.List(
+    Message,
+    ids.MESSAGE,
+    _TABLE.c.thread_id.concat("") == param("thread_id"),
+    _TABLE.c.run_id == param("run_id"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ def _row(thread: Thread, new: NewMessage, now: int) -> Message:
         project_id=thread.project_id,
         thread_id=thread.id,
         position=thread.last_position,
+        context_position=thread.last_position,
         created_at=now,
         status=MessageStatus.completed,
         role=new.role,

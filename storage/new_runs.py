@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import assistants, ids
-from storage.claims import Claim, Context, Withdrawn
+from storage.claims import Claim, Withdrawn
+from storage.context import Context
 from storage.lookup import by_id
 from storage.rows import Assistant, Message, Run, Thread
 from storage.tables import RunStatus

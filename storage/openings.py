@@ -43,6 +43,7 @@ def open_message(run: Run, now: int, *, after: str, ahead_of: RunStep | None = N
         project_id=run.project_id,
         thread_id=run.thread_id,
         position=second,
+        context_position=run.context_until,
         created_at=now,
         status=MessageStatus.in_progress,
         role="assistant",

@@ -66,6 +66,7 @@ def _copy() -> Statement[Any]:
         **columns,
         "id": param("new", columns["id"]),
         "position": param("new_position", columns["position"]),
+        "context_position": param("new_position", columns["position"]),
         "thread_id": param("thread_id", columns["thread_id"]),
     }
     copies = sa.select(*values.values()).where(columns["id"] == param("old"))

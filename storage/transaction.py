@@ -1,9 +1,7 @@
 """What a repository's functions work on: the statements of one transaction."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
-
-import orjson
 
 from storage import statements
 from storage.clock import NOW
@@ -116,9 +114,18 @@ class Transaction:
     def _params(self, compiled: Compiled[Any], params: dict[str, Any]) -> dict[str, Any]:
         for name in compiled.documents:
             if (value := params.get(name)) is not None:
-                params[name] = orjson.dumps(value).decode()
+                params[name] = statements.document(value)
         if compiled.in_project and PROJECT not in params:
             params[PROJECT] = self.project
         if compiled.fixed:
             params = {**compiled.fixed, **params}
         return params
+
+
+def perform(work: Callable[[Transaction], T], tx: Transaction) -> T:
+    """Returns what `work` returns. Raises what it raises, but for StopIteration."""
+    try:
+        return work(tx)
+    except StopIteration as error:
+        # No future takes one: whoever waits would never be answered.
+        raise RuntimeError("a transaction raised StopIteration") from error

@@ -14,7 +14,14 @@ import sqlalchemy as sa
 from storage import tables
 from storage.rows import Message, Run, RunStep, table
 from storage.statements import Statement, one_of, param
-from storage.tables import ACTIVE, MessageStatus, RunStatus, StepStatus
+from storage.tables import (
+    ACTIVE,
+    HOLDS_THREAD,
+    WAITS,
+    MessageStatus,
+    RunStatus,
+    StepStatus,
+)
 from storage.transaction import Transaction
 
 _RUNS = table(tables.Run)
@@ -289,7 +296,7 @@ def _release() -> Statement[Run]:
         sa.select(first.c.id)
         .where(
             first.c.thread_id == param("thread_id"),
-            first.c.waiting,
+            WAITS,
             one_of(first.c.status, [RunStatus.queued]),
         )
         .order_by(first.c.position)
@@ -297,11 +304,7 @@ def _release() -> Statement[Run]:
         .scalar_subquery()
     )
     other = _RUNS.alias("other")
-    active = sa.exists().where(
-        other.c.thread_id == param("thread_id"),
-        one_of(other.c.status, ACTIVE),
-        other.c.waiting.is_(sa.false()),
-    )
+    active = sa.exists().where(other.c.thread_id == param("thread_id"), HOLDS_THREAD)
     released = (
         sa.update(_RUNS)
         .where(_RUNS.c.id == next_one, ~active)

@@ -11,8 +11,8 @@ from typing import Any
 
 from service.models.client import CallDelta, Piece, RefusalDelta, TextDelta
 from service.models.replay import Replay
+from service.presentation.events import Event
 from service.runner import events
-from service.runner.bus import RunEvent
 from service.runner.journal import Journal
 from service.runner.openings import Openings
 from storage import ids, transitions
@@ -120,10 +120,10 @@ class Answer:
         """Waits for what is still being written. It will not be told of any more."""
         await self._openings.close()
 
-    async def _publish(self, *happened: RunEvent) -> None:
+    async def _publish(self, *happened: Event) -> None:
         await self._journal.tell(self._claim.run.id, self._claim.attempt, *happened)
 
-    def _take(self, piece: Piece) -> list[RunEvent]:
+    def _take(self, piece: Piece) -> list[Event]:
         match piece:
             case TextDelta(text):
                 message, opened = self._opened_message()
@@ -137,7 +137,7 @@ class Answer:
             case CallDelta():
                 return self._add_call(piece)
 
-    def _opened_message(self) -> tuple[Message, list[RunEvent]]:
+    def _opened_message(self) -> tuple[Message, list[Event]]:
         """Returns the turn's message, and what there is to tell if it begins now."""
         if self._message is not None:
             return self._message, []
@@ -159,7 +159,7 @@ class Answer:
             for kind, pieces in self._parts.items()
         ]
 
-    def _add_call(self, piece: CallDelta) -> list[RunEvent]:
+    def _add_call(self, piece: CallDelta) -> list[Event]:
         happened = []
         if self._call_step is None:
             self._call_step = self._openings.tool_calls().step

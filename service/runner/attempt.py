@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -18,7 +19,8 @@ from service.runner.heart import Heart
 from service.runner.journal import Journal
 from service.runner.openings import Openings, Underway
 from service.runner.stops import STOPPED, Stop
-from storage.claims import Claim, Claims, Context
+from service.runner.transcript import Transcript
+from storage.claims import Claim, Claims
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
 
@@ -43,6 +45,8 @@ class Limits:
     """How long a claim holds; it is renewed three times as often."""
     model_retries: int
     """How often the model is asked again after a failure that may pass."""
+    prompt_bytes: int = 2**20
+    """Bytes of the thread's turns in a prompt for a model whose context is not known."""
 
 
 class Attempt:
@@ -166,17 +170,15 @@ class Attempt:
 
         Raises ModelError for a failure that does not pass, or came after a piece of the answer.
         """
-        run = self.claim.run
-        context = self.claim.context
-        if context is None:
-            context = await self._claims.context(run, run.truncation_strategy["last_messages"])
+        transcript = await Transcript.begin(self._claims, self.claim)
         for retry in itertools.count():
             try:
-                async with contextlib.aclosing(self._chunks(context)) as chunks:
-                    async for chunk in chunks:
-                        if isinstance(chunk, Finished):
-                            return chunk
-                        await self._add(chunk)
+                async with contextlib.aclosing(self._chunks(transcript)) as batches:
+                    async for chunks in batches:
+                        for chunk in chunks:
+                            if isinstance(chunk, Finished):
+                                return chunk
+                            await self._add(chunk)
             except ModelError as error:
                 delay = self._delay(error, retry)
                 if delay is None:
@@ -191,24 +193,29 @@ class Attempt:
             metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
         await self._answer.add(piece)
 
-    async def _chunks(self, context: Context) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, transcript: Transcript) -> AsyncGenerator[list[Chunk], None]:
         # One generator for both: the counting of tokens can be broken off, too.
-        request = await prompt.build(self.claim.run, context, self._model.tokens)
+        request = await self._prompt(transcript)
         while True:
             try:
-                async with contextlib.aclosing(self._model.stream(request)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                async with contextlib.aclosing(self._model.stream(request)) as batches:
+                    async for chunks in batches:
+                        yield chunks
                 return
             except ModelError as error:
                 if error.context is None:
                     raise
                 # The refusal has told how much the model takes: with less, it may answer.
-                shorter = await prompt.build(self.claim.run, context, self._model.tokens)
+                shorter = await self._prompt(transcript)
                 if len(shorter["messages"]) >= len(request["messages"]):
                     raise
                 log.info("asked with fewer messages", context=error.context)
                 request = shorter
+
+    async def _prompt(self, transcript: Transcript) -> dict[str, Any]:
+        return await prompt.build(
+            self.claim.run, transcript, self._model.tokens, self._limits.prompt_bytes
+        )
 
     def _delay(self, error: ModelError, retry: int) -> float | None:
         """Returns how many seconds to wait before the next try; None where there is to be none."""

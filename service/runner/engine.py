@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from service.errors import ApiError, Kind
 from service.models.client import ChatModel
 from service.runner import events
 from service.runner.attempt import Limits
-from service.runner.bus import InProcessBus, Kept, RunEvent
-from service.runner.inquiry import Inquiry, Statuses
+from service.runner.bus import InProcessBus, Kept
+from service.runner.follower import Follower, numbered
+from service.runner.inquiry import Inquiry
 from service.runner.journal import Journal
 from service.runner.missed import Missed
 from service.runner.queue import InProcessQueue
@@ -17,7 +18,7 @@ from service.runner.reconciler import Reconciler
 from service.runner.said import Said
 from service.runner.stops import Stop
 from service.runner.worker import Reservation, Worker
-from service.streams import with_silences
+from service.streams import EventStream, Finished
 from storage import Storage
 from storage.claims import Claim
 from storage.errors import NotCancellable, NotFound, StorageError
@@ -150,8 +151,8 @@ class Engine:
             ended = await self._storage.runs.cancel(run.project_id, run.thread_id, run.id)
             await self.announce(ended)
 
-    async def replay(self, run: Run, after: int) -> AsyncGenerator[RunEvent, None]:
-        """Yields the run's events numbered above `after`, up to the next `done` or `error`.
+    async def replay(self, run: Run, after: int) -> EventStream:
+        """Returns the run's events numbered above `after`, up to the next `done` or `error`.
 
         Raises ApiError: `events_gone` when some of them are not kept any more.
         """
@@ -171,48 +172,17 @@ class Engine:
                 "after_sequence",
             )
         if kept.over and after == kept.last:
-            yield _numbered(events.done(), after)
-            return
-        said = Said(whole=kept.after <= BEGINNING)
-        first = kept.after
+            return Finished(numbered(events.done(), after))
+        said, first = Said(whole=kept.after <= BEGINNING), kept.after
         async with contextlib.aclosing(self._journal.told(run.id, first, after)) as told:
             async for event in told:
-                first = said.hear(event).sequence_number
+                first = said.hear(event).number
         said.whole = said.whole and first == after
-        async with contextlib.aclosing(self.follow(run, after + 1, said)) as following:
-            async for event in following:
-                yield event
+        return self.follow(run, after + 1, said)
 
-    async def follow(
-        self, run: Run, first: int, said: Said | None = None
-    ) -> AsyncGenerator[RunEvent, None]:
-        """Yields the run's events from number `first` on, up to `done` or `error`.
+    def follow(self, run: Run, first: int, said: Said | None = None) -> EventStream:
+        """Returns the run's events from number `first` on, up to `done` or `error`.
 
         `said` has heard those before them.
         """
-        last, said = first - 1, said or Said()
-        asked: asyncio.Future[Statuses] | None = None
-        source = with_silences(self._bus.subscribe(run.id, last), SILENCE)
-        async with contextlib.aclosing(source):
-            try:
-                async for event in source:
-                    if event is not None:
-                        last = event.sequence_number
-                        yield said.hear(event)
-                        if event.event in events.END_OF_STREAM:
-                            return
-                        continue
-                    # It may have been told elsewhere. The answer can wait for the next silence:
-                    # by then it is no news that is still on its way.
-                    if asked is not None and not asked.done():
-                        continue
-                    if asked is not None and asked.result().get(run.id) not in events.GOES_ON:
-                        await self._missed.tell(run, said, last)
-                    asked = self._inquiry.ask(run.id)
-            except ApiError as error:
-                yield _numbered(events.error(error), last + 1)
-
-
-def _numbered(event: RunEvent, number: int) -> RunEvent:
-    event.sequence_number = number
-    return event
+        return Follower(run, first, said or Said(), self._bus, self._missed, self._inquiry, SILENCE)

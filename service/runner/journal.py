@@ -7,8 +7,9 @@ import structlog
 
 from service import metrics
 from service.errors import ApiError
+from service.presentation.events import Event
 from service.runner import events
-from service.runner.bus import EventBus, RunEvent
+from service.runner.bus import EventBus
 from service.runner.said import Said
 from storage.claims import Withdrawn
 from storage.rows import Run
@@ -29,14 +30,14 @@ class Journal:
         """Publishes on `bus`."""
         self._bus = bus
 
-    async def tell(self, run_id: str, attempt: int, *happened: RunEvent) -> int:
+    async def tell(self, run_id: str, attempt: int, *happened: Event) -> int:
         """Publishes a run's events and returns the first one's number.
 
         `attempt` is the run's, as for EventBus.publish. Each transition is a line of the log.
         """
         for event in happened:
-            status = event.event.removeprefix("thread.run.")
-            if event.HasField("run") and status != events.CREATED:
+            status = event.name.removeprefix(events.RUN)
+            if events.shows_run(event) and status != events.CREATED:
                 metrics.TRANSITIONS.labels(status).inc()
                 log.info("run", run_id=run_id, status=status, attempt=attempt)
         return await self._bus.publish(run_id, attempt, *happened)
@@ -46,14 +47,14 @@ class Journal:
 
         A worker of this server that holds it all the same must have been stopped.
         """
-        run, withdrawn = ended.run, list[RunEvent]()
+        run, withdrawn = ended.run, list[Event]()
         if run.status != RunStatus.cancelling:
             rows = {row.id for row in ended.messages} | {row.id for row in ended.steps}
             begun = await self._begun(run.id)
             withdrawn = _withdrawals(begun, run.cancelled_at, without=rows)
         await self.tell(run.id, run.attempt, *withdrawn, *events.ended(ended))
 
-    async def withdraw(self, run: Run, rows: Withdrawn, at: int | None, *then: RunEvent) -> None:
+    async def withdraw(self, run: Run, rows: Withdrawn, at: int | None, *then: Event) -> None:
         """Publishes that what an attempt had begun is withdrawn at this time, and what comes then.
 
         Besides the rows, that is all that was told and has not ended: it may not have been stored.
@@ -66,17 +67,19 @@ class Journal:
         withdrawn = [*events.withdrawn(untold, at), *_withdrawals(begun, at)]
         await self.tell(run.id, run.attempt, *withdrawn, *then)
 
-    async def told(self, run_id: str, first: int, last: int) -> AsyncGenerator[RunEvent, None]:
+    async def told(self, run_id: str, first: int, last: int) -> AsyncGenerator[Event, None]:
         """Yields the kept events numbered above `first`, up to `last`."""
         # What is dropped meanwhile is no reason to refuse the rest.
         with contextlib.suppress(ApiError):
             async with contextlib.aclosing(self._bus.subscribe(run_id, first)) as source:
                 while first < last:
-                    event = await anext(source)
-                    first = event.sequence_number
-                    yield event
+                    for event in await source.take():
+                        if event.number > last:
+                            return
+                        first = event.number
+                        yield event
 
-    async def _begun(self, run_id: str) -> dict[str, RunEvent]:
+    async def _begun(self, run_id: str) -> dict[str, Event]:
         """Returns what was told that an attempt has begun, and not that it ended, by id."""
         kept = await self._bus.kept(run_id)
         said = Said()
@@ -84,16 +87,16 @@ class Journal:
             async with contextlib.aclosing(self.told(run_id, kept.after, kept.last)) as told:
                 async for event in told:
                     said.hear(event)
-                    if event.event in ANEW:
+                    if event.name in ANEW:
                         # What is open here belongs to a caller, or to another server's attempt.
                         said.open.clear()
         return said.open
 
 
 def _withdrawals(
-    begun: Mapping[str, RunEvent], at: int | None, without: Collection[str] = ()
-) -> list[RunEvent]:
+    begun: Mapping[str, Event], at: int | None, without: Collection[str] = ()
+) -> list[Event]:
     """Returns the ends of what was told as begun, messages ahead of their steps."""
     found = [event for id, event in begun.items() if id not in without]
-    found.sort(key=lambda event: event.HasField("run_step"))
+    found.sort(key=events.shows_step)
     return [events.withdrawal(event, at) for event in found]

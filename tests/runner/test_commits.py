@@ -1,7 +1,6 @@
 """A run is three commits: it begins, its answer begins, it ends. Nobody asks for it in between."""
 
 import contextlib
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -9,22 +8,38 @@ from assistants.json import json_pb2
 from assistants.v1 import events_pb2, messages_pb2, runs_pb2, threads_pb2
 
 from service.project import PROJECT
+from service.runner.events import MESSAGE_DELTA
 from service.runs import RunsServicer
-from storage import Storage
+from service.streams import EventStream
+from storage import Storage, claims, context, sweep
+from storage.rows import Run, RunStep
+from storage.statements import insert
 from storage.tables import RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
+from tests.runner.reading import as_sent
 from tests.runner.schedule import TOOLS
 from tests.script import Answer, Calls, Hold
 from tests.sequences import AFTER_OUTPUTS, PLAIN, WITH_CALLS, folded
-from tests.storage.recording import commits, statements
+from tests.storage.recording import Executed, transactions
 from tests.storage.rows import assistant_values, get_run, user
 from tests.waiting import until
 
 CONTEXT: Any = None
 """The servicer asks nothing of it."""
 
-CREATED = ["Runs.create", "Claims.open", "Claims.save"]
+INSERTS = {"run": insert(Run), "step": insert(RunStep)}
+ANSWER = ["step", ""]
+WATCHED = {
+    sweep.COUNTS,
+    sweep.OLDEST,
+    sweep.QUEUED,
+    sweep.ORPHANED,
+    sweep.CANCELLING,
+    sweep.EXPIRED,
+}
+"""What a reconciler asks, whatever happens."""
+
 MESSAGE = messages_pb2.NewMessage(role="user", content=json_pb2.Value(string_value="Hi"))
 
 
@@ -34,10 +49,21 @@ async def servicer(storage: Storage, engines: Engines) -> RunsServicer:
     return RunsServicer(storage, engines.start(), 600, "reject")
 
 
-async def read(events: AsyncGenerator[events_pb2.RunEvent, None]) -> list[events_pb2.RunEvent]:
-    """Reads a stream as gRPC does, to its end."""
-    async with contextlib.aclosing(events):
+async def read(stream: EventStream) -> list[events_pb2.RunEvent]:
+    """Reads a stream to its end, as callers get it."""
+    async with contextlib.aclosing(as_sent(stream)) as events:
         return [event async for event in events]
+
+
+def commits(transactions: list[Executed]) -> list[str]:
+    """What each commit has inserted: a run, or a step; or neither, as it ends what there is."""
+    found = []
+    for each in transactions:
+        if each.commits:
+            executed = [statement for statement, _ in each.statements]
+            kinds = [kind for kind, statement in INSERTS.items() if statement in executed]
+            found.append(", ".join(kinds))
+    return found
 
 
 def names(events: list[events_pb2.RunEvent]) -> list[str]:
@@ -53,10 +79,10 @@ async def test_a_run_of_a_thread(
     request = runs_pb2.CreateRunRequest(
         thread_id=thread.id, assistant_id=assistant.id, additional_messages=[MESSAGE]
     )
-    with commits() as committed:
-        events = await read(servicer.StreamRun(request, CONTEXT))
+    with transactions() as executed:
+        events = await read(await servicer.StreamRun(request, CONTEXT))
     assert names(events) == PLAIN
-    assert committed == CREATED
+    assert commits(executed) == ["run", *ANSWER]
 
 
 async def test_a_run_with_its_thread(
@@ -66,12 +92,13 @@ async def test_a_run_with_its_thread(
     assistant = await storage.assistants.create(PROJECT, assistant_values(model=model))
     new = threads_pb2.NewThread(messages=[MESSAGE, MESSAGE])
     request = runs_pb2.CreateThreadAndRunRequest(assistant_id=assistant.id, thread=new)
-    with commits() as committed, statements() as executed:
-        events = await read(servicer.StreamThreadAndRun(request, CONTEXT))
+    with transactions() as executed:
+        events = await read(await servicer.StreamThreadAndRun(request, CONTEXT))
     assert names(events) == ["thread.created", *PLAIN]
-    assert committed == ["Runs.create_with_thread", *CREATED[1:]]
+    assert commits(executed) == ["run", *ANSWER]
     # The model is shown what was created; it is not read again.
-    assert not [sql for sql, _ in executed if sql.startswith("SELECT messages")]
+    statements = [statement for each in executed for statement, _ in each.statements]
+    assert context.NEWEST not in statements
     assert [turn["content"] for turn in models.requests(model)[0]["messages"][1:]] == ["Hi", "Hi"]
 
 
@@ -83,8 +110,8 @@ async def test_a_run_that_calls_functions(
     assistant = await storage.assistants.create(PROJECT, values)
     thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
     request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=assistant.id)
-    with commits() as committed:
-        events = await read(servicer.StreamRun(request, CONTEXT))
+    with transactions() as executed:
+        events = await read(await servicer.StreamRun(request, CONTEXT))
         run = events[-2].run
         [call] = run.required_action.submit_tool_outputs.tool_calls
         outputs = runs_pb2.SubmitToolOutputsRequest(
@@ -92,9 +119,9 @@ async def test_a_run_that_calls_functions(
             run_id=run.id,
             tool_outputs=[runs_pb2.ToolOutput(tool_call_id=call.id, output="1")],
         )
-        after = await read(servicer.StreamToolOutputs(outputs, CONTEXT))
+        after = await read(await servicer.StreamToolOutputs(outputs, CONTEXT))
     assert (names(events), names(after)) == (WITH_CALLS, AFTER_OUTPUTS)
-    assert committed == [*CREATED, "Runs.submit_tool_outputs", *CREATED[1:]]
+    assert commits(executed) == ["run", *ANSWER, "", *ANSWER]
 
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "call"])
@@ -107,20 +134,20 @@ async def test_it_is_shown_as_queued(
     assistant = await storage.assistants.create(PROJECT, assistant_values(model=model))
     request = runs_pb2.CreateThreadAndRunRequest(assistant_id=assistant.id)
     if streams:
-        events = servicer.StreamThreadAndRun(request, CONTEXT)
-        first = [await anext(events) for _ in range(3)]
-        shown = [event.run for event in first[1:]]
+        events = as_sent(await servicer.StreamThreadAndRun(request, CONTEXT))
+        async with contextlib.aclosing(events):
+            _, *shown = [(await anext(events)).run for _ in range(3)]
+            for each in shown:
+                assert (each.status, each.HasField("started_at")) == (each.queued, False)
+        run = shown[0]
+        found = await storage.runs.get(PROJECT, run.thread_id, run.id)
     else:
-        shown = [await servicer.CreateThreadAndRun(request, CONTEXT)]
-    for run in shown:
-        assert run.status == run.queued
-        assert not run.HasField("started_at")
-    stored = await storage.runs.get(PROJECT, shown[0].thread_id, shown[0].id)
-    assert (stored.run.status, stored.run.attempt) == (RunStatus.in_progress, 1)
+        created = await servicer.CreateThreadAndRun(request, CONTEXT)
+        assert (created.status, created.started_at) == (RunStatus.queued, None)
+        found = await storage.runs.get(PROJECT, created.thread_id, created.id)
+    assert (found.run.status, found.run.attempt) == (RunStatus.in_progress, 1)
     await until(hold.held.is_set)
     hold.release()
-    if streams:
-        await read(events)
 
 
 async def test_followers_ask_for_nothing_while_they_hear(
@@ -130,15 +157,14 @@ async def test_followers_ask_for_nothing_while_they_hear(
     hold = Hold(Answer("Hello there"), after="Hello")
     following = await engines.run(engine, models.script(hold))
     await following.heard("Hello")
-    with statements() as executed:
-        others = [engine.follow(following.run, 1) for _ in range(10)]
-        for events in others:
-            async for event in events:
-                if event.event == "thread.message.delta":
-                    break
-            await events.aclose()
-    asked = [given for _, given in executed if following.run.id in str(given)]
-    assert [each for each in asked if "ids" not in each] == []
+    with transactions() as executed:
+        for stream in [engine.follow(following.run, 1) for _ in range(10)]:
+            async with contextlib.aclosing(stream):
+                while not any(event.name == MESSAGE_DELTA for event in await stream.take()):
+                    pass
+    # The worker asks, for all that it holds.
+    asked = {statement for each in executed for statement, _ in each.statements}
+    assert asked <= {claims.ATTEMPTS, *WATCHED}
     hold.release()
     await following.ended()
     assert (await get_run(storage, following.run)).status == "completed"

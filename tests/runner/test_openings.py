@@ -19,7 +19,7 @@ from storage import Storage
 from storage.errors import NotFound
 from storage.openings import open_message
 from storage.pages import PageRequest
-from storage.tables import Thread
+from storage.tables import RunStep, Thread
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines, Following
 from tests.runner.test_attempts import BEGUN, PAST
@@ -83,14 +83,13 @@ class Callers:
     async def get_step(self) -> str:
         """Reads the step."""
         request = runs_pb2.GetRunStepRequest(**self._run, step_id=self.step.id)
-        found = await self._runs.GetRunStep(request, CONTEXT)
-        return found.message_creation.message_id
+        return written_by(await self._runs.GetRunStep(request, CONTEXT))
 
     async def list_steps(self) -> str:
         """Reads the run's steps."""
         found = await self._runs.ListRunSteps(runs_pb2.ListRunStepsRequest(**self._run), CONTEXT)
         [step] = found.data
-        return step.message_creation.message_id
+        return written_by(step)
 
     async def copy(self) -> str:
         """Branches the thread at the message."""
@@ -99,6 +98,11 @@ class Callers:
         )
         assert (await self._threads.CopyThread(request, CONTEXT)).id != request.thread_id
         return self.message.id
+
+
+def written_by(step: RunStep) -> str:
+    """The message that a step writes."""
+    return str(step.step_details["message_creation"]["message_id"])
 
 
 Call = Callable[[Callers], Awaitable[str]]

@@ -180,7 +180,7 @@ async def test_what_is_to_be_replayed_is_kept_beside_the_details(storage: Storag
         run=RunEnd(RunStatus.requires_action),
     )
     await storage.runs.submit_tool_outputs(PROJECT, thread.id, claim.run.id, [("call_1", "1")])
-    first, second = (await storage.claims.context(claim.run)).steps
+    first, second = (await storage.claims.context(claim.run, 100)).steps
     assert (first.replay, json.dumps(second.replay)) == (None, json.dumps(replay))
     calls = [call("call_1", "1")]
     assert second.step_details == {"type": "tool_calls", "tool_calls": calls}

@@ -96,7 +96,7 @@ class Conversation:
     async def _answer(self, storage: Storage, run: Run) -> tuple[str, set[str]]:
         claim = await storage.claims.claim(run.id)
         assert claim is not None
-        context = await storage.claims.context(run)
+        context = await storage.claims.context(run, 10_000)
         step, message = await start_message(storage, claim)
         saved = await storage.claims.save(
             claim,

@@ -150,13 +150,13 @@ async def test_a_model_reads_the_thread_up_to_its_run(storage: Storage) -> None:
         message=MessageEnd(message.id, [text_part("Hello")]),
         steps=[StepEnd(step.id, StepStatus.completed)],
     )
-    context = await storage.claims.context(run)
+    context = await storage.claims.context(run, 100)
     assert [m.content[0]["text"]["value"] for m in context.messages] == ["one", "two"]
     assert [each.id for each in context.steps] == [call_step.id, step.id]
     assert {id: m.content for id, m in context.step_messages.items()} == {
         message.id: [text_part("Hello")]
     }
-    last = await storage.claims.context(run, last_messages=1)
+    last = await storage.claims.context(run, 1)
     assert [m.content[0]["text"]["value"] for m in last.messages] == ["two"]
 
 
@@ -174,6 +174,6 @@ async def test_later_messages_belong_to_the_next_run(storage: Storage) -> None:
     await storage.messages.create(PROJECT, thread.id, user("two"))
     second = await make_run(storage, thread)
     for run, texts in ((first, ["one"]), (second, ["one", "answer", "two"])):
-        context = await storage.claims.context(await get_run(storage, run))
+        context = await storage.claims.context(await get_run(storage, run), 100)
         assert [m.content[0]["text"]["value"] for m in context.messages] == texts
     assert (await storage.runs.list(PROJECT, thread.id, PageRequest())).data[0].id == second.id

@@ -40,7 +40,7 @@ COPIED = {
     "incomplete_at",
     "incomplete_reason",
 }
-NEW = {"id", "thread_id", "position", "run_id"}
+NEW = {"id", "thread_id", "position", "context_position", "run_id"}
 
 
 async def _messages(storage: Storage, thread_id: str) -> list[Message]:

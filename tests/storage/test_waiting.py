@@ -47,10 +47,16 @@ async def answer(storage: Storage, claim: Claim, text: str) -> Run | None:
     return saved.released
 
 
-async def read(storage: Storage, run: Run, last: int | None = None) -> list[str]:
-    """The texts that the run's model may read."""
-    context = await storage.claims.context(await get_run(storage, run), last)
-    return [message.content[0]["text"]["value"] for message in context.messages]
+async def read(storage: Storage, run: Run, last: int = 100) -> list[str]:
+    """The texts that the run's model may read, which are the same in whatever portions."""
+    run = await get_run(storage, run)
+    found = (await storage.claims.context(run, last)).messages
+    for portion in (1, 2):
+        messages = (await storage.claims.context(run, portion)).messages
+        while len(messages) < len(found):
+            messages = await storage.claims.earlier(run, messages[0], portion) + messages
+        assert messages[-len(found) :] == found
+    return [message.content[0]["text"]["value"] for message in found]
 
 
 async def test_nothing_to_wait_for(storage: Storage) -> None:
