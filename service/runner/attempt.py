@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,8 +128,7 @@ class Attempt:
     async def _turn(self) -> Ending | None:
         """Has the model answer once. Returns None when the run is not to be ended by us."""
         try:
-            with metrics.TURN_SECONDS.time():
-                finished = await self._read()
+            finished = await self._read()
             if finished is not None:
                 return self._finished(finished)
         except prompt.OutOfTokens as error:
@@ -171,27 +170,35 @@ class Attempt:
         Raises ModelError for a failure that does not pass, or came after a piece of the answer.
         """
         transcript = await Transcript.begin(self._claims, self.claim)
-        for retry in itertools.count():
-            try:
-                async with contextlib.aclosing(self._chunks(transcript)) as batches:
-                    async for chunks in batches:
-                        for chunk in chunks:
-                            if isinstance(chunk, Finished):
-                                return chunk
-                            await self._add(chunk)
-            except ModelError as error:
-                delay = self._delay(error, retry)
-                if delay is None:
-                    raise
-                metrics.RETRIES.inc()
-                log.info("model asked again", code=error.code, after=round(delay, 2))
-                await asyncio.sleep(delay)
+        with metrics.TURN_SECONDS.time():
+            for retry in itertools.count():
+                try:
+                    return await self._answered(transcript)
+                except ModelError as error:
+                    delay = self._delay(error, retry)
+                    if delay is None:
+                        raise
+                    metrics.RETRIES.inc()
+                    log.info("model asked again", code=error.code, after=round(delay, 2))
+                    await asyncio.sleep(delay)
         raise AssertionError("unreachable")
 
-    async def _add(self, piece: Piece) -> None:
+    async def _answered(self, transcript: Transcript) -> Finished:
+        """Takes one answer, as it comes. Raises ModelError."""
+        async with contextlib.aclosing(self._chunks(transcript)) as batches:
+            async for chunks in batches:
+                pieces = [chunk for chunk in chunks if not isinstance(chunk, Finished)]
+                if pieces:
+                    await self._add(pieces)
+                for chunk in chunks:
+                    if isinstance(chunk, Finished):
+                        return chunk
+        raise AssertionError("a model's answer has an end, or fails")
+
+    async def _add(self, pieces: Sequence[Piece]) -> None:
         if not self._answer.begun:
             metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
-        await self._answer.add(piece)
+        await self._answer.add(*pieces)
 
     async def _chunks(self, transcript: Transcript) -> AsyncGenerator[list[Chunk], None]:
         # One generator for both: the counting of tokens can be broken off, too.
