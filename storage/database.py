@@ -36,6 +36,8 @@ def parse_url(url: str) -> URL:
         case "sqlite" if parsed.database in (None, "", ":memory:"):
             # Each connection would have a database of its own.
             raise ValueError("SQLite in memory is not supported, name a file: sqlite:///PATH")
+        case "sqlite" if parsed.query:
+            raise ValueError(f"SQLite does not take parameters: {', '.join(parsed.query)}")
         case "sqlite":
             return parsed.set(drivername="sqlite")
         case "postgresql" | "postgres":
