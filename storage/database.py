@@ -85,6 +85,15 @@ class Database:
             return await self._adapter.write(work, project, alone=alone)
         return await self._adapter.write(work, project, thread)
 
+    async def renew(self, work: Work[T]) -> T:
+        """Does the same for work of all projects that renews a lease, and locks no thread.
+
+        On PostgreSQL, nobody who waits for a thread keeps it waiting.
+        """
+        if isinstance(self._adapter, SQLite):
+            return await self._adapter.write(work, None)
+        return await self._adapter.renew(work)
+
     async def read(self, work: Work[T], project: str | None = None) -> T:
         """Returns what `work` returns; all that it reads is as it was at its first statement.
 
