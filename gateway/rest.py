@@ -1,4 +1,4 @@
-"""Answers the derived REST methods: calls the typed servicers and renders what they return.
+"""Answers the derived REST methods: calls the servicers and writes what they return as JSON.
 
 Envoy turns a request's JSON into its message and calls one of these handlers on the edge's socket.
 The handler completes the request (gateway/requests.py), calls the servicer, and answers with
@@ -6,7 +6,7 @@ The handler completes the request (gateway/requests.py), calls the servicer, and
 trailing metadata, OpenAI's body and the HTTP status, of which gateway/edge.lua makes the response.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import groupby
 from json import dumps
@@ -14,14 +14,17 @@ from operator import attrgetter
 from typing import Any
 
 import grpc
-from assistants.v1 import common_pb2, events_pb2
+import orjson
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
-from gateway import descriptor, json, sse
+from gateway import descriptor, sse
 from gateway.requests import Schema
 from service.errors import ApiError, Kind, from_exception
-from service.streams import with_silences
+from service.presentation import answers
+from service.presentation.answers import Answer
+from service.runner.events import error as error_event
+from service.streams import EventStream
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -41,10 +44,10 @@ _JSON = "application/json"
 def handlers(servicers: Mapping[str, object], keep_alive: float) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the REST services, one for each typed servicer.
 
-    Keys are full names of typed services, such as `assistants.v1.RunsService`. Unary methods of
-    the servicers are coroutines and streaming ones are async generators of RunEvent; both take a
-    request and a context, and raise ApiError or what `from_exception` knows. `keep_alive` is the
-    number of seconds after which a silent stream of events gets a comment.
+    Keys are full names of typed services, such as `assistants.v1.RunsService`. Methods of the
+    servicers are coroutines that take a request and a context and return an answer or a stream of
+    events, or raise ApiError or what `from_exception` knows. `keep_alive` is the number of seconds
+    after which a silent stream of events gets a comment.
     """
     return [
         grpc.method_handlers_generic_handler(
@@ -81,8 +84,8 @@ def _handler(
     )
 
 
-Call = Callable[[Any, Context], Awaitable[Message]]
-Stream = Callable[[Any, Context], AsyncGenerator[events_pb2.RunEvent, None]]
+Call = Callable[[Any, Context], Awaitable[Answer]]
+Stream = Callable[[Any, Context], Awaitable[EventStream]]
 
 
 def _single(
@@ -91,7 +94,7 @@ def _single(
     async def handle(request: Message | None, context: Context) -> httpbody_pb2.HttpBody:
         try:
             result = await call(schema.complete(request, _metadata(context)), context)
-            return httpbody_pb2.HttpBody(content_type=_JSON, data=json.render(result))
+            return httpbody_pb2.HttpBody(content_type=_JSON, data=_body(result))
         except Exception as error:
             failure = from_exception(error)
         return await _abort(context, failure)
@@ -114,18 +117,17 @@ def _chunked(
                 else:
                     complete.ClearField("stream")
                 with_ids = call is None or metadata.get(EVENT_IDS_HEADER) == "on"
-                events = stream(complete, context)
-                failure = await _send_events(
+                events = await stream(complete, context)
+                await _send_events(
                     events, context, keep_alive, with_ids=with_ids, resumed=call is None
                 )
             else:
                 assert call is not None
-                await _send_chunks(json.render(await call(complete, context)), context)
-                return
+                await _send_chunks(_body(await call(complete, context)), context)
+            return
         except Exception as error:
             failure = from_exception(error)
-        if failure is not None:
-            await _abort(context, failure)
+        await _abort(context, failure)
 
     return handle
 
@@ -151,37 +153,39 @@ async def _send_chunks(data: bytes, context: Context) -> None:
 
 
 async def _send_events(
-    events: AsyncGenerator[events_pb2.RunEvent, None],
+    events: EventStream,
     context: Context,
     keep_alive: float,
     *,
     with_ids: bool,
     resumed: bool,
-) -> ApiError | None:
-    """Forwards events as they come; returns the error of a stream that failed before its first.
+) -> None:
+    """Forwards events as they come. Raises the error of a stream that fails before its first.
 
     So that nobody on the way takes a silent stream for dead, there is a comment every `keep_alive`
     seconds. It would turn a refusal into an event, so there is none before the first event; but a
     `resumed` stream may have none for long.
 
-    A caller that goes away cancels this coroutine, and leaving it closes the generator.
+    A caller that goes away cancels this coroutine, and leaving it closes the stream.
     """
     content_type = sse.CONTENT_TYPE
-    async with aclosing(with_silences(events, keep_alive)) as source:
+    async with aclosing(events):
         try:
-            async for event in source:
-                if event is None and content_type and not resumed:
-                    continue
-                data = sse.KEEP_ALIVE if event is None else sse.encode(event, with_id=with_ids)
-                await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
-                content_type = ""
+            while not events.ended:
+                comments = resumed or not content_type
+                ready = await events.take(keep_alive if comments else None)
+                for data in sse.portions(ready, with_ids=with_ids) if ready else (sse.KEEP_ALIVE,):
+                    await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
+                    content_type = ""
         except Exception as error:
-            failure = from_exception(error)
             if content_type:
-                return failure
-            data = sse.error(common_pb2.Error(**failure.body()))
+                raise
+            data = sse.encode(error_event(from_exception(error)))
             await context.write(httpbody_pb2.HttpBody(data=data))
-    return None
+
+
+def _body(answer: Answer) -> bytes:
+    return orjson.dumps(answers.to_json(answer))
 
 
 def _metadata(context: Context) -> dict[str, str]:

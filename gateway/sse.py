@@ -1,44 +1,34 @@
 """Writes a run's events as server-sent events, as OpenAI's API does."""
 
-import orjson
-from assistants.v1 import common_pb2, events_pb2
+from collections.abc import Iterable, Iterator
 
-from gateway import json, values
+from service.presentation.events import Event
 
 CONTENT_TYPE = "text/event-stream"
 
 KEEP_ALIVE = b": keep-alive\n"
 """A comment. No blank line follows, of which the official clients would make an empty event."""
 
+PORTION = 64 << 10
+"""Bytes of a piece: events that are ready together travel together up to it."""
 
-def encode(event: events_pb2.RunEvent, *, with_id: bool = False) -> bytes:
+
+def encode(event: Event, *, with_id: bool = False) -> bytes:
     """Returns one event: `event: NAME`, `data: JSON`, and the blank line that ends it.
 
     With its number as `id: NUMBER` before them, if asked for.
     """
-    line = b"id: %d\n" % event.sequence_number if with_id else b""
-    return line + _encode(event)
+    line = b"id: %d\n" % event.number if with_id else b""
+    return b"%sevent: %s\ndata: %s\n\n" % (line, event.name.encode(), event.data)
 
 
-def _encode(event: events_pb2.RunEvent) -> bytes:
-    match event.WhichOneof("data"):
-        case None | "done":
-            return b"event: done\ndata: [DONE]\n\n"
-        case "error":
-            return error(event.error)
-        case field:
-            return _event(event.event, json.render(getattr(event, field)))
-
-
-def error(value: common_pb2.Error) -> bytes:
-    """Returns the event that ends a stream which cannot go on.
-
-    Its data has the error's four keys flat, as documented, and once more under `error`: the
-    official Python client raises on the latter only.
-    """
-    body = values.error(value)
-    return _event("error", orjson.dumps({**body, "error": body}))
-
-
-def _event(name: str, data: bytes) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
+def portions(events: Iterable[Event], *, with_ids: bool) -> Iterator[bytes]:
+    """Yields events that are ready together, in as few pieces as PORTION allows."""
+    portion = bytearray()
+    for event in events:
+        portion += encode(event, with_id=with_ids)
+        if len(portion) >= PORTION:
+            yield bytes(portion)
+            portion.clear()
+    if portion:
+        yield bytes(portion)

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from assistants.v1 import assistants_pb2, assistants_pb2_grpc
+from assistants.v1 import assistants_pb2
 
-from service import fields, masks, objects, validate
+from service import fields, masks, validate
+from service.presentation.answers import Deleted
 from service.project import PROJECT
 from storage import Storage
+from storage.pages import Page
+from storage.rows import Assistant
 
 Written = assistants_pb2.CreateAssistantRequest | assistants_pb2.ModifyAssistantRequest
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -67,8 +70,8 @@ COLUMNS = {"metadata": "metadata_"}
 """Columns that are named otherwise than their field."""
 
 
-class AssistantsServicer(assistants_pb2_grpc.AssistantsServiceServicer):
-    """Assistants over gRPC."""
+class AssistantsServicer:
+    """The methods of AssistantsService."""
 
     def __init__(self, storage: Storage) -> None:
         """Works on `storage`."""
@@ -76,40 +79,36 @@ class AssistantsServicer(assistants_pb2_grpc.AssistantsServiceServicer):
 
     async def CreateAssistant(
         self, request: assistants_pb2.CreateAssistantRequest, context: Context
-    ) -> assistants_pb2.Assistant:
+    ) -> Assistant:
         """Creates an assistant."""
         values = _values(request, list(FIELDS))
-        return objects.assistant(await self._storage.assistants.create(PROJECT, values))
+        return await self._storage.assistants.create(PROJECT, values)
 
     async def ListAssistants(
         self, request: assistants_pb2.ListAssistantsRequest, context: Context
-    ) -> assistants_pb2.ListAssistantsResponse:
+    ) -> Page[Assistant]:
         """Returns a page of assistants."""
-        page = await self._storage.assistants.list(PROJECT, fields.page(request))
-        return assistants_pb2.ListAssistantsResponse(
-            data=map(objects.assistant, page.data), **objects.page(page)
-        )
+        return await self._storage.assistants.list(PROJECT, fields.page(request))
 
     async def GetAssistant(
         self, request: assistants_pb2.GetAssistantRequest, context: Context
-    ) -> assistants_pb2.Assistant:
+    ) -> Assistant:
         """Returns an assistant."""
-        return objects.assistant(await self._storage.assistants.get(PROJECT, request.assistant_id))
+        return await self._storage.assistants.get(PROJECT, request.assistant_id)
 
     async def ModifyAssistant(
         self, request: assistants_pb2.ModifyAssistantRequest, context: Context
-    ) -> assistants_pb2.Assistant:
+    ) -> Assistant:
         """Replaces the fields that are given."""
         changes = _values(request, masks.to_modify(request, request.update_mask, FIELDS))
-        row = await self._storage.assistants.modify(PROJECT, request.assistant_id, changes)
-        return objects.assistant(row)
+        return await self._storage.assistants.modify(PROJECT, request.assistant_id, changes)
 
     async def DeleteAssistant(
         self, request: assistants_pb2.DeleteAssistantRequest, context: Context
-    ) -> assistants_pb2.DeleteAssistantResponse:
+    ) -> Deleted:
         """Deletes an assistant."""
         await self._storage.assistants.delete(PROJECT, request.assistant_id)
-        return assistants_pb2.DeleteAssistantResponse(id=request.assistant_id, deleted=True)
+        return Deleted("assistant", request.assistant_id)
 
 
 def _values(request: Written, names: list[str]) -> dict[str, Any]:

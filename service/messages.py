@@ -3,18 +3,21 @@
 from typing import Any
 
 import grpc
-from assistants.v1 import messages_pb2, messages_pb2_grpc
+from assistants.v1 import messages_pb2
 
-from service import content, fields, masks, objects, validate
+from service import content, fields, masks, validate
+from service.presentation.answers import Deleted
 from service.project import PROJECT
 from service.settings import WhenActive
 from storage import Storage
+from storage.pages import Page
+from storage.rows import Message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class MessagesServicer(messages_pb2_grpc.MessagesServiceServicer):
-    """Messages over gRPC."""
+class MessagesServicer:
+    """The methods of MessagesService."""
 
     def __init__(self, storage: Storage, when_active: WhenActive) -> None:
         """Works on `storage`.
@@ -26,47 +29,41 @@ class MessagesServicer(messages_pb2_grpc.MessagesServiceServicer):
 
     async def CreateMessage(
         self, request: messages_pb2.CreateMessageRequest, context: Context
-    ) -> messages_pb2.Message:
+    ) -> Message:
         """Adds a message to the end of a thread."""
         new = content.new_message("", request)
         queue = fields.queues(request, self._when_active)
-        row = await self._storage.messages.create(PROJECT, request.thread_id, new, queue=queue)
-        return objects.message(row)
+        return await self._storage.messages.create(PROJECT, request.thread_id, new, queue=queue)
 
     async def ListMessages(
         self, request: messages_pb2.ListMessagesRequest, context: Context
-    ) -> messages_pb2.ListMessagesResponse:
+    ) -> Page[Message]:
         """Returns a page of a thread's messages."""
         run_id = validate.text("run_id", request.run_id, 512) or None
-        page = await self._storage.messages.list(
+        return await self._storage.messages.list(
             PROJECT, request.thread_id, fields.page(request), run_id
-        )
-        return messages_pb2.ListMessagesResponse(
-            data=map(objects.message, page.data), **objects.page(page)
         )
 
     async def GetMessage(
         self, request: messages_pb2.GetMessageRequest, context: Context
-    ) -> messages_pb2.Message:
+    ) -> Message:
         """Returns a message."""
-        row = await self._storage.messages.get(PROJECT, request.thread_id, request.message_id)
-        return objects.message(row)
+        return await self._storage.messages.get(PROJECT, request.thread_id, request.message_id)
 
     async def ModifyMessage(
         self, request: messages_pb2.ModifyMessageRequest, context: Context
-    ) -> messages_pb2.Message:
+    ) -> Message:
         """Replaces a message's metadata."""
         changes = {}
         if masks.to_modify(request, request.update_mask, ["metadata"]):
             changes["metadata_"] = validate.metadata("metadata", request.metadata)
-        row = await self._storage.messages.modify(
+        return await self._storage.messages.modify(
             PROJECT, request.thread_id, request.message_id, changes
         )
-        return objects.message(row)
 
     async def DeleteMessage(
         self, request: messages_pb2.DeleteMessageRequest, context: Context
-    ) -> messages_pb2.DeleteMessageResponse:
+    ) -> Deleted:
         """Deletes a message."""
         await self._storage.messages.delete(PROJECT, request.thread_id, request.message_id)
-        return messages_pb2.DeleteMessageResponse(id=request.message_id, deleted=True)
+        return Deleted("thread.message", request.message_id)

@@ -1,23 +1,25 @@
 """RunsService: unpacks and checks requests, and hands them to storage and the run engine."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
-from assistants.v1 import events_pb2, run_objects_pb2, runs_pb2, runs_pb2_grpc
+from assistants.v1 import runs_pb2
 
-from service import content, fields, masks, objects, validate
+from service import content, fields, masks, validate
 from service.errors import ApiError
 from service.new_run import new_run, refuse_stream
 from service.project import PROJECT
 from service.runner.engine import Engine
-from service.runner.events import END_OF_STREAM
 from service.settings import WhenActive
+from service.streams import Attended, EventStream
 from storage import Storage
 from storage.errors import StorageError
-from storage.tables import Run
+from storage.pages import Page
+from storage.rows import Run, RunStep
+from storage.runs import Found, RunPage
 from storage.unfinished import Unfinished
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,8 +28,8 @@ Begun = tuple[Run, int]
 """A run in the hands of the workers, and the number of the first event of this call."""
 
 
-class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
-    """Runs and their steps over gRPC."""
+class RunsServicer:
+    """The methods of RunsService."""
 
     def __init__(
         self, storage: Storage, engine: Engine, run_lifetime: int, when_active: WhenActive
@@ -42,142 +44,105 @@ class RunsServicer(runs_pb2_grpc.RunsServiceServicer):
         self._when_active = when_active
         self._unfinished = Unfinished(ApiError, StorageError)
 
-    async def CreateRun(
-        self, request: runs_pb2.CreateRunRequest, context: Context
-    ) -> run_objects_pb2.Run:
+    async def CreateRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> Run:
         """Queues a run."""
         refuse_stream(request, "StreamRun")
         return await self._begun(self._create(request))
 
-    async def StreamRun(
-        self, request: runs_pb2.CreateRunRequest, context: Context
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+    async def StreamRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> EventStream:
         """Queues a run and answers with its events."""
-        following = self._follow(self._create(request), request.cancel_on_disconnect)
-        async with aclosing(following) as events:
-            async for event in events:
-                yield event
+        return await self._followed(self._create(request), request.cancel_on_disconnect)
 
     async def CreateThreadAndRun(
         self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
-    ) -> run_objects_pb2.Run:
+    ) -> Run:
         """Creates a thread and queues a run of it."""
         refuse_stream(request, "StreamThreadAndRun")
         return await self._begun(self._create_with_thread(request))
 
     async def StreamThreadAndRun(
         self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+    ) -> EventStream:
         """Creates a thread, queues a run of it and answers with its events."""
-        following = self._follow(self._create_with_thread(request), request.cancel_on_disconnect)
-        async with aclosing(following) as events:
-            async for event in events:
-                yield event
+        return await self._followed(self._create_with_thread(request), request.cancel_on_disconnect)
 
-    async def ListRuns(
-        self, request: runs_pb2.ListRunsRequest, context: Context
-    ) -> runs_pb2.ListRunsResponse:
+    async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> RunPage:
         """Returns a page of a thread's runs."""
-        page = await self._storage.runs.list(PROJECT, request.thread_id, fields.page(request))
-        data = [objects.run(run, page.pending) for run in page.data]
-        return runs_pb2.ListRunsResponse(data=data, **objects.page(page))
+        return await self._storage.runs.list(PROJECT, request.thread_id, fields.page(request))
 
-    async def GetRun(
-        self, request: runs_pb2.GetRunRequest, context: Context
-    ) -> run_objects_pb2.Run:
+    async def GetRun(self, request: runs_pb2.GetRunRequest, context: Context) -> Found:
         """Returns a run."""
-        found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
-        return objects.run(found.run, found.pending)
+        return await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
 
-    async def ModifyRun(
-        self, request: runs_pb2.ModifyRunRequest, context: Context
-    ) -> run_objects_pb2.Run:
+    async def ModifyRun(self, request: runs_pb2.ModifyRunRequest, context: Context) -> Found:
         """Replaces a run's metadata."""
         changes = {}
         if masks.to_modify(request, request.update_mask, ["metadata"]):
             changes["metadata_"] = validate.metadata("metadata", request.metadata)
-        found = await self._storage.runs.modify(PROJECT, request.thread_id, request.run_id, changes)
-        return objects.run(found.run, found.pending)
+        return await self._storage.runs.modify(PROJECT, request.thread_id, request.run_id, changes)
 
-    async def CancelRun(
-        self, request: runs_pb2.CancelRunRequest, context: Context
-    ) -> run_objects_pb2.Run:
+    async def CancelRun(self, request: runs_pb2.CancelRunRequest, context: Context) -> Run:
         """Asks a run to stop."""
         ended = await self._storage.runs.cancel(PROJECT, request.thread_id, request.run_id)
         await self._engine.announce(ended)
-        return objects.run(ended.run)
+        return ended.run
 
     async def SubmitToolOutputs(
         self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
-    ) -> run_objects_pb2.Run:
+    ) -> Run:
         """Fills in the outputs of all pending calls and queues the run again."""
         refuse_stream(request, "StreamToolOutputs")
         return await self._begun(self._submit(request))
 
     async def StreamToolOutputs(
         self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+    ) -> EventStream:
         """Does the same and answers with the events that follow."""
-        following = self._follow(self._submit(request), request.cancel_on_disconnect)
-        async with aclosing(following) as events:
-            async for event in events:
-                yield event
+        return await self._followed(self._submit(request), request.cancel_on_disconnect)
 
     async def StreamRunEvents(
         self, request: runs_pb2.StreamRunEventsRequest, context: Context
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
+    ) -> EventStream:
         """Answers with the run's events from a number on."""
         after = validate.integer("after_sequence", request.after_sequence, 0)
         found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
-        async with aclosing(self._engine.replay(found.run, after)) as events:
-            async for event in events:
-                yield event
+        return await self._engine.replay(found.run, after)
 
     async def ListRunSteps(
         self, request: runs_pb2.ListRunStepsRequest, context: Context
-    ) -> runs_pb2.ListRunStepsResponse:
+    ) -> Page[RunStep]:
         """Returns a page of a run's steps."""
         fields.include(request.include)
-        page = await self._storage.runs.list_steps(
+        return await self._storage.runs.list_steps(
             PROJECT, request.thread_id, request.run_id, fields.page(request)
         )
-        return runs_pb2.ListRunStepsResponse(
-            data=map(objects.run_step, page.data), **objects.page(page)
-        )
 
-    async def GetRunStep(
-        self, request: runs_pb2.GetRunStepRequest, context: Context
-    ) -> run_objects_pb2.RunStep:
+    async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, context: Context) -> RunStep:
         """Returns a step."""
         fields.include(request.include)
-        row = await self._storage.runs.get_step(
+        return await self._storage.runs.get_step(
             PROJECT, request.thread_id, request.run_id, request.step_id
         )
-        return objects.run_step(row)
 
-    async def _begun(self, work: Coroutine[Any, Any, Begun]) -> run_objects_pb2.Run:
+    async def _begun(self, work: Coroutine[Any, Any, Begun]) -> Run:
         """Begins a run, wholly: also if its caller goes away when it is stored only."""
         run, _ = await self._unfinished.finish(self._unfinished.begin(work))
-        return objects.run(run)
+        return run
 
-    async def _follow(
-        self, work: Coroutine[Any, Any, Begun], cancel: bool
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
-        """Begins a run, wholly, and yields its events.
+    async def _followed(self, work: Coroutine[Any, Any, Begun], cancel: bool) -> EventStream:
+        """Begins a run, wholly, and returns its events.
 
         With `cancel`, a caller that goes away before their end cancels it; nothing else does.
         """
-        begun, name = self._unfinished.begin(work), ""
+        begun = self._unfinished.begin(work)
         try:
             run, first = await self._unfinished.finish(begun)
-            async with aclosing(self._engine.follow(run, first)) as events:
-                async for event in events:
-                    name = event.event
-                    yield event
-        except (asyncio.CancelledError, GeneratorExit):
-            if cancel and name not in END_OF_STREAM:
+        except asyncio.CancelledError:
+            if cancel:
                 begun.add_done_callback(self._abandon)
             raise
+        events = self._engine.follow(run, first)
+        return Attended(events, partial(self._engine.abandon, run)) if cancel else events
 
     def _abandon(self, begun: asyncio.Task[Begun]) -> None:
         if not begun.cancelled() and begun.exception() is None:

@@ -13,18 +13,13 @@ from typing import Any
 
 import assistants.v1
 import grpc
-from assistants.v1 import (
-    assistants_pb2_grpc,
-    messages_pb2_grpc,
-    runs_pb2_grpc,
-    threads_pb2_grpc,
-)
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from service import typed
 from service.assistants import AssistantsServicer
 from service.interceptors import Errors
 from service.messages import MessagesServicer
@@ -137,10 +132,7 @@ class Server:
 
     def _public_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
-        assistants_pb2_grpc.add_AssistantsServiceServicer_to_server(self._assistants, server)
-        threads_pb2_grpc.add_ThreadsServiceServicer_to_server(self._threads, server)
-        messages_pb2_grpc.add_MessagesServiceServicer_to_server(self._messages, server)
-        runs_pb2_grpc.add_RunsServiceServicer_to_server(self._runs, server)
+        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers())))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [*self._servicers(), "grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server, pool=_public_descriptors())

@@ -1,39 +1,65 @@
-"""Streams of events that tell when nothing happens."""
+"""Streams of events, as the transports read them."""
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Protocol
 
-T = TypeVar("T")
+from service.presentation.events import Event
 
 
-async def with_silences(
-    source: AsyncGenerator[T, None], seconds: float
-) -> AsyncGenerator[T | None, None]:
-    """Yields what `source` yields, and None whenever it yields nothing for so many seconds.
+class EventStream(Protocol):
+    """The events of a run, up to `done` or `error`."""
 
-    Closes `source` when it ends or is closed itself.
-    """
-    async with aclosing(source):
-        upcoming = asyncio.ensure_future(_next(source))
+    @property
+    def ended(self) -> bool:
+        """Whether all has been taken."""
+
+    async def take(self, seconds: float | None = None) -> list[Event]:
+        """Returns the next events, as many as are ready; none after `seconds` without one."""
+
+    async def aclose(self) -> None:
+        """Stops reading, wherever the stream is."""
+
+
+class Finished:
+    """A stream of events that are there already."""
+
+    def __init__(self, *events: Event) -> None:
+        self._events = [*events]
+        self.ended = False
+
+    async def take(self, seconds: float | None = None) -> list[Event]:
+        """Returns all of them."""
+        self.ended = True
+        return self._events
+
+    async def aclose(self) -> None:
+        """Does nothing."""
+
+
+class Attended:
+    """A stream that tells when its reader leaves it before its end; when it fails, nobody left."""
+
+    def __init__(self, stream: EventStream, left: Callable[[], object]) -> None:
+        """Reads `stream`; calls `left` when it is closed too early."""
+        self._stream = stream
+        self._left = left
+        self._failed = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether all has been taken."""
+        return self._stream.ended
+
+    async def take(self, seconds: float | None = None) -> list[Event]:
+        """Returns the stream's next events."""
         try:
-            while True:
-                await asyncio.wait({upcoming}, timeout=seconds)
-                if not upcoming.done():
-                    yield None
-                    continue
-                try:
-                    item = upcoming.result()
-                except StopAsyncIteration:
-                    return
-                upcoming = asyncio.ensure_future(_next(source))
-                yield item
-        finally:
-            # A generator that is still awaited cannot be closed.
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)
+            return await self._stream.take(seconds)
+        except Exception:
+            self._failed = True
+            raise
 
-
-async def _next(source: AsyncGenerator[T, None]) -> T:
-    return await anext(source)
+    async def aclose(self) -> None:
+        """Stops reading."""
+        await self._stream.aclose()
+        if not self.ended and not self._failed:
+            self._left()

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from assistants.v1 import threads_pb2, threads_pb2_grpc
+from assistants.v1 import threads_pb2
 
-from service import content, fields, masks, objects, validate
+from service import content, fields, masks, validate
+from service.presentation.answers import Deleted
 from service.project import PROJECT
 from service.runner.engine import Engine
 from storage import Storage
+from storage.pages import Page
+from storage.rows import Thread
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -25,8 +28,8 @@ COLUMNS = {"metadata": "metadata_"}
 """Columns that are named otherwise than their field."""
 
 
-class ThreadsServicer(threads_pb2_grpc.ThreadsServiceServicer):
-    """Threads over gRPC."""
+class ThreadsServicer:
+    """The methods of ThreadsService."""
 
     def __init__(self, storage: Storage, engine: Engine) -> None:
         """Works on `storage`; `engine` hears of runs that end with their thread."""
@@ -35,54 +38,45 @@ class ThreadsServicer(threads_pb2_grpc.ThreadsServiceServicer):
 
     async def CreateThread(
         self, request: threads_pb2.CreateThreadRequest, context: Context
-    ) -> threads_pb2.Thread:
+    ) -> Thread:
         """Creates a thread."""
-        row = await self._storage.threads.create(
+        return await self._storage.threads.create(
             PROJECT,
             validate.metadata("metadata", request.metadata),
             fields.tool_resources("tool_resources", request.tool_resources),
             await content.new_messages("messages", request.messages),
         )
-        return objects.thread(row)
 
-    async def GetThread(
-        self, request: threads_pb2.GetThreadRequest, context: Context
-    ) -> threads_pb2.Thread:
+    async def GetThread(self, request: threads_pb2.GetThreadRequest, context: Context) -> Thread:
         """Returns a thread."""
-        return objects.thread(await self._storage.threads.get(PROJECT, request.thread_id))
+        return await self._storage.threads.get(PROJECT, request.thread_id)
 
     async def ListThreads(
         self, request: threads_pb2.ListThreadsRequest, context: Context
-    ) -> threads_pb2.ListThreadsResponse:
+    ) -> Page[Thread]:
         """Returns a page of threads."""
         metadata = fields.metadata_filter("metadata", request.metadata)
-        page = await self._storage.threads.list(PROJECT, fields.page(request), metadata)
-        return threads_pb2.ListThreadsResponse(
-            data=map(objects.thread, page.data), **objects.page(page)
-        )
+        return await self._storage.threads.list(PROJECT, fields.page(request), metadata)
 
-    async def CopyThread(
-        self, request: threads_pb2.CopyThreadRequest, context: Context
-    ) -> threads_pb2.Thread:
+    async def CopyThread(self, request: threads_pb2.CopyThreadRequest, context: Context) -> Thread:
         """Branches a thread."""
         up_to = validate.text("up_to_message_id", request.up_to_message_id, 512) or None
-        return objects.thread(await self._storage.threads.copy(PROJECT, request.thread_id, up_to))
+        return await self._storage.threads.copy(PROJECT, request.thread_id, up_to)
 
     async def ModifyThread(
         self, request: threads_pb2.ModifyThreadRequest, context: Context
-    ) -> threads_pb2.Thread:
+    ) -> Thread:
         """Replaces the fields that are given."""
         changes = {
             COLUMNS.get(name, name): FIELDS[name](request)
             for name in masks.to_modify(request, request.update_mask, FIELDS)
         }
-        row = await self._storage.threads.modify(PROJECT, request.thread_id, changes)
-        return objects.thread(row)
+        return await self._storage.threads.modify(PROJECT, request.thread_id, changes)
 
     async def DeleteThread(
         self, request: threads_pb2.DeleteThreadRequest, context: Context
-    ) -> threads_pb2.DeleteThreadResponse:
+    ) -> Deleted:
         """Deletes a thread, and cancels what runs in it."""
         for ended in await self._storage.threads.delete(PROJECT, request.thread_id):
             await self._engine.announce(ended)
-        return threads_pb2.DeleteThreadResponse(id=request.thread_id, deleted=True)
+        return Deleted("thread", request.thread_id)

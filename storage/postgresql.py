@@ -72,20 +72,19 @@ class _Pool:
 
     def __init__(self, parameters: Mapping[str, Any], size: int, name: str) -> None:
         self._parameters = parameters
-        self._free = asyncio.Semaphore(size)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
         self._idle: list[psycopg.Connection[Any]] = []
         """Connections that no thread uses; the last one was in use last."""
 
     async def run(self, begin: str, work: Work[T], project: str | None) -> T:
-        """Executes a transaction. Not to be cancelled: a thread goes on all the same."""
-        await _acquire(self._free, "every connection to the database is in use")
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, self._execute, begin, work, project)
-        try:
-            return await future
-        finally:
-            self._free.release()
+        """Executes a transaction, which goes on also if the caller is cancelled."""
+        future = self._threads.submit(self._execute, begin, work, project)
+        answer = asyncio.wrap_future(future)
+        await asyncio.wait([answer], timeout=WAIT_SECONDS)
+        # Only what no thread has begun is cancelled.
+        if future.cancel():
+            raise Unreachable("every connection to the database is in use")
+        return await answer
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
@@ -203,7 +202,11 @@ class PostgreSQL:
         lock, users = self._turns.get(thread) or (asyncio.Lock(), 0)
         self._turns[thread] = lock, users + 1
         try:
-            await _acquire(lock, "others write to the thread for too long")
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await lock.acquire()
+            except TimeoutError:
+                raise Unreachable("others write to the thread for too long") from None
             try:
                 yield
             finally:
@@ -221,11 +224,3 @@ async def _write(
 ) -> T:
     async with turn:
         return await pool.run(_WRITE, work, project)
-
-
-async def _acquire(lock: asyncio.Lock | asyncio.Semaphore, failure: str) -> None:
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            await lock.acquire()
-    except TimeoutError:
-        raise Unreachable(failure) from None

@@ -14,9 +14,9 @@ import structlog
 from service import metrics
 from service.errors import from_exception
 from service.models.client import ChatModel, Chunk, Finished, ModelError, Piece
+from service.presentation.events import Event
 from service.runner import events, prompt
 from service.runner.answer import Answer, Ending
-from service.runner.bus import RunEvent
 from service.runner.journal import Journal
 from service.runner.transcript import Transcript
 from storage.claims import Claim, Claims
@@ -150,11 +150,14 @@ class Attempt:
         for retry in itertools.count():
             try:
                 until = _until(self._stopped, self._chunks(transcript))
-                async with contextlib.aclosing(until) as chunks:
-                    async for chunk in chunks:
-                        if isinstance(chunk, Finished):
-                            return chunk
-                        await self._add(chunk)
+                async with contextlib.aclosing(until) as batches:
+                    async for chunks in batches:
+                        for chunk in chunks:
+                            if self._stopped.done():
+                                return None
+                            if isinstance(chunk, Finished):
+                                return chunk
+                            await self._add(chunk)
                 return None
             except ModelError as error:
                 delay = self._delay(error, retry)
@@ -172,14 +175,14 @@ class Attempt:
             metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
         await self._answer.add(piece)
 
-    async def _chunks(self, transcript: Transcript) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, transcript: Transcript) -> AsyncGenerator[list[Chunk], None]:
         # One generator for both: the counting of tokens can be broken off, too.
         request = await self._prompt(transcript)
         while True:
             try:
-                async with contextlib.aclosing(self._model.stream(request)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                async with contextlib.aclosing(self._model.stream(request)) as batches:
+                    async for chunks in batches:
+                        yield chunks
                 return
             except ModelError as error:
                 if error.context is None:
@@ -251,7 +254,7 @@ class Attempt:
             # Cancelled in the last moment? Then that is how it ends. Raises again if really lost.
             return await end(STOPPED[Stop.cancelled])
 
-    async def _publish(self, *happened: RunEvent) -> int:
+    async def _publish(self, *happened: Event) -> int:
         return await self._journal.tell(self.claim.run.id, self.claim.attempt, *happened)
 
     @contextlib.asynccontextmanager
@@ -299,10 +302,10 @@ def _told(error: ModelError) -> str:
 
 
 async def _until(
-    stopped: asyncio.Future[Stop], chunks: AsyncGenerator[Chunk, None]
-) -> AsyncGenerator[Chunk, None]:
+    stopped: asyncio.Future[Stop], chunks: AsyncGenerator[list[Chunk], None]
+) -> AsyncGenerator[list[Chunk], None]:
     """Yields the chunks until they end or `stopped` is set; closes them, whatever happens."""
-    upcoming: asyncio.Task[Chunk] | None = None
+    upcoming: asyncio.Task[list[Chunk]] | None = None
     try:
         while not stopped.done():
             upcoming = asyncio.ensure_future(_next(chunks))
@@ -318,5 +321,5 @@ async def _until(
         await chunks.aclose()
 
 
-async def _next(chunks: AsyncGenerator[Chunk, None]) -> Chunk:
+async def _next(chunks: AsyncGenerator[list[Chunk], None]) -> list[Chunk]:
     return await anext(chunks)

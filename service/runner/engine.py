@@ -2,21 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
 
 from service.errors import ApiError, Kind
 from service.models.client import ChatModel
 from service.runner import events
 from service.runner.attempt import Limits, Stop
-from service.runner.bus import InProcessBus, Kept, RunEvent
-from service.runner.inquiry import Inquiry, Statuses
+from service.runner.bus import InProcessBus, Kept
+from service.runner.follower import Follower, numbered
+from service.runner.inquiry import Inquiry
 from service.runner.journal import Journal
 from service.runner.missed import Missed
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
 from service.runner.said import Said
 from service.runner.worker import Worker
-from service.streams import with_silences
+from service.streams import EventStream, Finished
 from storage import Storage
 from storage.errors import NotCancellable, NotFound, StorageError
 from storage.runs import Submitted
@@ -121,8 +121,8 @@ class Engine:
             ended = await self._storage.runs.cancel(run.project_id, run.thread_id, run.id)
             await self.announce(ended)
 
-    async def replay(self, run: Run, after: int) -> AsyncGenerator[RunEvent, None]:
-        """Yields the run's events numbered above `after`, up to the next `done` or `error`.
+    async def replay(self, run: Run, after: int) -> EventStream:
+        """Returns the run's events numbered above `after`, up to the next `done` or `error`.
 
         Raises ApiError: `events_gone` when some of them are not kept any more.
         """
@@ -142,55 +142,25 @@ class Engine:
                 "after_sequence",
             )
         if kept.over and after == kept.last:
-            yield _numbered(events.done(), after)
-            return
-        said = await self._heard(run.id, kept.after, after)
-        async with contextlib.aclosing(self.follow(run, after + 1, said)) as following:
-            async for event in following:
-                yield event
+            return Finished(numbered(events.done(), after))
+        return self.follow(run, after + 1, await self._heard(run.id, kept.after, after))
 
     async def _heard(self, run_id: str, first: int, last: int) -> Said:
         """Returns what has heard the events numbered above `first`, up to `last`."""
         said = Said(whole=first <= BEGINNING)
-        source = self._bus.subscribe(run_id, first)
         # What is dropped meanwhile, the caller has had: it is no reason to refuse the rest.
         with contextlib.suppress(ApiError):
-            async with contextlib.aclosing(source):
+            async with contextlib.aclosing(self._bus.subscribe(run_id, first)) as source:
                 while first < last:
-                    first = said.hear(await anext(source)).sequence_number
+                    for event in await source.take():
+                        if event.number <= last:
+                            first = said.hear(event).number
         said.whole = said.whole and first == last
         return said
 
-    async def follow(
-        self, run: Run, first: int, said: Said | None = None
-    ) -> AsyncGenerator[RunEvent, None]:
-        """Yields the run's events from number `first` on, up to `done` or `error`.
+    def follow(self, run: Run, first: int, said: Said | None = None) -> EventStream:
+        """Returns the run's events from number `first` on, up to `done` or `error`.
 
         `said` has heard those before them.
         """
-        last, said = first - 1, said or Said()
-        asked: asyncio.Future[Statuses] | None = None
-        source = with_silences(self._bus.subscribe(run.id, last), SILENCE)
-        async with contextlib.aclosing(source):
-            try:
-                async for event in source:
-                    if event is not None:
-                        last = event.sequence_number
-                        yield said.hear(event)
-                        if event.event in events.END_OF_STREAM:
-                            return
-                        continue
-                    # It may have been told elsewhere. The answer can wait for the next silence:
-                    # by then it is no news that is still on its way.
-                    if asked is not None and not asked.done():
-                        continue
-                    if asked is not None and asked.result().get(run.id) not in events.GOES_ON:
-                        await self._missed.tell(run, said, last)
-                    asked = self._inquiry.ask(run.id)
-            except ApiError as error:
-                yield _numbered(events.error(error), last + 1)
-
-
-def _numbered(event: RunEvent, number: int) -> RunEvent:
-    event.sequence_number = number
-    return event
+        return Follower(run, first, said or Said(), self._bus, self._missed, self._inquiry, SILENCE)

@@ -3,68 +3,93 @@
 The names follow from the status of what they carry, as OpenAI's do: `thread.run.queued`.
 """
 
-from assistants.v1 import common_pb2, events_pb2, messages_pb2, run_objects_pb2
+from typing import Any
 
-from service import objects
+import orjson
+
 from service.errors import ApiError
+from service.presentation import deltas, messages, runs, steps, threads
+from service.presentation.events import DONE, ERROR, Event, Spoken
 from storage import tables
 from storage.claims import Withdrawn
 from storage.transitions import Ended
 
-RunEvent = events_pb2.RunEvent
-
 CREATED = "created"
-END_OF_STREAM = frozenset({"done", "error"})
+END_OF_STREAM = frozenset({DONE, ERROR})
 GOES_ON = frozenset(
     {tables.RunStatus.queued, tables.RunStatus.in_progress, tables.RunStatus.cancelling}
 )
 """Statuses with which a stream does not end."""
 
-_ENDS = frozenset(tables.RunStatus) - frozenset(tables.ACTIVE)
+RUN = "thread.run."
+STEP = "thread.run.step."
+MESSAGE = "thread.message."
+"""What the names begin with; the rest is a status, `created` or `delta`."""
+
+_OF_RUN = {f"{RUN}{status}" for status in (CREATED, *tables.RunStatus)}
+_ENDS = {f"{RUN}{status}" for status in frozenset(tables.RunStatus) - frozenset(tables.ACTIVE)}
 
 
-def thread_created(row: tables.Thread) -> RunEvent:
+def shows_run(event: Event) -> bool:
+    """Tells whether the event carries the run."""
+    return event.name in _OF_RUN
+
+
+def shows_step(event: Event) -> bool:
+    """Tells whether the event is about a step."""
+    return event.name.startswith(STEP)
+
+
+def ends_run(event: Event) -> bool:
+    """Tells whether it is the end of a run: no other event of the run but `done` follows."""
+    return event.name in _ENDS
+
+
+def thread_created(row: tables.Thread) -> Event:
     """Returns `thread.created`."""
-    return RunEvent(event="thread.created", thread=objects.thread(row))
+    return Event("thread.created", orjson.dumps(threads.to_json(row)))
 
 
-def run(row: tables.Run, pending: tables.RunStep | None = None) -> list[RunEvent]:
+def run(row: tables.Run, pending: tables.RunStep | None = None) -> list[Event]:
     """Returns `thread.run.<status>`, and `done` where the stream ends with it."""
-    event = RunEvent(event=f"thread.run.{row.status}", run=objects.run(row, pending))
+    data = orjson.dumps(runs.to_json(row, pending))
+    event = Event(f"{RUN}{row.status}", data, reasoning_effort=row.reasoning_effort)
     return [event] if row.status in GOES_ON else [event, done()]
 
 
-def ends_run(event: RunEvent) -> bool:
-    """Tells whether it is the end of a run: no other event of the run but `done` follows."""
-    return event.HasField("run") and event.event.removeprefix("thread.run.") in _ENDS
-
-
-def run_created(row: tables.Run) -> list[RunEvent]:
+def run_created(row: tables.Run) -> list[Event]:
     """Returns `thread.run.created` and `thread.run.queued`."""
-    return [RunEvent(event="thread.run.created", run=objects.run(row)), *run(row)]
+    queued = run(row)
+    return [_created(RUN, queued[0]), *queued]
 
 
-def step(row: tables.RunStep, name: str | None = None) -> RunEvent:
-    """Returns `thread.run.step.<name>`; its status is the name unless another is given."""
-    return RunEvent(event=f"thread.run.step.{name or row.status}", run_step=objects.run_step(row))
+def step(row: tables.RunStep) -> Event:
+    """Returns `thread.run.step.<status>`."""
+    return Event(f"{STEP}{row.status}", orjson.dumps(steps.to_json(row)), row.id)
 
 
-def message(row: tables.Message, name: str | None = None) -> RunEvent:
-    """Returns `thread.message.<name>`; its status is the name unless another is given."""
-    return RunEvent(event=f"thread.message.{name or row.status}", message=objects.message(row))
+def message(row: tables.Message) -> Event:
+    """Returns `thread.message.<status>`."""
+    return Event(f"{MESSAGE}{row.status}", orjson.dumps(messages.to_json(row)), row.id)
 
 
-def step_opened(row: tables.RunStep) -> list[RunEvent]:
+def step_opened(row: tables.RunStep) -> list[Event]:
     """Returns the two events of a step that begins."""
-    return [step(row, CREATED), step(row)]
+    begun = step(row)
+    return [_created(STEP, begun), begun]
 
 
-def message_opened(row: tables.Message) -> list[RunEvent]:
+def message_opened(row: tables.Message) -> list[Event]:
     """Returns the two events of a message that begins."""
-    return [message(row, CREATED), message(row)]
+    begun = message(row)
+    return [_created(MESSAGE, begun), begun]
 
 
-def ended(what: Ended) -> list[RunEvent]:
+def _created(kind: str, begun: Event) -> Event:
+    return Event(f"{kind}{CREATED}", begun.data, begun.id, reasoning_effort=begun.reasoning_effort)
+
+
+def ended(what: Ended) -> list[Event]:
     """Returns the events of a run that was ended from outside, what it had open before it."""
     return [
         *map(message, what.messages),
@@ -73,70 +98,67 @@ def ended(what: Ended) -> list[RunEvent]:
     ]
 
 
-def withdrawn(what: Withdrawn, at: int | None) -> list[RunEvent]:
+def withdrawn(what: Withdrawn, at: int | None) -> list[Event]:
     """Returns the events that tell readers to forget what a dead attempt had begun."""
     begun = [*map(message, what.messages), *map(step, what.steps)]
     return [withdrawal(event, at) for event in begun]
 
 
-def withdrawal(begun: RunEvent, at: int | None) -> RunEvent:
+def withdrawal(begun: Event, at: int | None) -> Event:
     """Returns the end of a message or a step that was told as `begun`, and is withdrawn."""
-    event = RunEvent()
-    event.CopyFrom(begun)
-    if event.HasField("message"):
-        event.event, row = "thread.message.incomplete", event.message
-        row.status = messages_pb2.Message.incomplete
-        details = messages_pb2.Message.IncompleteDetails(reason="run_failed")
-        row.incomplete_details.CopyFrom(details)
-        row.incomplete_at = at or row.created_at
-    else:
-        event.event = "thread.run.step.failed"
-        event.run_step.status = run_objects_pb2.RunStep.failed
-        event.run_step.failed_at = at or event.run_step.created_at
-        event.run_step.usage.SetInParent()
-    return event
+    shown = orjson.loads(begun.data)
+    ended_at = at or shown["created_at"]
+    if shows_step(begun):
+        shown |= {"status": "failed", "failed_at": ended_at, "usage": steps.NO_USAGE}
+        return Event(f"{STEP}failed", orjson.dumps(shown), begun.id)
+    shown |= {
+        "status": "incomplete",
+        "incomplete_details": {"reason": "run_failed"},
+        "incomplete_at": ended_at,
+    }
+    return Event(f"{MESSAGE}incomplete", orjson.dumps(shown), begun.id)
 
 
-def text_delta(message_id: str, index: int, text: str, *, first: bool) -> RunEvent:
+def text_delta(message_id: str, index: int, text: str, *, first: bool) -> Event:
     """Returns a piece of a message's text."""
-    part = events_pb2.MessageDelta.ContentDelta(
-        index=index, text=events_pb2.MessageDelta.TextDelta(value=text, first=first)
-    )
-    return _message_delta(message_id, part)
+    shown = deltas.text(message_id, index, text, first=first)
+    return _message_delta(message_id, shown, Spoken(index, False, text))
 
 
-def refusal_delta(message_id: str, index: int, refusal: str) -> RunEvent:
+def refusal_delta(message_id: str, index: int, refusal: str) -> Event:
     """Returns a piece of a refusal."""
-    part = events_pb2.MessageDelta.ContentDelta(index=index, refusal=refusal)
-    return _message_delta(message_id, part)
+    shown = deltas.refusal(message_id, index, refusal)
+    return _message_delta(message_id, shown, Spoken(index, True, refusal))
 
 
-def _message_delta(message_id: str, part: events_pb2.MessageDelta.ContentDelta) -> RunEvent:
-    delta = events_pb2.MessageDelta(id=message_id, content=[part])
-    return RunEvent(event="thread.message.delta", message_delta=delta)
+def _message_delta(message_id: str, shown: dict[str, Any], spoken: Spoken) -> Event:
+    return Event("thread.message.delta", orjson.dumps(shown), message_id, spoken)
 
 
-def call_begun(step_id: str, index: int, call_id: str, name: str) -> RunEvent:
+def call_begun(step_id: str, index: int, call_id: str, name: str) -> Event:
     """Returns the first piece of a function call."""
-    return _step_delta(step_id, index, id=call_id, name=name)
+    return _step_delta(step_id, deltas.call_begun(step_id, index, call_id, name))
 
 
-def call_arguments(step_id: str, index: int, arguments: str) -> RunEvent:
+def call_arguments(step_id: str, index: int, arguments: str) -> Event:
     """Returns a piece of a call's arguments."""
-    return _step_delta(step_id, index, arguments=arguments)
+    return _step_delta(step_id, deltas.call_arguments(step_id, index, arguments))
 
 
-def _step_delta(step_id: str, index: int, **piece: str) -> RunEvent:
-    call = events_pb2.RunStepDelta.FunctionCallDelta(index=index, **piece)
-    delta = events_pb2.RunStepDelta(id=step_id, tool_calls=[call])
-    return RunEvent(event="thread.run.step.delta", run_step_delta=delta)
+def _step_delta(step_id: str, shown: dict[str, Any]) -> Event:
+    return Event("thread.run.step.delta", orjson.dumps(shown), step_id)
 
 
-def error(cause: ApiError) -> RunEvent:
-    """Returns `error`: the server cannot go on with the stream."""
-    return RunEvent(event="error", error=common_pb2.Error(**cause.body()))
+def error(cause: ApiError) -> Event:
+    """Returns `error`: the server cannot go on with the stream.
+
+    Its data has the error's four keys flat, as documented, and once more under `error`: the
+    official Python client raises on the latter only.
+    """
+    body = cause.body()
+    return Event(ERROR, orjson.dumps({**body, "error": body}))
 
 
-def done() -> RunEvent:
+def done() -> Event:
     """Returns `done`: the stream is whole."""
-    return RunEvent(event="done", done=RunEvent.Done())
+    return Event(DONE, b"[DONE]")

@@ -3,8 +3,9 @@
 import structlog
 
 from service import metrics
+from service.presentation.events import Event
 from service.runner import events
-from service.runner.bus import EventBus, RunEvent
+from service.runner.bus import EventBus
 from storage.transitions import Ended
 
 log = structlog.get_logger(__name__)
@@ -17,14 +18,14 @@ class Journal:
         """Publishes on `bus`."""
         self._bus = bus
 
-    async def tell(self, run_id: str, attempt: int, *happened: RunEvent) -> int:
+    async def tell(self, run_id: str, attempt: int, *happened: Event) -> int:
         """Publishes a run's events and returns the first one's number.
 
         `attempt` is the run's, as for EventBus.publish. Each transition is a line of the log.
         """
         for event in happened:
-            status = event.event.removeprefix("thread.run.")
-            if event.HasField("run") and status != events.CREATED:
+            status = event.name.removeprefix(events.RUN)
+            if events.shows_run(event) and status != events.CREATED:
                 metrics.TRANSITIONS.labels(status).inc()
                 log.info("run", run_id=run_id, status=status, attempt=attempt)
         return await self._bus.publish(run_id, attempt, *happened)

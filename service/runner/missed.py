@@ -8,9 +8,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
+import orjson
+
 from service.errors import ApiError, Kind
+from service.presentation.events import Event
 from service.runner import events
-from service.runner.bus import EventBus, RunEvent
+from service.runner.bus import EventBus
 from service.runner.said import Said
 from storage import Storage, rows
 from storage.errors import NotFound
@@ -52,11 +55,11 @@ class Missed:
             # Not through the journal: it is no news, whoever made it happen has logged it.
             await self._bus.publish_behind(last, run.id, now.attempt, *happened, *end)
 
-    async def _missing(self, run: Run, said: Said) -> AsyncIterator[RunEvent]:
+    async def _missing(self, run: Run, said: Said) -> AsyncIterator[Event]:
         steps = [step async for step in self._steps(run, said.resumed)]
         known = {step.id for step in steps} | {_message_id(step) for step in steps}
         withdrawn = [event for id, event in said.open.items() if id not in known]
-        for event in sorted(withdrawn, key=lambda event: event.HasField("run_step")):
+        for event in sorted(withdrawn, key=events.shows_step):
             yield events.withdrawal(event, run.started_at)
         for step in steps:
             if step.id in said.ended:
@@ -90,13 +93,12 @@ class Missed:
             more = page.has_more
 
 
-def _told(end: RunEvent, said: Said) -> bool:
+def _told(end: Event, said: Said) -> bool:
     """Tells whether it is the very pause that the stream has told last."""
-    return (
-        said.run is not None
-        and said.run.status == end.run.status
-        and said.run.required_action == end.run.required_action
-    )
+    if said.run is None:
+        return False
+    told, now = orjson.loads(said.run.data), orjson.loads(end.data)
+    return all(told[key] == now[key] for key in ("status", "required_action"))
 
 
 def _message_id(step: RunStep) -> str | None:
@@ -104,7 +106,7 @@ def _message_id(step: RunStep) -> str | None:
     return None if written is None else str(written["message_id"])
 
 
-def _opened(step: RunStep) -> list[RunEvent]:
+def _opened(step: RunStep) -> list[Event]:
     """Returns the beginning of a step that nobody was told of, with its calls."""
     row = _begun(step)
     calls = step.step_details.get("tool_calls")
@@ -120,9 +122,9 @@ def _opened(step: RunStep) -> list[RunEvent]:
     return happened
 
 
-def _message(message: Message, said: Said) -> list[RunEvent]:
+def _message(message: Message, said: Said) -> list[Event]:
     """Returns what was not told of a message: all of it, or the rest of its text and its end."""
-    row, happened = _begun(message), list[RunEvent]()
+    row, happened = _begun(message), list[Event]()
     row.content = []
     if message.id not in said.open:
         happened += events.message_opened(row)

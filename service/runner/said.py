@@ -5,12 +5,15 @@ thread is deleted, its worker is dead), the text so far is known to those only w
 clients fail on a message that ends with less than its deltas.
 """
 
+import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
-from assistants.v1 import events_pb2, messages_pb2, run_objects_pb2
+import orjson
 
-RunEvent = events_pb2.RunEvent
+from service.presentation.events import Event, Spoken
+from service.runner import events
 
 
 @dataclass(slots=True)
@@ -20,11 +23,11 @@ class _Part:
     refused: bool
     pieces: list[str] = field(default_factory=list)
 
-    def content(self) -> messages_pb2.MessageContent:
+    def content(self) -> dict[str, Any]:
         whole = "".join(self.pieces)
         if self.refused:
-            return messages_pb2.MessageContent(refusal=whole)
-        return messages_pb2.MessageContent(text=messages_pb2.MessageContent.Text(value=whole))
+            return {"type": "refusal", "refusal": whole}
+        return {"type": "text", "text": {"value": whole, "annotations": []}}
 
 
 class Said:
@@ -34,9 +37,9 @@ class Said:
         """Has heard nothing yet; `whole` is whether it is to hear a run from its beginning."""
         self.whole = whole
         """Whether all that the run has begun since `resumed` was heard."""
-        self.run: run_objects_pb2.Run | None = None
+        self.run: Event | None = None
         """The run as it was told last."""
-        self.open: dict[str, RunEvent] = {}
+        self.open: dict[str, Event] = {}
         """What has begun and not ended, by id, each as it was told last."""
         self.ended: set[str] = set()
         """The ids of what has ended."""
@@ -44,24 +47,24 @@ class Said:
         """The step whose tool outputs came, but not its calls: what is older was told elsewhere."""
         self._parts: dict[str, dict[int, _Part]] = defaultdict(dict)
 
-    def hear(self, event: RunEvent) -> RunEvent:
+    def hear(self, event: Event) -> Event:
         """Takes the stream's next event and returns it, with the text so far if it lacks it."""
-        match event.WhichOneof("data"):
-            case "run":
-                self.run = event.run
-            case "run_step":
-                self._track(event, event.run_step.id)
-            case "message":
-                self._track(event, event.message.id)
-        match event.event:
-            case "thread.message.delta":
-                self._add(event.message_delta)
-            case "thread.message.completed":
-                self._parts.pop(event.message.id, None)
-            case "thread.message.incomplete":
-                parts = self._parts.pop(event.message.id, {})
-                if not event.message.content:
-                    event.message.content.extend(parts[index].content() for index in sorted(parts))
+        if events.shows_run(event):
+            self.run = event
+        if event.id is None:
+            return event
+        if event.spoken is not None:
+            self._add(event.id, event.spoken)
+        kind, _, state = event.name.rpartition(".")
+        if state == "delta":
+            return event
+        self._track(event, event.id, state)
+        if kind != "thread.message":
+            return event
+        if state == "completed":
+            self._parts.pop(event.id, None)
+        elif state == "incomplete" and (parts := self._parts.pop(event.id, None)):
+            return _with_text(event, parts)
         return event
 
     def texts(self, message_id: str) -> dict[int, str]:
@@ -69,22 +72,30 @@ class Said:
         parts = self._parts.get(message_id, {})
         return {index: "".join(part.pieces) for index, part in parts.items()}
 
-    def _track(self, event: RunEvent, id: str) -> None:
-        name = event.event.rpartition(".")[2]
-        if name in ("created", "in_progress"):
+    def _track(self, event: Event, id: str, state: str) -> None:
+        if state in ("created", "in_progress"):
             self.open[id] = event
             return
-        if self.open.pop(id, None) is None and name == "completed" and _has_calls(event):
+        if self.open.pop(id, None) is None and state == "completed" and _has_calls(event):
             self.resumed, self.whole = id, True
         self.ended.add(id)
 
-    def _add(self, delta: events_pb2.MessageDelta) -> None:
-        parts = self._parts[delta.id]
-        for piece in delta.content:
-            refused = piece.WhichOneof("part") == "refusal"
-            part = parts.setdefault(piece.index, _Part(refused))
-            part.pieces.append(piece.refusal if refused else piece.text.value)
+    def _add(self, message_id: str, spoken: Spoken) -> None:
+        parts = self._parts[message_id]
+        part = parts.get(spoken.part)
+        if part is None:
+            part = parts[spoken.part] = _Part(spoken.refused)
+        part.pieces.append(spoken.text)
 
 
-def _has_calls(event: RunEvent) -> bool:
-    return event.HasField("run_step") and event.run_step.HasField("tool_calls")
+def _has_calls(event: Event) -> bool:
+    return events.shows_step(event) and orjson.loads(event.data)["type"] == "tool_calls"
+
+
+def _with_text(event: Event, parts: dict[int, _Part]) -> Event:
+    """Returns the end of a message with these parts, unless it has its own."""
+    shown = orjson.loads(event.data)
+    if shown["content"]:
+        return event
+    shown["content"] = [parts[index].content() for index in sorted(parts)]
+    return dataclasses.replace(event, data=orjson.dumps(shown))

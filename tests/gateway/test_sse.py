@@ -1,38 +1,35 @@
-import json
+"""Server-sent events: what stands around their data, and how many travel together."""
 
 import pytest
-from assistants.v1 import common_pb2, events_pb2
 
 from gateway import sse
-from tests.gateway import test_json as samples
-from tests.schemas import validate_event
-
-EVENTS = [
-    events_pb2.RunEvent(event="thread.created", thread=samples.THREAD),
-    events_pb2.RunEvent(event="thread.run.queued", run=samples.EMPTY_RUN),
-    events_pb2.RunEvent(event="thread.run.step.failed", run_step=samples.CALLS_STEP),
-    events_pb2.RunEvent(event="thread.run.step.delta", run_step_delta=samples.STEP_DELTA),
-    events_pb2.RunEvent(event="thread.message.created", message=samples.EMPTY_MESSAGE),
-    events_pb2.RunEvent(event="thread.message.delta", message_delta=samples.MESSAGE_DELTA),
-    events_pb2.RunEvent(event="error", error=common_pb2.Error(message="m", type="server_error")),
-]
+from service.presentation.events import Event
+from tests.presentation.event_samples import EVENTS
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.event)
-def test_an_event_is_a_name_a_line_of_json_and_a_blank_line(event: events_pb2.RunEvent) -> None:
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+def test_an_event_is_a_name_a_line_of_json_and_a_blank_line(event: Event) -> None:
     name, data, *rest = sse.encode(event).decode().split("\n")
-    assert (name, rest) == (f"event: {event.event}", ["", ""])
-    validate_event(event.event, json.loads(data.removeprefix("data: ")))
+    assert (name, rest) == (f"event: {event.name}", ["", ""])
+    assert data == f"data: {event.data.decode()}"
+    assert "\r" not in data
 
 
-def test_line_breaks_in_a_text_stay_inside_the_json() -> None:
-    text = events_pb2.MessageDelta.TextDelta(value="a\n\nb\r\u2028")
-    delta = events_pb2.MessageDelta(content=[events_pb2.MessageDelta.ContentDelta(text=text)])
-    event = sse.encode(events_pb2.RunEvent(event="thread.message.delta", message_delta=delta))
-    assert event.count(b"\n") == 3
-    assert b"\r" not in event
+def test_a_number_stands_before_the_name_if_asked_for() -> None:
+    event = Event("done", b"[DONE]", number=7)
+    assert sse.encode(event) == b"event: done\ndata: [DONE]\n\n"
+    assert sse.encode(event, with_id=True) == b"id: 7\nevent: done\ndata: [DONE]\n\n"
 
 
-def test_done_ends_a_stream() -> None:
-    done = events_pb2.RunEvent(event="done", done=events_pb2.RunEvent.Done())
-    assert sse.encode(done) == b"event: done\ndata: [DONE]\n\n"
+@pytest.mark.parametrize("with_ids", [True, False])
+def test_what_is_ready_together_travels_together(with_ids: bool) -> None:
+    [portion] = sse.portions(EVENTS, with_ids=with_ids)
+    assert portion == b"".join(sse.encode(event, with_id=with_ids) for event in EVENTS)
+    assert list(sse.portions([], with_ids=with_ids)) == []
+
+
+def test_long_events_travel_one_by_one() -> None:
+    events = [Event("a", b"x" * size) for size in (sse.PORTION, 1, 1, sse.PORTION * 2, 1)]
+    portions = list(sse.portions(events, with_ids=False))
+    assert [portion.count(b"event: ") for portion in portions] == [1, 3, 1]
+    assert b"".join(portions) == b"".join(map(sse.encode, events))

@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from sqlalchemy import text
 
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
-from service.runner.bus import RunEvent
 from service.runner.engine import Engine
+from service.streams import EventStream
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run, RunStep
+from tests.runner.reading import RunEvent, as_sent
 from tests.storage.rows import PROJECT, execute, make_run, make_thread
 from tests.waiting import until
 
@@ -87,10 +87,10 @@ class Engines:
 class Following:
     """A run, and its stream, read in the background."""
 
-    def __init__(self, run: Run, events: AsyncGenerator[RunEvent, None]) -> None:
+    def __init__(self, run: Run, stream: EventStream) -> None:
         self.run = run
         self.events: list[RunEvent] = []
-        self._reading = asyncio.create_task(self._read(events))
+        self._reading = asyncio.create_task(self._read(stream))
 
     @property
     def names(self) -> list[str]:
@@ -120,7 +120,7 @@ class Following:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
 
-    async def _read(self, events: AsyncGenerator[RunEvent, None]) -> None:
-        async with contextlib.aclosing(events):
+    async def _read(self, stream: EventStream) -> None:
+        async with contextlib.aclosing(as_sent(stream)) as events:
             async for event in events:
                 self.events.append(event)

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import ColumnElement
 from sqlmodel import col, select, update
 
-from service.runner.bus import RunEvent
 from service.runner.engine import Engine
 from storage.errors import NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
 from storage.statements import one_of
 from storage.tables import ACTIVE, Run, RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines, Following
+from tests.runner.reading import RunEvent, whole
 from tests.script import Answer, BreakOff, Calls, Fail, Hold, Refusal, Step
 from tests.storage.rows import PROJECT, execute, fetch, get_run, make_thread, new_run, user
 
@@ -79,7 +79,7 @@ class Schedule:
     async def replayed(self, life: Life, after: int) -> list[RunEvent]:
         """What the first engine tells of a run after one of its events."""
         now = await get_run(self._storage, life.run)
-        return [event async for event in self._working[0].replay(now, after)]
+        return await whole(await self._working[0].replay(now, after))
 
     # What callers and models do, and what goes wrong.
 

@@ -3,15 +3,17 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from assistants.v1.messages_pb2 import Message
+from assistants.v1.run_objects_pb2 import Run as ProtoRun
 from assistants.v1.run_objects_pb2 import RunStep
 
-from service import objects
-from service.runner.bus import RunEvent
+from service.presentation import answers
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run
+from tests.runner.reading import RunEvent
 from tests.storage.rows import PROJECT
 
 ACTION = ["thread.run.requires_action", "done"]
@@ -81,9 +83,10 @@ async def check_stored(storage: Storage, run: Run, streams: Sequence[Sequence[Ru
     """Fails unless the ends that the streams of a run have told are what storage has."""
     steps = await storage.runs.list_steps(PROJECT, run.thread_id, run.id, ALL)
     messages = await storage.messages.list(PROJECT, run.thread_id, ALL, run.id)
-    stored = {row.id: objects.run_step(row) for row in steps.data}
-    written = {row.id: objects.message(row) for row in messages.data}
-    now = objects.run((await storage.runs.get(PROJECT, run.thread_id, run.id)).run)
+    stored: Any = {row.id: answers.to_proto(row, RunStep) for row in steps.data}
+    written: Any = {row.id: answers.to_proto(row, Message) for row in messages.data}
+    found = await storage.runs.get(PROJECT, run.thread_id, run.id)
+    now: Any = answers.to_proto(found.run, ProtoRun)
     for event in itertools.chain(*streams):
         if event.HasField("run") and event.run.status == now.status:
             assert event.run == now, (event.run, now)

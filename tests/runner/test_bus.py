@@ -8,22 +8,30 @@ from itertools import pairwise
 import pytest
 
 from service.errors import ApiError, Kind
+from service.presentation.events import Event
 from service.runner import bus as bus_module
-from service.runner.bus import InProcessBus, RunEvent
+from service.runner.bus import InProcessBus, size_of
+from tests.runner.reading import one_by_one
 
 RUN, OTHER = "run_1", "run_2"
 
 
-def named(*names: str) -> list[RunEvent]:
-    return [RunEvent(event=name) for name in names]
+def named(*names: str) -> list[Event]:
+    """Events of a size that goes by their names: 100 bytes for each letter, and what all take."""
+    return [Event(name, name.encode() * 100) for name in names]
 
 
-async def take(source: AsyncGenerator[RunEvent, None], count: int) -> list[str]:
+def subscribe(bus: InProcessBus, run_id: str, after: int) -> AsyncGenerator[Event, None]:
+    """Reads one event at a time."""
+    return one_by_one(bus.subscribe(run_id, after))
+
+
+async def take(source: AsyncGenerator[Event, None], count: int) -> list[str]:
     async with asyncio.timeout(60):
-        return [(await anext(source)).event for _ in range(count)]
+        return [(await anext(source)).name for _ in range(count)]
 
 
-async def refused(source: AsyncGenerator[RunEvent, None]) -> Kind:
+async def refused(source: AsyncGenerator[Event, None]) -> Kind:
     """Reads on, which must fail."""
     with pytest.raises(ApiError) as caught:
         async with asyncio.timeout(60):
@@ -36,7 +44,7 @@ async def test_events_are_numbered_in_order() -> None:
     events = named("a", "b", "c")
     assert await bus.publish(RUN, 0, *events[:2]) == 1
     assert await bus.publish(RUN, 1, events[2]) == 3
-    assert [event.sequence_number for event in events] == [1, 2, 3]
+    assert [event.number for event in events] == [1, 2, 3]
     assert await bus.publish(OTHER, 0, *named("x")) == 1
 
 
@@ -47,7 +55,7 @@ async def test_numbers_jump_with_the_attempt_where_the_bus_has_lost_count() -> N
 
 async def test_numbers_jump_though_a_reader_was_there_first() -> None:
     bus = InProcessBus()
-    async with contextlib.aclosing(bus.subscribe(RUN, 7)) as source:
+    async with contextlib.aclosing(subscribe(bus, RUN, 7)) as source:
         upcoming = asyncio.ensure_future(take(source, 1))
         await asyncio.sleep(0)
         assert await bus.publish(RUN, 2, *named("a")) == (2 << 20) + 1
@@ -64,8 +72,8 @@ async def test_a_reader_gets_what_is_kept_then_what_comes() -> None:
     bus = InProcessBus()
     await bus.publish(RUN, 0, *named("a", "b"))
     async with (
-        contextlib.aclosing(bus.subscribe(RUN, 0)) as all_of_it,
-        contextlib.aclosing(bus.subscribe(RUN, 1)) as rest,
+        contextlib.aclosing(subscribe(bus, RUN, 0)) as all_of_it,
+        contextlib.aclosing(subscribe(bus, RUN, 1)) as rest,
     ):
         assert await take(all_of_it, 2) == ["a", "b"]
         assert await take(rest, 1) == ["b"]
@@ -79,7 +87,7 @@ async def test_a_reader_gets_what_is_kept_then_what_comes() -> None:
 
 async def test_a_reader_may_come_before_the_run() -> None:
     bus = InProcessBus()
-    async with contextlib.aclosing(bus.subscribe(RUN, 0)) as source:
+    async with contextlib.aclosing(subscribe(bus, RUN, 0)) as source:
         upcoming = asyncio.ensure_future(take(source, 1))
         await asyncio.sleep(0)
         await bus.publish(RUN, 0, *named("a"))
@@ -89,7 +97,7 @@ async def test_a_reader_may_come_before_the_run() -> None:
 async def test_publishing_never_waits_for_a_reader_that_lags() -> None:
     bus = InProcessBus()
     await bus.publish(RUN, 0, *named("0"))
-    async with contextlib.aclosing(bus.subscribe(RUN, 0)) as source:
+    async with contextlib.aclosing(subscribe(bus, RUN, 0)) as source:
         assert await take(source, 1) == ["0"]
         for number in range(1, 1000):
             await bus.publish(RUN, 0, *named(str(number)))
@@ -97,39 +105,39 @@ async def test_publishing_never_waits_for_a_reader_that_lags() -> None:
 
 
 async def test_too_many_bytes_cost_the_quietest_run_its_oldest_events() -> None:
-    size = RunEvent(event="x" * 100, sequence_number=1).ByteSize()
+    size = size_of(*named("x" * 100))
     bus = InProcessBus(max_bytes=4 * size)
-    lagging = bus.subscribe(RUN, 0)
+    lagging = subscribe(bus, RUN, 0)
     await bus.publish(RUN, 0, *named("a" * 100, "b" * 100))
     assert await take(lagging, 1) == ["a" * 100]
     await bus.publish(OTHER, 0, *named("c" * 100, "d" * 100, "e" * 100))
     # One had to go: it is the one that has been read.
-    assert await refused(bus.subscribe(RUN, 0)) == Kind.events_gone
+    assert await refused(subscribe(bus, RUN, 0)) == Kind.events_gone
     assert await take(lagging, 1) == ["b" * 100]
     await bus.publish(OTHER, 0, *named("f" * 100))
     await bus.publish(RUN, 0, *named("g" * 100))
     # Now the other run is the quieter one.
     assert await take(lagging, 1) == ["g" * 100]
-    assert await refused(bus.subscribe(OTHER, 0)) == Kind.events_gone
-    assert await take(bus.subscribe(OTHER, 1), 3) == ["d" * 100, "e" * 100, "f" * 100]
+    assert await refused(subscribe(bus, OTHER, 0)) == Kind.events_gone
+    assert await take(subscribe(bus, OTHER, 1), 3) == ["d" * 100, "e" * 100, "f" * 100]
 
 
 async def test_a_reader_that_lags_too_far_is_told() -> None:
-    size = RunEvent(event="x" * 100, sequence_number=1).ByteSize()
+    size = size_of(*named("x" * 100))
     bus = InProcessBus(max_bytes=2 * size)
     await bus.publish(RUN, 0, *named("a" * 100))
-    source = bus.subscribe(RUN, 0)
+    source = subscribe(bus, RUN, 0)
     assert await take(source, 1) == ["a" * 100]
     await bus.publish(RUN, 0, *named("b" * 100, "c" * 100, "d" * 100))
     assert await refused(source) == Kind.events_gone
 
 
 async def test_a_reader_that_lags_holds_a_part_only() -> None:
-    bus = InProcessBus(max_bytes=10_000)
+    bus = InProcessBus(max_bytes=1000 * size_of(*named("a")))
     await bus.publish(RUN, 0, *named(*["a"] * 1000))
-    source = bus.subscribe(RUN, 0)
+    source = subscribe(bus, RUN, 0)
     assert await take(source, 1) == ["a"]
-    await bus.publish(OTHER, 0, *named("b" * 10_000))
+    await bus.publish(OTHER, 0, *named(*["b"] * 1000))
     # What it had taken it gives, and not a thousand events.
     assert await take(source, bus_module.PORTION - 1) == ["a"] * (bus_module.PORTION - 1)
     assert await refused(source) == Kind.events_gone
@@ -138,18 +146,18 @@ async def test_a_reader_that_lags_holds_a_part_only() -> None:
 async def test_closing_ends_readers_once_they_have_read_what_is_kept() -> None:
     bus = InProcessBus()
     await bus.publish(RUN, 0, *named("a"))
-    lagging = bus.subscribe(RUN, 0)
+    lagging = subscribe(bus, RUN, 0)
     assert await take(lagging, 1) == ["a"]
     await bus.publish(RUN, 0, *named("b", "done"))
     bus.close()
     assert await take(lagging, 2) == ["b", "done"]
     assert await refused(lagging) == Kind.unavailable
-    assert await refused(bus.subscribe("run_new", 0)) == Kind.unavailable
+    assert await refused(subscribe(bus, "run_new", 0)) == Kind.unavailable
 
 
 async def test_closing_ends_a_reader_that_waits() -> None:
     bus = InProcessBus()
-    refusal = asyncio.ensure_future(refused(bus.subscribe(RUN, 0)))
+    refusal = asyncio.ensure_future(refused(subscribe(bus, RUN, 0)))
     await asyncio.sleep(0)
     bus.close()
     assert await refusal == Kind.unavailable

@@ -92,9 +92,9 @@ async def scene(storage: Storage, model: str, cancel: bool) -> runs_pb2.CreateRu
 
 async def read(servicer: RunsServicer, request: runs_pb2.CreateRunRequest) -> None:
     """Reads a stream as gRPC does, to its end."""
-    async with contextlib.aclosing(servicer.StreamRun(request, CONTEXT)) as events:
-        async for _ in events:
-            pass
+    async with contextlib.aclosing(await servicer.StreamRun(request, CONTEXT)) as events:
+        while not events.ended:
+            await events.take()
 
 
 async def ended(storage: Storage, request: runs_pb2.CreateRunRequest) -> Run:

@@ -8,13 +8,16 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from assistants.v1 import run_objects_pb2
 
 from service.errors import Kind
+from service.presentation.events import Event
 from service.runner import bus as bus_module
-from service.runner.bus import InProcessBus, RunEvent
+from service.runner.bus import InProcessBus, size_of
 from storage.tables import ACTIVE, RunStatus
-from tests.runner.test_bus import OTHER, RUN, named, refused, take
+from tests.runner.test_bus import OTHER, RUN, named, refused, subscribe, take
+
+FULL = size_of(*named("x" * 90))
+"""Bytes of a log that has such an event: then there is no room for any other."""
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
@@ -35,11 +38,11 @@ async def test_events_are_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> N
     bus = InProcessBus(keep_seconds=10)
     await bus.publish(RUN, 0, *named("a", "b"))
     await bus.publish("followed", 0, *named("a", "b"))
-    async with contextlib.aclosing(bus.subscribe("followed", 0)) as source:
+    async with contextlib.aclosing(subscribe(bus, "followed", 0)) as source:
         assert await take(source, 1) == ["a"]
         clock.time += 10
         await bus.publish(OTHER, 0, *named("x"))
-        async with contextlib.aclosing(bus.subscribe(RUN, 0)) as late:
+        async with contextlib.aclosing(subscribe(bus, RUN, 0)) as late:
             assert await take(late, 2) == ["a", "b"]
         clock.time += 1
         await bus.publish(OTHER, 0, *named("y"))
@@ -58,7 +61,7 @@ async def test_numbers_increase_within_an_attempt(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(bus_module, "time", clock)
-    bus = InProcessBus(keep_seconds=10, max_bytes=100)
+    bus = InProcessBus(keep_seconds=10, max_bytes=FULL)
     last = await bus.publish(RUN, 1, *named("a", "b")) + 1
     for _ in range(2):
         if forgotten == "by its age":
@@ -68,7 +71,7 @@ async def test_numbers_increase_within_an_attempt(
             await bus.publish(OTHER, 0, *named("x" * 90))
         assert await bus.kept(RUN) == (last, last, False)
         # Who comes back late is told so, and does not just hear less.
-        assert await refused(bus.subscribe(RUN, last - 1)) == Kind.events_gone
+        assert await refused(subscribe(bus, RUN, last - 1)) == Kind.events_gone
         assert await bus.publish(RUN, 1, *named("c")) == last + 1
         last += 1
 
@@ -78,12 +81,12 @@ async def test_of_a_run_that_is_over_its_end_is_remembered_for_a_while(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(bus_module, "time", clock)
-    bus = InProcessBus(keep_seconds=10, max_bytes=100)
+    bus = InProcessBus(keep_seconds=10, max_bytes=FULL)
     await bus.publish(RUN, 0, run_event("completed"))
     await bus.publish(OTHER, 0, *named("x" * 90))
     assert await bus.kept(RUN) == (1, 1, True)
     # A reader that has nothing to wait for changes nothing.
-    assert await refused(bus.subscribe(RUN, 0)) == Kind.events_gone
+    assert await refused(subscribe(bus, RUN, 0)) == Kind.events_gone
     assert await bus.kept(RUN) == (1, 1, True)
     await bus.publish("old", 0, run_event("completed"))
     clock.time += 11
@@ -93,7 +96,7 @@ async def test_of_a_run_that_is_over_its_end_is_remembered_for_a_while(
 
 async def test_no_more_is_remembered_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "MOST_EMPTIED", 2)
-    bus = InProcessBus(max_bytes=100)
+    bus = InProcessBus(max_bytes=FULL)
     for number in range(4):
         await bus.publish(f"run_{number}", 1, *named("x" * 90))
     known = [number for number in range(4) if await bus.kept(f"run_{number}") is not None]
@@ -101,7 +104,7 @@ async def test_no_more_is_remembered_than_allowed(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_only_if_nothing_was_published_meanwhile() -> None:
-    bus = InProcessBus(max_bytes=100)
+    bus = InProcessBus(max_bytes=FULL)
     await bus.publish(RUN, 0, *named("a", "b"))
     assert not await bus.publish_behind(1, RUN, 0, *named("c"))
     assert await bus.publish_behind(2, RUN, 0, *named("c"))
@@ -109,7 +112,7 @@ async def test_only_if_nothing_was_published_meanwhile() -> None:
     await bus.publish(OTHER, 0, *named("x" * 90))
     assert not await bus.publish_behind(2, RUN, 0, *named("d"))
     assert await bus.publish_behind(3, RUN, 0, *named("d"))
-    assert await take(bus.subscribe(RUN, 3), 1) == ["d"]
+    assert await take(subscribe(bus, RUN, 3), 1) == ["d"]
 
 
 async def steps_of_a_publish(bus: InProcessBus) -> int:
@@ -137,16 +140,16 @@ async def test_an_event_costs_the_same_however_many_runs_there_were(
     monkeypatch.setattr(bus_module, "time", clock)
     full, silent = list[int](), list[int]()
     for runs in (10, 200):
-        bus = InProcessBus(keep_seconds=10, max_bytes=100 * runs + 100)
+        bus = InProcessBus(keep_seconds=10, max_bytes=(runs + 1) * FULL)
         for number in range(2 * runs):
             await bus.publish(f"ended_{number}", 0, run_event("completed"), *named("x" * 90))
         # Some are followed, and silent for long.
         for number in range(runs):
             await bus.publish(f"followed_{number}", 0, *named("x" * 10))
-            assert await take(bus.subscribe(f"followed_{number}", 0), 1) == ["x" * 10]
+            assert await take(subscribe(bus, f"followed_{number}", 0), 1) == ["x" * 10]
         async with contextlib.AsyncExitStack() as stack:
             for number in range(runs):
-                source = bus.subscribe(f"followed_{number}", 0)
+                source = subscribe(bus, f"followed_{number}", 0)
                 await stack.enter_async_context(contextlib.aclosing(source))
                 await take(source, 1)
             full.append(min([await steps_of_a_publish(bus) for _ in range(4)]))
@@ -171,20 +174,19 @@ async def test_a_reader_of_a_long_log_lets_others_in() -> None:
             await asyncio.sleep(0)
 
     working = asyncio.create_task(other())
-    await take(bus.subscribe(RUN, 0), 20 * bus_module.PORTION)
+    await take(subscribe(bus, RUN, 0), 20 * bus_module.PORTION)
     working.cancel()
     assert turns >= 19
 
 
-def run_event(status: str) -> RunEvent:
-    run = run_objects_pb2.Run(id=RUN)
-    return RunEvent(event=f"thread.run.{status}", run=run)
+def run_event(status: str) -> Event:
+    return Event(f"thread.run.{status}", b"{}")
 
 
 async def test_what_is_kept() -> None:
     bus = InProcessBus()
     assert await bus.kept(RUN) is None
-    async with contextlib.aclosing(bus.subscribe(RUN, 0)) as source:
+    async with contextlib.aclosing(subscribe(bus, RUN, 0)) as source:
         upcoming = asyncio.ensure_future(take(source, 1))
         await asyncio.sleep(0)
         # A reader alone is no reason to know the run.
@@ -206,19 +208,19 @@ async def test_what_is_kept_where_the_bus_has_lost_count() -> None:
 
 
 async def test_what_is_kept_of_a_run_that_lost_its_events() -> None:
-    size = RunEvent(event="x" * 100, sequence_number=1).ByteSize()
+    size = size_of(*named("x" * 100))
     bus = InProcessBus(max_bytes=2 * size)
     await bus.publish(RUN, 0, *named("a" * 100, "b" * 100))
     for count, after in enumerate([1, 2, 2], 1):
         await bus.publish(OTHER, 0, *named(str(count) * 100))
         assert await bus.kept(RUN) == (after, 2, False)
     # Who has had them all hears what follows.
-    async with contextlib.aclosing(bus.subscribe(RUN, 2)) as source:
+    async with contextlib.aclosing(subscribe(bus, RUN, 2)) as source:
         upcoming = asyncio.ensure_future(take(source, 1))
         await asyncio.sleep(0)
         await bus.publish(RUN, 0, *named("c"))
         assert await upcoming == ["c"]
-    assert await refused(bus.subscribe(RUN, 1)) == Kind.events_gone
+    assert await refused(subscribe(bus, RUN, 1)) == Kind.events_gone
 
 
 @pytest.mark.parametrize("status", list(RunStatus))

@@ -9,6 +9,7 @@ from storage import Storage
 from storage.tables import Run, RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines, Following
+from tests.runner.reading import whole
 from tests.runner.schedule import TOOLS
 from tests.runner.stream_checks import check_stored, check_stream
 from tests.runner.test_attempts import BEGUN, PAST
@@ -67,7 +68,7 @@ async def test_an_answer(storage: Storage, engines: Engines, models: ModelServer
     await check_stored(storage, following.run, [following.events])
     # Who lost the connection gets the rest, with the same numbers.
     run = await get_run(storage, following.run)
-    rest = [event async for event in mine.replay(run, 4)]
+    rest = await whole(await mine.replay(run, 4))
     assert rest == following.events[4:]
 
 
@@ -134,7 +135,7 @@ async def test_a_pause_is_told_once(
     engines.start()
     assert (await first.ended())[-2:] == ["thread.run.requires_action", "done"]
     run = await get_run(storage, first.run)
-    again = Following(run, mine.replay(run, first.events[-1].sequence_number))
+    again = Following(run, await mine.replay(run, first.events[-1].sequence_number))
     # A run whose end is told later: by then the other has asked, too.
     other = await engines.run(mine, models.script(Answer("Hello")))
     await other.ended()
@@ -193,7 +194,7 @@ async def test_a_stream_without_its_beginning_says_where_the_rest_is(
     await heard.heard("Hello")
     await heard.leave()
     after = heard.events[-1].sequence_number
-    resumed = Following(run, mine.replay(await get_run(storage, run), after))
+    resumed = Following(run, await mine.replay(await get_run(storage, run), after))
     engines.start()
     await set_run(storage, run, lease_until=PAST)
     assert await resumed.ended() == ["error"]

@@ -1,40 +1,45 @@
 """What streams complete by themselves: the text so far of a message that ends without it."""
 
 import contextlib
+from typing import Any
 
-from assistants.v1 import events_pb2, messages_pb2
+import orjson
 
+from service.presentation.events import Event
 from service.runner import events
 from service.runner.bus import InProcessBus
 from service.runner.said import Said
+from tests.presentation.samples import message
+from tests.runner.reading import one_by_one
+from tests.storage.rows import text_part
 
 ID = "msg_1"
 
 
-def ended(name: str, text: str = "") -> events_pb2.RunEvent:
-    content = [messages_pb2.MessageContent(text=messages_pb2.MessageContent.Text(value=text))]
-    message = messages_pb2.Message(id=ID, content=content if text else [])
-    return events_pb2.RunEvent(event=f"thread.message.{name}", message=message)
+def ended(status: str, text: str = "") -> Event:
+    return events.message(message(status=status, content=[text_part(text)] if text else []))
 
 
-def told(*happened: events_pb2.RunEvent) -> list[messages_pb2.MessageContent]:
+def told(*happened: Event) -> list[dict[str, Any]]:
     """Returns the parts of the message in the last of the events."""
     said = Said()
-    return list([said.hear(event) for event in happened][-1].message.content)
+    last = [said.hear(event) for event in happened][-1]
+    content: list[dict[str, Any]] = orjson.loads(last.data)["content"]
+    return content
 
 
-def text(index: int, piece: str) -> events_pb2.RunEvent:
+def text(index: int, piece: str) -> Event:
     return events.text_delta(ID, index, piece, first=False)
 
 
 def test_a_message_that_ends_without_its_text_gets_it_in_the_order_of_its_parts() -> None:
     no = events.refusal_delta(ID, 1, "N"), events.refusal_delta(ID, 1, "o")
     whole = told(*no, *(text(0, piece) for piece in "Hello"), ended("incomplete"))
-    assert [part.text.value or part.refusal for part in whole] == ["Hello", "No"]
+    assert whole == [text_part("Hello"), {"type": "refusal", "refusal": "No"}]
 
 
 def test_a_message_that_has_its_text_keeps_it() -> None:
-    assert [part.text.value for part in told(text(0, "a"), ended("incomplete", "ab"))] == ["ab"]
+    assert told(text(0, "a"), ended("incomplete", "ab")) == [text_part("ab")]
 
 
 def test_a_message_that_said_nothing_stays_empty() -> None:
@@ -46,7 +51,7 @@ async def test_what_one_stream_completes_no_other_one_sees() -> None:
     bus = InProcessBus()
     await bus.publish("run_1", 0, text(0, "a"), ended("incomplete"))
     for _ in range(2):
-        async with contextlib.aclosing(bus.subscribe("run_1", 0)) as source:
+        async with contextlib.aclosing(one_by_one(bus.subscribe("run_1", 0))) as source:
             first, last = await anext(source), await anext(source)
-        assert len(last.message.content) == 0
-        assert len(told(first, last)) == 1
+        assert orjson.loads(last.data)["content"] == []
+        assert told(first, last) == [text_part("a")]

@@ -13,6 +13,7 @@ from storage import Storage
 from tests.model_server import ModelServer
 from tests.runner.engines import NEVER, Engines
 from tests.runner.grammar import allows
+from tests.runner.reading import whole
 from tests.runner.schedule import PAST, Life, Schedule
 from tests.runner.stream_checks import check_stored, check_stream
 from tests.script import Answer, Hold
@@ -71,7 +72,7 @@ async def test_a_worker_that_was_stuck_says_nothing_after_the_end_of_its_run(
     await until(held.disconnected.is_set)
     last = following.events[-1]
     now = await get_run(storage, following.run)
-    assert [event async for event in engine.replay(now, last.sequence_number)] == [last]
+    assert await whole(await engine.replay(now, last.sequence_number)) == [last]
 
 
 async def _check(storage: Storage, life: Life, rule: str) -> None:

@@ -125,6 +125,7 @@ async def test_a_commit_that_fails_fails_its_whole_group(
                 project_id=PROJECT,
                 thread_id="thread_nowhere",
                 position="1",
+                context_position="1",
                 created_at=1,
                 status="completed",
                 role="user",

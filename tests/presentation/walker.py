@@ -1,7 +1,7 @@
-"""Renders the messages of `assistants.v1` as exactly OpenAI's JSON.
+"""Reads OpenAI's JSON back out of the messages of `assistants.v1`, without help of the server.
 
-Every key that the contract requires is there, null included, and no key that it does not know.
-`render` is the way in: it finds the function for a message by its type.
+What answers and events say in protobuf is compared with what they say in JSON by it. `render` is
+the way in: it finds the function for a message by its type.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from assistants.v1 import (
 )
 from google.protobuf.message import Message
 
-from gateway import values
-from gateway.values import Json, optional
+from tests.presentation import walker_values as values
+from tests.presentation.walker_values import Json, optional
 
 
 def render(message: Message) -> bytes:

@@ -1,0 +1,1 @@
+"""How answers look: OpenAI's JSON, made of rows, and protobuf, made of that JSON."""
