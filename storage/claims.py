@@ -16,7 +16,7 @@ from storage.context import Context
 from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
-from storage.repository import Repository, reads_all, writes_all
+from storage.repository import Repository, reads_all, renews, writes_all
 from storage.rows import Message, Run, RunStep, Thread, table
 from storage.statements import Statement, one_of, param
 from storage.tables import MessageStatus, RunStatus, StepStatus
@@ -153,7 +153,7 @@ class Claims(Repository):
         withdrawn = Withdrawn(*transitions.withdraw(tx, run_id))
         return Claim(run, run.attempt, withdrawn, before == RunStatus.in_progress)
 
-    @writes_all
+    @renews
     def renew(self, tx: Transaction, claim: Claim) -> RunStatus:
         """Renews the lease; returns `in_progress` or `cancelling`. Raises ClaimLost."""
         status = self._extend(tx, claim)

@@ -52,7 +52,10 @@ WAIT_SECONDS = 60.0
 """How long a transaction waits for a connection, and before it for its turn on its thread."""
 
 ENGINE_CONNECTIONS = 4
-"""Connections that only the run engine uses: no number of calls keeps a lease from renewal."""
+"""Connections that only the run engine uses, besides the others."""
+
+RENEWAL_CONNECTIONS = 2
+"""Connections that only renew leases: nobody who waits for a thread keeps them from it."""
 
 POLL_SECONDS = 0.1
 """How often a wait for an answer looks at the clock."""
@@ -205,6 +208,14 @@ class PostgreSQL:
     def _engine(self) -> _Pool:
         return _Pool(self._parameters, ENGINE_CONNECTIONS, "postgresql-engine")
 
+    @functools.cached_property
+    def _renewals(self) -> _Pool:
+        return _Pool(self._parameters, RENEWAL_CONNECTIONS, "postgresql-renewals")
+
+    async def renew(self, work: Work[T]) -> T:
+        """Does the same as `write` for work of all projects that renews a lease."""
+        return await self._tasks.finish(self._tasks.begin(self._renewals.run(_WRITE, work, None)))
+
     async def write(self, work: Work[T], project: str | None, thread: str | None = None) -> T:
         """Returns what `work` returns, once it is committed.
 
@@ -225,7 +236,7 @@ class PostgreSQL:
     async def close(self) -> None:
         """Closes every connection, once all that was begun has ended."""
         # Taken out first: whoever comes meanwhile has others.
-        names = ("_calls", "_engine")
+        names = ("_calls", "_engine", "_renewals")
         pools = [pool for name in names if (pool := self.__dict__.pop(name, None)) is not None]
         await self._tasks.settled()
         for pool in pools:
