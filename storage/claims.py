@@ -16,12 +16,8 @@ from storage.context import Context
 from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
-<<<<<<< HEAD
 from storage.openings import Opening
-from storage.repository import Repository, reads_all, writes_all
-=======
 from storage.repository import Repository, reads_all, renews, writes_all
->>>>>>> core
 from storage.rows import Message, Run, RunStep, Thread, table
 from storage.statements import Statement, one_of, param
 from storage.tables import MessageStatus, RunStatus, StepStatus
