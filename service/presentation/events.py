@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from assistants.v1 import common_pb2, events_pb2
@@ -11,14 +11,6 @@ from service.presentation import deltas, messages, runs, steps, threads
 
 DONE = "done"
 ERROR = "error"
-
-
-class Spoken(NamedTuple):
-    """A piece of a part of a message: of its text, or of a refusal."""
-
-    part: int
-    refused: bool
-    text: str
 
 
 @dataclass(slots=True)
@@ -30,8 +22,6 @@ class Event:
     """JSON, or `[DONE]`."""
     id: str | None = None
     """The message or the step that it is about."""
-    spoken: Spoken | None = None
-    """What a delta adds to a message."""
     reasoning_effort: str | None = None
     """The run's, which OpenAI's JSON has no key for."""
     number: int = 0

@@ -70,8 +70,7 @@ class Subscription(Protocol):
 
 def size_of(event: Event) -> int:
     """Returns how many bytes an event takes."""
-    spoken = 0 if event.spoken is None else len(event.spoken.text)
-    return len(event.data) + spoken + OVERHEAD
+    return len(event.data) + OVERHEAD
 
 
 @dataclass(slots=True)

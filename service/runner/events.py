@@ -9,7 +9,7 @@ import orjson
 
 from service.errors import ApiError
 from service.presentation import deltas, messages, runs, steps, threads
-from service.presentation.events import DONE, ERROR, Event, Spoken
+from service.presentation.events import DONE, ERROR, Event
 from storage import tables
 from storage.claims import Withdrawn
 from storage.transitions import Ended
@@ -26,8 +26,16 @@ STEP = "thread.run.step."
 MESSAGE = "thread.message."
 """What the names begin with; the rest is a status, `created` or `delta`."""
 
+MESSAGE_DELTA = f"{MESSAGE}delta"
+_STEP_DELTA = f"{STEP}delta"
+
 _OF_RUN = {f"{RUN}{status}" for status in (CREATED, *tables.RunStatus)}
 _ENDS = {f"{RUN}{status}" for status in frozenset(tables.RunStatus) - frozenset(tables.ACTIVE)}
+
+
+def _data(shown: dict[str, Any]) -> bytes:
+    """Returns an event's data. It is kept for long, and orjson's own bytes hold 4 KiB at least."""
+    return bytes(memoryview(orjson.dumps(shown)))
 
 
 def shows_run(event: Event) -> bool:
@@ -47,12 +55,12 @@ def ends_run(event: Event) -> bool:
 
 def thread_created(row: tables.Thread) -> Event:
     """Returns `thread.created`."""
-    return Event("thread.created", orjson.dumps(threads.to_json(row)))
+    return Event("thread.created", _data(threads.to_json(row)))
 
 
 def run(row: tables.Run, pending: tables.RunStep | None = None) -> list[Event]:
     """Returns `thread.run.<status>`, and `done` where the stream ends with it."""
-    data = orjson.dumps(runs.to_json(row, pending))
+    data = _data(runs.to_json(row, pending))
     event = Event(f"{RUN}{row.status}", data, reasoning_effort=row.reasoning_effort)
     return [event] if row.status in GOES_ON else [event, done()]
 
@@ -65,12 +73,12 @@ def run_created(row: tables.Run) -> list[Event]:
 
 def step(row: tables.RunStep) -> Event:
     """Returns `thread.run.step.<status>`."""
-    return Event(f"{STEP}{row.status}", orjson.dumps(steps.to_json(row)), row.id)
+    return Event(f"{STEP}{row.status}", _data(steps.to_json(row)), row.id)
 
 
 def message(row: tables.Message) -> Event:
     """Returns `thread.message.<status>`."""
-    return Event(f"{MESSAGE}{row.status}", orjson.dumps(messages.to_json(row)), row.id)
+    return Event(f"{MESSAGE}{row.status}", _data(messages.to_json(row)), row.id)
 
 
 def step_opened(row: tables.RunStep) -> list[Event]:
@@ -110,29 +118,27 @@ def withdrawal(begun: Event, at: int | None) -> Event:
     ended_at = at or shown["created_at"]
     if shows_step(begun):
         shown |= {"status": "failed", "failed_at": ended_at, "usage": steps.NO_USAGE}
-        return Event(f"{STEP}failed", orjson.dumps(shown), begun.id)
+        return Event(f"{STEP}failed", _data(shown), begun.id)
     shown |= {
         "status": "incomplete",
         "incomplete_details": {"reason": "run_failed"},
         "incomplete_at": ended_at,
     }
-    return Event(f"{MESSAGE}incomplete", orjson.dumps(shown), begun.id)
+    return Event(f"{MESSAGE}incomplete", _data(shown), begun.id)
 
 
 def text_delta(message_id: str, index: int, text: str, *, first: bool) -> Event:
     """Returns a piece of a message's text."""
-    shown = deltas.text(message_id, index, text, first=first)
-    return _message_delta(message_id, shown, Spoken(index, False, text))
+    return _message_delta(message_id, deltas.text(message_id, index, text, first=first))
 
 
 def refusal_delta(message_id: str, index: int, refusal: str) -> Event:
     """Returns a piece of a refusal."""
-    shown = deltas.refusal(message_id, index, refusal)
-    return _message_delta(message_id, shown, Spoken(index, True, refusal))
+    return _message_delta(message_id, deltas.refusal(message_id, index, refusal))
 
 
-def _message_delta(message_id: str, shown: dict[str, Any], spoken: Spoken) -> Event:
-    return Event("thread.message.delta", orjson.dumps(shown), message_id, spoken)
+def _message_delta(message_id: str, shown: dict[str, Any]) -> Event:
+    return Event(MESSAGE_DELTA, _data(shown), message_id)
 
 
 def call_begun(step_id: str, index: int, call_id: str, name: str) -> Event:
@@ -146,7 +152,7 @@ def call_arguments(step_id: str, index: int, arguments: str) -> Event:
 
 
 def _step_delta(step_id: str, shown: dict[str, Any]) -> Event:
-    return Event("thread.run.step.delta", orjson.dumps(shown), step_id)
+    return Event(_STEP_DELTA, _data(shown), step_id)
 
 
 def error(cause: ApiError) -> Event:
@@ -156,7 +162,7 @@ def error(cause: ApiError) -> Event:
     official Python client raises on the latter only.
     """
     body = cause.body()
-    return Event(ERROR, orjson.dumps({**body, "error": body}))
+    return Event(ERROR, _data({**body, "error": body}))
 
 
 def done() -> Event:

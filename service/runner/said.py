@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from service.presentation.events import Event, Spoken
+from service.presentation.events import Event
 from service.runner import events
 
 
@@ -53,18 +53,16 @@ class Said:
             self.run = event
         if event.id is None:
             return event
-        if event.spoken is not None:
-            self._add(event.id, event.spoken)
-        kind, _, state = event.name.rpartition(".")
-        if state == "delta":
-            return event
-        self._track(event, event.id, state)
-        if kind != "thread.message":
-            return event
-        if state == "completed":
-            self._parts.pop(event.id, None)
-        elif state == "incomplete" and (parts := self._parts.pop(event.id, None)):
-            return _with_text(event, parts)
+        state = event.name.rpartition(".")[2]
+        if state != "delta":
+            self._track(event, event.id, state)
+        match event.name:
+            case "thread.message.delta":
+                self._add(event.id, event.data)
+            case "thread.message.completed":
+                self._parts.pop(event.id, None)
+            case "thread.message.incomplete" if parts := self._parts.pop(event.id, None):
+                return _with_text(event, parts)
         return event
 
     def texts(self, message_id: str) -> dict[int, str]:
@@ -80,12 +78,13 @@ class Said:
             self.resumed, self.whole = id, True
         self.ended.add(id)
 
-    def _add(self, message_id: str, spoken: Spoken) -> None:
+    def _add(self, message_id: str, data: bytes) -> None:
         parts = self._parts[message_id]
-        part = parts.get(spoken.part)
-        if part is None:
-            part = parts[spoken.part] = _Part(spoken.refused)
-        part.pieces.append(spoken.text)
+        for piece in orjson.loads(data)["delta"]["content"]:
+            refused = piece["type"] == "refusal"
+            if (part := parts.get(piece["index"])) is None:
+                part = parts[piece["index"]] = _Part(refused)
+            part.pieces.append(piece["refusal"] if refused else piece["text"]["value"])
 
 
 def _has_calls(event: Event) -> bool:

@@ -21,7 +21,7 @@ def pids(server: Stack) -> tuple[int, int]:
 
 def memory(server: Stack) -> list[int]:
     """Returns how much memory each of them has in use, in bytes."""
-    return [_resident(pid) for pid in pids(server)]
+    return [resident(pid) for pid in pids(server)]
 
 
 def files(server: Stack) -> list[int]:
@@ -29,6 +29,7 @@ def files(server: Stack) -> list[int]:
     return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids(server)]
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """Returns how much memory a process has in use, in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

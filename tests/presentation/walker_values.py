@@ -1,4 +1,4 @@
-"""Renders the values that several resources share: tools, formats, content, usage.
+"""Values that several messages share, read as OpenAI's JSON: tools, formats, content, usage.
 
 Each function takes a message of `assistants.v1` and returns Python's JSON types in OpenAI's form.
 """

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -12,8 +13,10 @@ import pytest
 from service.errors import Kind
 from service.presentation.events import Event
 from service.runner import bus as bus_module
+from service.runner import events
 from service.runner.bus import InProcessBus, size_of
 from storage.tables import ACTIVE, RunStatus
+from tests.hostile.processes import resident
 from tests.runner.test_bus import OTHER, RUN, named, refused, subscribe, take
 
 FULL = size_of(*named("x" * 90))
@@ -221,6 +224,18 @@ async def test_what_is_kept_of_a_run_that_lost_its_events() -> None:
         await bus.publish(RUN, 0, *named("c"))
         assert await upcoming == ["c"]
     assert await refused(subscribe(bus, RUN, 1)) == Kind.events_gone
+
+
+async def test_what_is_kept_takes_as_much_memory_as_is_counted() -> None:
+    bus = InProcessBus()
+    before = resident(os.getpid())
+    counted = 0
+    for number in range(20_000):
+        event = events.text_delta("msg_1", 0, f" {number}", first=False)
+        counted += size_of(event)
+        await bus.publish(RUN, 0, event)
+    assert resident(os.getpid()) - before < 2 * counted
+    assert counted < 20_000 * 500
 
 
 @pytest.mark.parametrize("status", list(RunStatus))

@@ -1,0 +1,111 @@
+"""Streams as the transports read them: what is ready comes together, and silence is no event."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.presentation.events import Event
+from service.runner import events
+from service.runner.bus import PORTION, InProcessBus
+from service.runner.follower import Follower
+from service.runner.inquiry import Inquiry
+from service.runner.missed import Missed
+from service.runner.said import Said
+from service.streams import Attended, Finished
+from storage import Storage
+from tests.runner.engines import NEVER
+from tests.storage.rows import make_run, make_thread
+
+Heard = tuple[Follower, InProcessBus, str]
+
+
+@pytest.fixture
+async def heard(storage: Storage) -> Heard:
+    """A follower of a run that nobody executes, the bus it listens to, and the run's id."""
+    bus = InProcessBus()
+    run = await make_run(storage, await make_thread(storage))
+    inquiry = Inquiry(storage.runs, 0.01)
+    follower = Follower(run, 1, Said(), bus, Missed(storage, bus), inquiry, NEVER)
+    return follower, bus, run.id
+
+
+def pieces(count: int) -> list[Event]:
+    return [events.text_delta("msg_1", 0, str(number), first=False) for number in range(count)]
+
+
+async def test_what_is_ready_comes_together(heard: Heard) -> None:
+    follower, bus, run_id = heard
+    told = pieces(PORTION + 5)
+    await bus.publish(run_id, 0, *told)
+    assert await follower.take() == told[:PORTION]
+    assert await follower.take() == told[PORTION:]
+
+
+async def test_what_follows_the_end_belongs_to_another_stream(heard: Heard) -> None:
+    follower, bus, run_id = heard
+    told = [*pieces(2), events.done()]
+    await bus.publish(run_id, 0, *told, *pieces(1))
+    assert await follower.take() == told
+    assert follower.ended
+
+
+async def test_silence_is_no_event_and_loses_none(heard: Heard) -> None:
+    follower, bus, run_id = heard
+    assert await follower.take(0.01) == []
+    upcoming = asyncio.ensure_future(follower.take(NEVER))
+    await asyncio.sleep(0)
+    told = pieces(1)
+    await bus.publish(run_id, 0, *told)
+    assert await upcoming == told
+    assert await follower.take(0) == []
+    assert not follower.ended
+
+
+async def test_an_event_takes_no_task(heard: Heard) -> None:
+    follower, bus, run_id = heard
+    made = 0
+
+    def count(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> Any:
+        nonlocal made
+        made += 1
+        return asyncio.Task(work, loop=loop, **more)
+
+    async def read() -> list[Event]:
+        found: list[Event] = []
+        while not follower.ended:
+            found += await follower.take(NEVER)
+        return found
+
+    loop = asyncio.get_running_loop()
+    reading = asyncio.ensure_future(read())
+    loop.set_task_factory(count)
+    told = [*pieces(200), events.done()]
+    for event in told:
+        await bus.publish(run_id, 0, event)
+        await asyncio.sleep(0)
+    assert await reading == told
+    loop.set_task_factory(None)
+    assert made == 0
+
+
+class Broken(Finished):
+    """A stream that its server breaks off."""
+
+    async def take(self, seconds: float | None = None) -> list[Event]:
+        raise OSError("broken")
+
+
+async def test_who_leaves_a_stream_before_its_end_is_told_of() -> None:
+    left = list[str]()
+    early = Attended(Finished(events.done()), lambda: left.append("early"))
+    await early.aclose()
+    late = Attended(Finished(events.done()), lambda: left.append("late"))
+    assert [event.name for event in await late.take()] == ["done"]
+    assert late.ended
+    await late.aclose()
+    broken = Attended(Broken(), lambda: left.append("broken"))
+    with pytest.raises(OSError, match="broken"):
+        await broken.take()
+    await broken.aclose()
+    assert left == ["early"]
