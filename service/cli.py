@@ -12,7 +12,6 @@ from rich.console import Console
 from gateway import stack
 from service import logs
 from service.chat import Chat, details
-from service.demo import run_demo
 from service.settings import Settings, SettingsError
 
 app = typer.Typer(
@@ -57,6 +56,12 @@ def chat(
 @app.command()
 def demo() -> None:
     """Starts a server for itself, with the embedded model, and holds a conversation with it."""
+    try:
+        from service.demo import run_demo  # Only it needs OpenAI's package.
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"demo: the package {error.name} is missing: install assistants[demo,embedded]"
+        ) from error
     run_demo(Console())
 
 

@@ -5,14 +5,10 @@ The run engine asks it for one answer at a time; what servers do differently is 
 """
 
 import contextlib
-import ipaddress
 import re
 from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx2
-import openai
 import structlog
 
 from service.models.chunks import (
@@ -25,7 +21,7 @@ from service.models.chunks import (
     TextDelta,
     storable,
 )
-from service.models.connections import Client
+from service.models.connections import Broken, Client, Failure, Refused, Silent
 from service.models.dialect import Dialects, Negotiation, Quirk
 from service.models.failures import (
     KEY_REFUSED,
@@ -38,7 +34,7 @@ from service.models.failures import (
     refusal_of,
     retry_after,
 )
-from service.models.framing import events
+from service.models.framing import Events
 from service.models.tokens import TokenCounter
 
 __all__ = [
@@ -54,13 +50,11 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
-CONNECT_TIMEOUT = 10.0
-"""Seconds that a connection to the model server may take."""
-
 MAX_MESSAGE = 1000
 """Characters of a model server's error message that are passed on."""
 
-MAX_CONNECTIONS = 1000
+_FAILURES = (ModelError, Failure, ValueError, RecursionError)
+"""What is raised where there is no answer, or none to the end."""
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
@@ -94,38 +88,29 @@ class ChatModel:
         self._options |= options or {}
         self._api_key = api_key
         self._idle_timeout = idle_timeout
-        limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=100)
-        self._client = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key,
-            timeout=httpx2.Timeout(idle_timeout, connect=min(CONNECT_TIMEOUT, idle_timeout)),
-            max_retries=0,  # The run engine tries again: it knows how long a run has left.
-            http_client=Client(
-                limits=limits,
-                # A proxy from the environment has no way to a server on this machine.
-                trust_env=not _is_loopback(base_url),
-            ),
-        )
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._client = Client(base_url, api_key, idle_timeout)
         self.tokens = TokenCounter(self._client, base_url, context)
 
-    async def stream(self, request: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, request: Mapping[str, Any]) -> AsyncGenerator[list[Chunk], None]:
         """Yields the answer as it comes, and Finished once, last.
 
-        `request` holds chat-completions parameters in OpenAI's form. What the server refuses of it
-        before the first chunk is asked otherwise. Raises ModelError. Closing the generator closes
-        the connection at once, which stops the model.
+        What comes together is one list, never empty. `request` holds chat-completions parameters in
+        OpenAI's form. What the server refuses of it before the first chunk is asked otherwise.
+        Raises ModelError. Closing the generator closes the connection at once, which stops the
+        model.
         """
         negotiation = Negotiation(self._dialects, {**request, **self._options})
         answered = False
         while True:
             try:
                 answer = self._answer(request, negotiation)
-                async with contextlib.aclosing(answer) as chunks:
-                    async for chunk in chunks:
+                async with contextlib.aclosing(answer) as batches:
+                    async for chunks in batches:
                         if not answered:
                             answered = True
                             negotiation.answered()
-                        yield chunk
+                        yield chunks
                 return
             except ModelError as failure:
                 if answered:
@@ -135,45 +120,54 @@ class ChatModel:
 
     async def _answer(
         self, request: Mapping[str, Any], negotiation: Negotiation
-    ) -> AsyncGenerator[Chunk, None]:
+    ) -> AsyncGenerator[list[Chunk], None]:
         """Yields the answer to one request, and Finished last. Raises ModelError."""
         reader = Reader(
             functions=_functions(request),
             think=Quirk.no_think not in negotiation.quirks,
             limit=request.get("max_completion_tokens"),
         )
+        chunks: list[Chunk] = []
+        failure: Exception | None = None
         try:
-            stream = await self._client.post(
-                "/chat/completions",
-                body=negotiation.body,
-                cast_to=object,
-                stream=True,
-                stream_cls=openai.AsyncStream[object],
-            )
-            try:
-                async with contextlib.aclosing(events(stream.response)) as answer:
-                    async for event in answer:
-                        for piece in reader.read(event):
-                            yield piece
+            answer = await self._client.post(self._url, negotiation.body)
+            with contextlib.closing(answer) as response:
+                events = Events(response)
+                while not (events.ended or reader.broken_off):
+                    if chunks:
+                        yield chunks
+                        chunks = []
+                    for event in await events.read():
+                        chunks += reader.read(event)
                         if reader.broken_off:
                             break
-            except (ModelError, openai.APIConnectionError, ValueError, RecursionError):
-                # All that can be missing after the end of the answer is its usage.
-                if reader.reason is None:
-                    raise
-            finally:
-                await stream.close()
-            end = reader.finish()
-            for piece in reader.rest():
-                yield piece
-            if end.usage is not None:
-                self.tokens.learn(request, end.usage["prompt_tokens"])
-        except (ModelError, openai.OpenAIError, ValueError, RecursionError) as error:
-            failure = self._model_error(error)
-            if failure.context is not None:
-                self.tokens.exceeded(request, failure.context)
-            raise failure from error
-        yield end
+                if events.ended and not response.ended:
+                    if chunks:
+                        yield chunks
+                        chunks = []
+                    await events.drain()
+        except _FAILURES as error:
+            # All that can be missing after the end of the answer is its usage.
+            failure = error if reader.reason is None else None
+        if failure is None:
+            try:
+                chunks += self._end(request, reader)
+            except ModelError as error:
+                failure = error
+        if chunks:
+            yield chunks
+        if failure is not None:
+            told = self._model_error(failure)
+            if told.context is not None:
+                self.tokens.exceeded(request, told.context)
+            raise told from failure
+
+    def _end(self, request: Mapping[str, Any], reader: Reader) -> list[Chunk]:
+        """Returns the last chunks of an answer. Raises ModelError if it has no end."""
+        end = reader.finish()
+        if end.usage is not None:
+            self.tokens.learn(request, end.usage["prompt_tokens"])
+        return [*reader.rest(), end]
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -185,7 +179,7 @@ class ChatModel:
         log.warning(
             "model failed",
             code=failure.code,
-            status=getattr(error, "status_code", None),
+            status=error.status if isinstance(error, Refused) else None,
             retryable=failure.retryable,
             retry_after=failure.retry_after,
             cause=self._presentable(str(error.__cause__ or error)),
@@ -205,24 +199,24 @@ class ChatModel:
         match error:
             case ModelError():
                 return error
-            case openai.APIStatusError(status_code=401 | 403):
+            case Refused(status=401 | 403):
                 # What servers say here is about the key, and speaks to the operator.
                 return ModelError("server_error", KEY_REFUSED)
-            case openai.APIStatusError(status_code=status, body=body):
+            case Refused(status=status, body=body):
                 text = error_text(body)
                 return ModelError(
                     code_of(status),
                     text or f"The model server answered {status}.",
                     quoted=text is not None,
                     retryable=is_retryable(status, body),
-                    retry_after=retry_after(error.response.headers),
+                    retry_after=retry_after(error.headers),
                     context=exceeded_context(status, body),
                     refusal=refusal_of(status, body),
                 )
-            case openai.APITimeoutError() if not isinstance(error.__cause__, httpx2.ConnectTimeout):
+            case Silent():
                 message = f"The model server was silent for {self._idle_timeout:g} seconds."
                 return ModelError("server_error", message, retryable=True)
-            case openai.APIConnectionError():
+            case Broken():
                 message = "The connection to the model server failed."
                 return ModelError("server_error", message, retryable=True)
             case _:
@@ -240,11 +234,3 @@ def _functions(request: Mapping[str, Any]) -> frozenset[str]:
     """Returns the names of the functions that a request declares."""
     functions = (tool.get("function") or {} for tool in request.get("tools") or ())
     return frozenset(function["name"] for function in functions if "name" in function)
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,17 +1,13 @@
 """How the events of an answer lie in the body of a response."""
 
 import asyncio
-import codecs
 import contextlib
-import json
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
-import openai
-
+from service.models import values
+from service.models.connections import MAX_BODY, Failure, Response
 from service.models.ends import is_reason
 from service.models.failures import ModelError, error_in_stream, error_of
 
@@ -23,161 +19,166 @@ NOT_STREAMS = ("application/json", "text/html")
 DRAIN_TIMEOUT = 0.5
 """Seconds that a connection gets to end its body after the last event, to be used again."""
 
-_LINE_END = re.compile(r"\r\n|\n|\r")
+_MARK = b"\xef\xbb\xbf"
+"""What may stand at the beginning of a text."""
+
+_END = b"[DONE]"
 
 
 @dataclass(slots=True)
 class _Decoder:
     """Takes a body apart into its events, each with its name and its data."""
 
-    _line: list[str] = field(default_factory=list)
+    _line: list[bytes] = field(default_factory=list)
     """The pieces of a line that has not ended."""
-    _data: list[str] = field(default_factory=list)
-    _name: str = ""
+    _data: list[bytes] = field(default_factory=list)
+    _name: bytes = b""
+    _held: int = 0
+    """Bytes of the event that has not ended."""
     _after_return: bool = False
 
-    def read(self, text: str) -> Iterator[tuple[str, str]]:
-        """Yields each event that ends in this piece of the body."""
+    def read(self, body: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yields each event that ends in this piece of the body.
+
+        Raises ValueError for one that is too long.
+        """
         if self._after_return:
-            text = text.removeprefix("\n")
-        self._after_return = text.endswith("\r")
-        *ended, rest = _LINE_END.split(text)
-        for line in ended:
-            yield from self._end_line("".join([*self._line, line]))
+            body = body.removeprefix(b"\n")
+        self._after_return = body.endswith(b"\r")
+        lines = body.splitlines()
+        rest = b"" if body.endswith((b"\n", b"\r")) or not lines else lines.pop()
+        if self._line and lines:
+            begun = b"".join(self._line)
+            lines[0] = begun + lines[0]
             self._line.clear()
+            self._held -= len(begun)
+        for line in lines:
+            if line:
+                self._read_line(line)
+            elif self._data:
+                yield from self._event()
+            else:
+                self._name = b""
         if rest:
-            self._line.append(rest)
+            self._hold(self._line, rest)
 
-    def rest(self) -> Iterator[tuple[str, str]]:
+    def rest(self) -> Iterator[tuple[bytes, bytes]]:
         """Yields an event that the end of the body has ended."""
-        yield from self._end_line("".join(self._line))
-        yield from self._end_line("")
+        self._read_line(b"".join(self._line))
+        yield from self._event()
 
-    def _end_line(self, line: str) -> Iterator[tuple[str, str]]:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if not line:
-            data, event = "\n".join(self._data), self._name
-            self._data, self._name = [], ""
-            if data.strip() and event != "ping":
-                yield event, data
-        elif name == "data":
-            self._data.append(value)
-        elif name == "event":
-            self._name = value
+    def _read_line(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._hold(self._data, value.removeprefix(b" "))
+        elif name == b"event":
+            self._name = value.removeprefix(b" ")
+
+    def _hold(self, place: list[bytes], piece: bytes) -> None:
+        place.append(piece)
+        self._held += len(piece)
+        if self._held > MAX_BODY:
+            raise ValueError("an event that is too long")
+
+    def _event(self) -> Iterator[tuple[bytes, bytes]]:
+        data, name = b"\n".join(self._data), self._name
+        self._data.clear()
+        self._name, self._held = b"", 0
+        if data.strip() and name != b"ping":
+            yield name, data
 
 
-async def events(response: httpx2.Response) -> AsyncGenerator[object, None]:
-    """Yields the JSON of each event of an answer, up to `[DONE]`.
+class Events:
+    """The events of an answer: `read` until it has `ended`, then `drain`.
 
     Events without data, and those named `ping`, are nothing; a byte order mark at the beginning is
     skipped. A whole answer in place of a stream is one event.
-
-    Raises ModelError if the body is no answer, openai.APIConnectionError, and ValueError and
-    RecursionError for what is no JSON.
     """
-    any_event = False
-    try:
-        async with contextlib.aclosing(_texts(response)) as texts:
-            start = await _start(texts)
-            if start.startswith(("{", "[")):
-                yield await _whole(start, texts)
-                return
-            async with contextlib.aclosing(_data(start, texts)) as data:
-                async for event in data:
-                    any_event = True
-                    yield event
-    except UnicodeDecodeError:
-        if any_event or not _is_no_stream(response):
-            raise
-    except httpx2.TimeoutException as error:
-        raise openai.APITimeoutError(request=response.request) from error
-    except (httpx2.HTTPError, httpx2.StreamError) as error:
-        raise openai.APIConnectionError(request=response.request) from error
-    if not any_event and _is_no_stream(response):
-        raise ModelError("server_error", NO_STREAM)
 
+    def __init__(self, response: Response) -> None:
+        """Reads from `response`, which is the caller's to close."""
+        self.ended = False
+        """Whether no more events can come: after `[DONE]`, or the end of the body."""
+        self._response = response
+        self._decoder = _Decoder()
+        self._start: bytes | None = b""
+        """What has come while it is blank, or the half of a mark; None afterwards."""
+        self._any = False
 
-async def _data(start: str, texts: AsyncIterator[str]) -> AsyncGenerator[object, None]:
-    """Yields the JSON of the events in a body that begins with `start`."""
-    decoder = _Decoder()
-    text: str | None = start
-    while text is not None:
-        for name, data in decoder.read(text):
-            if data.startswith("[DONE]"):
-                await _drain(texts)
-                return
+    async def read(self) -> Iterator[object]:
+        """Waits for the next part of the body; returns the JSON of each event that ends in it.
+
+        The iterator must be exhausted before the next call. It and the call raise ModelError if the
+        body is no answer, Failure, and ValueError and RecursionError for what is no JSON.
+        """
+        body = await self._response.read()
+        if self._start is not None:
+            return await self._begin(body)
+        return self._events(body)
+
+    async def drain(self) -> None:
+        """Reads the end of the body, for the connection to be used again. Never fails."""
+        with contextlib.suppress(Failure, TimeoutError):
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                while not self._response.ended and await self._response.read():
+                    pass
+
+    async def _begin(self, body: bytes) -> Iterator[object]:
+        """Returns the events of a body's beginning, once that has a character."""
+        raw = (self._start or b"") + body
+        start = raw.removeprefix(_MARK).lstrip()
+        if body and (not start or _MARK.startswith(raw)):
+            self._start = raw if _MARK.startswith(raw) else b" "
+            return iter(())
+        self._start = None
+        if start.startswith((b"{", b"[")):
+            self.ended = True
+            return iter([await self._whole(start)])
+        return self._events(start)
+
+    def _events(self, body: bytes) -> Iterator[object]:
+        """Yields the events of a part of the body; an empty one is its end."""
+        for name, data in self._decoder.read(body):
+            if data.startswith(_END):
+                self.ended = True
+                break
+            self._any = True
             yield _named(name, data)
-        text = await anext(texts, None)
-    for name, data in decoder.rest():
-        try:
-            event = _named(name, data)
-        except ValueError:
-            continue  # `[DONE]`, or cut off, as its blank line is missing.
-        yield event
+        if not body:
+            self.ended = True
+            for name, data in self._decoder.rest():
+                with contextlib.suppress(ValueError):  # `[DONE]`, or cut off: no blank line.
+                    event = _named(name, data)
+                    self._any = True
+                    yield event
+        if self.ended and not self._any and self._response.media_type in NOT_STREAMS:
+            raise ModelError("server_error", NO_STREAM)
+
+    async def _whole(self, start: bytes) -> dict[str, Any]:
+        """Returns an answer that was not streamed, as an event. Raises ModelError if it is none."""
+        body: object = None
+        with contextlib.suppress(Failure, ValueError, RecursionError):
+            body = values.load(start + await self._response.whole())
+        if error := error_of(body):
+            raise error_in_stream(error)
+        choices = body.get("choices") if isinstance(body, dict) else None
+        if not isinstance(body, dict) or not isinstance(choices, list) or not choices:
+            raise ModelError("server_error", NO_STREAM)
+        # It has ended, whether it says so or not.
+        ended = [
+            {**choice, "finish_reason": "stop"}
+            if isinstance(choice, dict) and not is_reason(choice.get("finish_reason"))
+            else choice
+            for choice in choices
+        ]
+        return {**body, "choices": ended}
 
 
-def _named(name: str, data: str) -> object:
+def _named(name: bytes, data: bytes) -> object:
     """Returns the JSON of an event; one that is called an error is one, whatever it holds."""
-    if name != "error":
-        return json.loads(data)
-    event: object = data
+    if name != b"error":
+        return values.load(data)
+    event: object = data.decode(errors="replace")
     with contextlib.suppress(ValueError):
-        event = json.loads(data)
+        event = values.load(data)
     return event if error_of(event) else {"error": event}
-
-
-def _is_no_stream(response: httpx2.Response) -> bool:
-    content_type: str = response.headers.get("content-type", "")
-    return content_type.partition(";")[0].strip().lower() in NOT_STREAMS
-
-
-async def _texts(response: httpx2.Response) -> AsyncGenerator[str, None]:
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    async for chunk in response.aiter_bytes():
-        try:
-            text = decoder.decode(chunk)
-        except UnicodeDecodeError as error:
-            # What came before is whole events, perhaps the last that count.
-            yield error.object[: error.start].decode("utf-8-sig")
-            raise
-        if text:
-            yield text
-    if text := decoder.decode(b"", final=True):
-        yield text
-
-
-async def _start(texts: AsyncIterator[str]) -> str:
-    """Returns the beginning of a body, with its first character that is not blank, if any."""
-    async for text in texts:
-        if start := text.lstrip():
-            return start
-    return ""
-
-
-async def _whole(start: str, texts: AsyncIterator[str]) -> dict[str, Any]:
-    """Returns an answer that was not streamed, as an event. Raises ModelError if it is none."""
-    body: object = None
-    with contextlib.suppress(httpx2.HTTPError, ValueError, RecursionError):
-        body = json.loads("".join([start, *[text async for text in texts]]))
-    if error := error_of(body):
-        raise error_in_stream(error)
-    choices = body.get("choices") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or not isinstance(choices, list) or not choices:
-        raise ModelError("server_error", NO_STREAM)
-    # It has ended, whether it says so or not.
-    ended = [
-        {**choice, "finish_reason": "stop"}
-        if isinstance(choice, dict) and not is_reason(choice.get("finish_reason"))
-        else choice
-        for choice in choices
-    ]
-    return {**body, "choices": ended}
-
-
-async def _drain(texts: AsyncIterator[str]) -> None:
-    """Reads the end of a body. Nothing can fail any more."""
-    with contextlib.suppress(httpx2.HTTPError, httpx2.StreamError, ValueError, TimeoutError):
-        async with asyncio.timeout(DRAIN_TIMEOUT):
-            async for _ in texts:
-                pass

@@ -20,8 +20,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import openai
 import structlog
+
+from service.models.connections import Client
 
 log = structlog.get_logger(__name__)
 
@@ -101,9 +102,7 @@ class _Prompt:
 class TokenCounter:
     """Counts the prompt tokens of requests to one model server."""
 
-    def __init__(
-        self, client: openai.AsyncOpenAI, base_url: str, context: int | None = None
-    ) -> None:
+    def __init__(self, client: Client, base_url: str, context: int | None = None) -> None:
         """Asks with `client`; the tokenizer is looked for beside the `/v1` of `base_url`.
 
         `context` is what each model of the server takes, if that is known.
@@ -192,7 +191,7 @@ class TokenCounter:
         # llama.cpp reads `content`, vLLM and SGLang the rest; each ignores what it does not know.
         body = {"model": model, "content": text, "prompt": text, "add_special_tokens": False}
         async with asyncio.timeout(PATIENCE):
-            answer = await self._client.post(self._url, body=body, cast_to=object)
+            answer = await self._client.ask(self._url, body)
         if not isinstance(answer, dict):
             raise TypeError("no object")
         tokens = answer["count"] if "count" in answer else len(answer["tokens"])

@@ -149,11 +149,14 @@ class Attempt:
         for retry in itertools.count():
             try:
                 until = _until(self._stopped, self._chunks(context))
-                async with contextlib.aclosing(until) as chunks:
-                    async for chunk in chunks:
-                        if isinstance(chunk, Finished):
-                            return chunk
-                        await self._add(chunk)
+                async with contextlib.aclosing(until) as batches:
+                    async for chunks in batches:
+                        for chunk in chunks:
+                            if self._stopped.done():
+                                return None
+                            if isinstance(chunk, Finished):
+                                return chunk
+                            await self._add(chunk)
                 return None
             except ModelError as error:
                 delay = self._delay(error, retry)
@@ -171,14 +174,14 @@ class Attempt:
             metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
         await self._answer.add(piece)
 
-    async def _chunks(self, context: Context) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, context: Context) -> AsyncGenerator[list[Chunk], None]:
         # One generator for both: the counting of tokens can be broken off, too.
         request = await prompt.build(self.claim.run, context, self._model.tokens)
         while True:
             try:
-                async with contextlib.aclosing(self._model.stream(request)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                async with contextlib.aclosing(self._model.stream(request)) as batches:
+                    async for chunks in batches:
+                        yield chunks
                 return
             except ModelError as error:
                 if error.context is None:
@@ -293,10 +296,10 @@ def _told(error: ModelError) -> str:
 
 
 async def _until(
-    stopped: asyncio.Future[Stop], chunks: AsyncGenerator[Chunk, None]
-) -> AsyncGenerator[Chunk, None]:
+    stopped: asyncio.Future[Stop], chunks: AsyncGenerator[list[Chunk], None]
+) -> AsyncGenerator[list[Chunk], None]:
     """Yields the chunks until they end or `stopped` is set; closes them, whatever happens."""
-    upcoming: asyncio.Task[Chunk] | None = None
+    upcoming: asyncio.Task[list[Chunk]] | None = None
     try:
         while not stopped.done():
             upcoming = asyncio.ensure_future(_next(chunks))
@@ -312,5 +315,5 @@ async def _until(
         await chunks.aclose()
 
 
-async def _next(chunks: AsyncGenerator[Chunk, None]) -> Chunk:
+async def _next(chunks: AsyncGenerator[list[Chunk], None]) -> list[Chunk]:
     return await anext(chunks)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,12 @@ def events(*data: dict[str, Any] | str) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + "".join(lines).encode()
 
 
+def whole(body: bytes, *headers: str, status: int = 200) -> bytes:
+    """Returns an answer that says where it ends, and so leaves the connection to further ones."""
+    lines = [f"HTTP/1.1 {status} .", *headers, f"content-length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 def choice(finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
     """Returns a chunk of one choice."""
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
@@ -26,6 +33,7 @@ class RawServer:
 
     def __init__(self) -> None:
         self.base_url = ""
+        self.port = 0
         self.answers: list[tuple[bytes, ...]] = []
         self.requests: list[str] = []
         """Heads and bodies as received."""
@@ -58,9 +66,10 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server() -> AsyncIterator[RawServer]:
+async def raw_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     """Runs one on a free port."""
     raw = RawServer()
-    async with await asyncio.start_server(raw.serve, "127.0.0.1", 0) as server:
-        raw.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with await asyncio.start_server(raw.serve, "127.0.0.1", 0, ssl=tls) as server:
+        raw.port = server.sockets[0].getsockname()[1]
+        raw.base_url = f"{'https' if tls else 'http'}://127.0.0.1:{raw.port}/v1"
         yield raw

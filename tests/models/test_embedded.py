@@ -45,11 +45,12 @@ async def chat(server: embedded.EmbeddedModel) -> AsyncIterator[ChatModel]:
 async def answer(chat: ChatModel, prompt: str, **more: object) -> tuple[str, Finished]:
     messages = [{"role": "user", "content": prompt}]
     text = ""
-    async for chunk in chat.stream({"model": "any-name", "messages": messages, **more}):
-        if isinstance(chunk, Finished):
-            return text, chunk
-        assert isinstance(chunk, TextDelta)
-        text += chunk.text
+    async for chunks in chat.stream({"model": "any-name", "messages": messages, **more}):
+        for chunk in chunks:
+            if isinstance(chunk, Finished):
+                return text, chunk
+            assert isinstance(chunk, TextDelta)
+            text += chunk.text
     raise AssertionError("no end")
 
 
@@ -65,7 +66,7 @@ async def test_its_tokenizer_counts_prompts(chat: ChatModel) -> None:
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "語 1 " * 99}]
     request = {"model": "any-name", "messages": turns, "max_completion_tokens": 1}
     counted = await chat.tokens.count(request)
-    *_, end = [chunk async for chunk in chat.stream(request)]
+    *_, end = [chunk async for chunks in chat.stream(request) for chunk in chunks]
     assert isinstance(end, Finished)
     assert end.usage
     # By an estimate it would be about 160. What the template adds is not known exactly.
@@ -75,7 +76,7 @@ async def test_its_tokenizer_counts_prompts(chat: ChatModel) -> None:
 async def test_answers_after_answers(chat: ChatModel) -> None:
     said = [{"role": "assistant", "content": text} for text in ("Hello!", "Who is there?")]
     request = {"model": "any-name", "messages": [{"role": "user", "content": "Hi"}, *said]}
-    *_, end = [chunk async for chunk in chat.stream(request)]
+    *_, end = [chunk async for chunks in chat.stream(request) for chunk in chunks]
     assert isinstance(end, Finished)
 
 

@@ -23,7 +23,7 @@ def typed(content_type: str, body: str | bytes) -> bytes:
 
 
 async def chunks(model: ChatModel) -> list[Chunk]:
-    return [chunk async for chunk in model.stream(REQUEST)]
+    return [chunk async for chunks in model.stream(REQUEST) for chunk in chunks]
 
 
 def whole(finish_reason: str | None = "stop", **message: Any) -> dict[str, Any]:
@@ -202,5 +202,6 @@ async def test_the_declared_functions_join_names(raw: RawServer, odd_model: Chat
     raw.answer(typed("text/event-stream", data(*events, choice("tool_calls"))))
     function = {"type": "function", "function": {"name": "get_weather"}}
     request = REQUEST | {"tools": [{"type": "other"}, function]}
-    named = [chunk async for chunk in odd_model.stream(request) if isinstance(chunk, CallDelta)]
+    chunks = [chunk async for chunks in odd_model.stream(request) for chunk in chunks]
+    named = [chunk for chunk in chunks if isinstance(chunk, CallDelta)]
     assert named == [CallDelta(0, None, "get_weather", ""), CallDelta(0, None, None, "{}")]

@@ -163,7 +163,7 @@ async def test_estimates_learn_from_what_is_reported(models: ModelServer, model:
     counts = []
     for _ in range(20):
         counts.append(await model.tokens.count(asked))
-        assert [chunk async for chunk in model.stream(asked)]
+        assert [chunks async for chunks in model.stream(asked)]
     assert counts[:3] == [100, 130, 151]
     assert counts == sorted(counts)
     assert counts[-1] in (199, 200)

@@ -66,7 +66,10 @@ def test_in_the_middle_of_a_call(client: openai.OpenAI, models: ModelServer) -> 
     client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
     assert scene.end_of(run).status == "cancelled"
     wait(hold.disconnected)
-    assert scene.said() == ["Hello", "Let me"]
+    hello, *rest = scene.said()
+    assert hello == "Hello"
+    # As much of it as had come.
+    assert "Let me".startswith("".join(rest))
 
 
 def test_while_outputs_are_awaited(client: openai.OpenAI, models: ModelServer) -> None:
