@@ -7,10 +7,13 @@ GENERATED := $(VENV)/.generated
 # What `make breaking` compares with: the commit before this one.
 BASE ?= HEAD~1
 PREVIOUS := build/previous
+# What `make bench` measures: cases by the beginnings of their names, else all.
+CASES ?=
+DB ?= sqlite
 PROTOS := $(wildcard protos/assistants/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint breaking format proto lock clean
+.PHONY: help setup demo serve test bench lint breaking format proto lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +28,9 @@ serve: setup ## Runs the server in the foreground.
 
 test: setup ## Runs the whole test suite.
 	@$(BIN)/pytest
+
+bench: setup ## Measures what calls and runs cost. CASES="runs streams", DB=postgresql.
+	@$(BIN)/python -m bench --database "$(DB)" --cases "$(CASES)" $(ARGS)
 
 lint: setup ## Checks format, types, dependencies between layers and the .proto files.
 	$(BIN)/ruff format --check .

@@ -197,8 +197,8 @@ def _json_schema(param: str, value: Any) -> dict[str, Any]:
     return {key: item for key, item in given.items() if item is not None}
 
 
-def tool_choice(param: str, given: json_pb2.Value, tools: Sequence[Mapping[str, Any]]) -> Any:
-    """Returns `"none"`, `"auto"`, `"required"`, or an object that names one of `tools`.
+def tool_choice(param: str, given: json_pb2.Value) -> Any:
+    """Returns `"none"`, `"auto"`, `"required"`, or an object that names a function.
 
     None where nothing was chosen.
     """
@@ -221,10 +221,17 @@ def tool_choice(param: str, given: json_pb2.Value, tools: Sequence[Mapping[str, 
     if "name" not in function:
         validate.missing(f"{param}.function.name")
     name = validate.json_text(f"{param}.function.name", function["name"])
+    return {"type": kind, "function": {"name": name}}
+
+
+def chosen_tool(param: str, choice: Any, tools: Sequence[Mapping[str, Any]]) -> None:
+    """Checks that the function that a tool choice names, if it names one, is among the tools."""
+    if not isinstance(choice, dict):
+        return
+    name = choice["function"]["name"]
     if name not in [tool["function"]["name"] for tool in tools if tool["type"] == "function"]:
         message = f"Invalid '{param}': there is no function '{name}' among the tools."
         raise ApiError(Kind.invalid_value, message, param)
-    return {"type": kind, "function": {"name": name}}
 
 
 def truncation_strategy(param: str, given: common_pb2.TruncationStrategy) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from assistants.v1 import messages_pb2
 from service import content, fields, masks, validate
 from service.presentation.answers import Deleted
 from service.project import PROJECT
+from service.runner.engine import Engine
 from service.settings import WhenActive
 from storage import Storage
 from storage.pages import Page
@@ -19,12 +20,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class MessagesServicer:
     """The methods of MessagesService."""
 
-    def __init__(self, storage: Storage, when_active: WhenActive) -> None:
-        """Works on `storage`.
+    def __init__(self, storage: Storage, engine: Engine, when_active: WhenActive) -> None:
+        """Works on `storage`; `engine` knows which messages are being written.
 
         `when_active` is what happens to a message whose thread has an active run, unless it says.
         """
         self._storage = storage
+        self._engine = engine
         self._when_active = when_active
 
     async def CreateMessage(
@@ -40,14 +42,15 @@ class MessagesServicer:
     ) -> Page[Message]:
         """Returns a page of a thread's messages."""
         run_id = validate.text("run_id", request.run_id, 512) or None
-        return await self._storage.messages.list(
-            PROJECT, request.thread_id, fields.page(request), run_id
-        )
+        page = fields.page(request)
+        await self._engine.settled(request.thread_id)
+        return await self._storage.messages.list(PROJECT, request.thread_id, page, run_id)
 
     async def GetMessage(
         self, request: messages_pb2.GetMessageRequest, context: Context
     ) -> Message:
         """Returns a message."""
+        await self._engine.settled(request.message_id)
         return await self._storage.messages.get(PROJECT, request.thread_id, request.message_id)
 
     async def ModifyMessage(
@@ -57,6 +60,7 @@ class MessagesServicer:
         changes = {}
         if masks.to_modify(request, request.update_mask, ["metadata"]):
             changes["metadata_"] = validate.metadata("metadata", request.metadata)
+        await self._engine.settled(request.message_id)
         return await self._storage.messages.modify(
             PROJECT, request.thread_id, request.message_id, changes
         )
@@ -65,5 +69,6 @@ class MessagesServicer:
         self, request: messages_pb2.DeleteMessageRequest, context: Context
     ) -> Deleted:
         """Deletes a message."""
+        await self._engine.settled(request.message_id)
         await self._storage.messages.delete(PROJECT, request.thread_id, request.message_id)
         return Deleted("thread.message", request.message_id)

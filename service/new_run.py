@@ -6,7 +6,7 @@ from assistants.v1 import runs_pb2
 
 from service import fields, masks, validate
 from service.errors import ApiError, Kind
-from storage.runs import NewRun
+from storage.new_runs import Draft, NewRun
 from storage.tables import Assistant
 
 Request = runs_pb2.CreateRunRequest | runs_pb2.CreateThreadAndRunRequest
@@ -22,43 +22,70 @@ OVERRIDABLE = frozenset(
 )
 """What `override_mask` may name."""
 
+INHERITED = ("model", "tools", "temperature", "top_p", "response_format", "reasoning_effort")
+"""What a run has of its assistant where the request does not say otherwise."""
 
-def new_run(request: Request, assistant: Assistant, lifetime: int) -> NewRun:
-    """Returns the run to insert, of `lifetime` seconds at most. Raises ApiError."""
+
+def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -> Draft:
+    """Checks a request and returns the run to insert, of `lifetime` seconds at most.
+
+    What is wrong only with some assistants' tools is refused when the assistant completes the run;
+    with `assistant` it is refused here, in its place among the other refusals. Raises ApiError.
+    """
     given = masks.overridden(request, request.override_mask, OVERRIDABLE)
-    tools = fields.tools("tools", request.tools, 20) if "tools" in given else assistant.tools
-    fields.refuse_server_tools(tools)
-    return NewRun(
-        assistant_id=assistant.id,
-        model=validate.required_text("model", request.model, 256)
-        if "model" in given
-        else assistant.model,
-        instructions=_instructions(request, assistant),
-        tools=tools,
-        metadata=validate.metadata("metadata", request.metadata),
-        temperature=validate.decimal("temperature", request.temperature, 0, 2)
-        if request.HasField("temperature")
-        else assistant.temperature,
-        top_p=validate.decimal("top_p", request.top_p, 0, 1)
-        if request.HasField("top_p")
-        else assistant.top_p,
-        max_prompt_tokens=_tokens(request, "max_prompt_tokens"),
-        max_completion_tokens=_tokens(request, "max_completion_tokens"),
-        truncation_strategy=fields.truncation_strategy(
+    own: dict[str, Any] = {}
+    if "tools" in given:
+        own["tools"] = fields.tools("tools", request.tools, 20)
+    tools = own.get("tools", assistant and assistant.tools)
+    if tools is not None:
+        fields.refuse_server_tools(tools)
+    if "model" in given:
+        own["model"] = validate.required_text("model", request.model, 256)
+    instructions, added = _instructions(request)
+    metadata = validate.metadata("metadata", request.metadata)
+    if request.HasField("temperature"):
+        own["temperature"] = validate.decimal("temperature", request.temperature, 0, 2)
+    if request.HasField("top_p"):
+        own["top_p"] = validate.decimal("top_p", request.top_p, 0, 1)
+    max_prompt_tokens = _tokens(request, "max_prompt_tokens")
+    max_completion_tokens = _tokens(request, "max_completion_tokens")
+    truncation_strategy: dict[str, Any] = {"type": "auto", "last_messages": None}
+    if request.HasField("truncation_strategy"):
+        truncation_strategy = fields.truncation_strategy(
             "truncation_strategy", request.truncation_strategy
         )
-        if request.HasField("truncation_strategy")
-        else {"type": "auto", "last_messages": None},
-        tool_choice=fields.tool_choice("tool_choice", request.tool_choice, tools),
-        parallel_tool_calls=request.parallel_tool_calls
-        if request.HasField("parallel_tool_calls")
-        else None,
-        response_format=fields.response_format("response_format", request.response_format)
-        if request.HasField("response_format")
-        else assistant.response_format,
-        reasoning_effort=_reasoning_effort(request, assistant),
-        lifetime=lifetime,
-    )
+    choice = fields.tool_choice("tool_choice", request.tool_choice)
+    if tools is not None:
+        fields.chosen_tool("tool_choice", choice, tools)
+    if request.HasField("response_format"):
+        own["response_format"] = fields.response_format("response_format", request.response_format)
+    if isinstance(request, runs_pb2.CreateRunRequest) and request.HasField("reasoning_effort"):
+        own["reasoning_effort"] = fields.reasoning_effort(
+            "reasoning_effort", request.reasoning_effort
+        )
+
+    def complete(assistant: Assistant) -> NewRun:
+        if "tools" not in own:
+            fields.refuse_server_tools(assistant.tools)
+            fields.chosen_tool("tool_choice", choice, assistant.tools)
+        values = {name: getattr(assistant, name) for name in INHERITED} | own
+        first = (assistant.instructions or "") if instructions is None else instructions
+        return NewRun(
+            assistant_id=assistant.id,
+            instructions=f"{first}\n{added}" if first and added else first or added,
+            metadata=metadata,
+            max_prompt_tokens=max_prompt_tokens,
+            max_completion_tokens=max_completion_tokens,
+            truncation_strategy=truncation_strategy,
+            tool_choice=choice,
+            parallel_tool_calls=request.parallel_tool_calls
+            if request.HasField("parallel_tool_calls")
+            else None,
+            lifetime=lifetime,
+            **values,
+        )
+
+    return Draft(request.assistant_id, complete)
 
 
 def refuse_stream(request: Request | runs_pb2.SubmitToolOutputsRequest, instead: str) -> None:
@@ -71,25 +98,19 @@ def refuse_stream(request: Request | runs_pb2.SubmitToolOutputsRequest, instead:
         )
 
 
-def _instructions(request: Request, assistant: Assistant) -> str:
-    instructions = assistant.instructions or ""
+def _instructions(request: Request) -> tuple[str | None, str]:
+    """Returns the instructions that take the place of the assistant's, and those to add."""
+    instead, added = None, ""
     if request.HasField("instructions"):
-        instructions = validate.text("instructions", request.instructions, validate.MAX_TEXT)
+        instead = validate.text("instructions", request.instructions, validate.MAX_TEXT)
     if isinstance(request, runs_pb2.CreateRunRequest) and request.additional_instructions:
         added = validate.text(
             "additional_instructions", request.additional_instructions, validate.MAX_TEXT
         )
-        instructions = f"{instructions}\n{added}" if instructions else added
-    return instructions
+    return instead, added
 
 
 def _tokens(request: Request, field: Any) -> int | None:
     if not request.HasField(field):
         return None
     return validate.integer(field, getattr(request, field), MIN_TOKENS, MAX_INT32)
-
-
-def _reasoning_effort(request: Request, assistant: Assistant) -> str | None:
-    if isinstance(request, runs_pb2.CreateRunRequest) and request.HasField("reasoning_effort"):
-        return fields.reasoning_effort("reasoning_effort", request.reasoning_effort)
-    return assistant.reasoning_effort

@@ -1,7 +1,8 @@
 """RunsService: unpacks and checks requests, and hands them to storage and the run engine."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -10,9 +11,9 @@ from assistants.v1 import runs_pb2
 
 from service import content, fields, masks, validate
 from service.errors import ApiError
-from service.new_run import new_run, refuse_stream
+from service.new_run import Request, draft, refuse_stream
 from service.project import PROJECT
-from service.runner.engine import Engine
+from service.runner.engine import Begun, Engine
 from service.settings import WhenActive
 from service.streams import Attended, EventStream
 from storage import Storage
@@ -23,9 +24,6 @@ from storage.runs import Found, RunPage
 from storage.unfinished import Unfinished
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-Begun = tuple[Run, int]
-"""A run in the hands of the workers, and the number of the first event of this call."""
 
 
 class RunsServicer:
@@ -113,13 +111,14 @@ class RunsServicer:
     ) -> Page[RunStep]:
         """Returns a page of a run's steps."""
         fields.include(request.include)
-        return await self._storage.runs.list_steps(
-            PROJECT, request.thread_id, request.run_id, fields.page(request)
-        )
+        page = fields.page(request)
+        await self._engine.settled(request.run_id)
+        return await self._storage.runs.list_steps(PROJECT, request.thread_id, request.run_id, page)
 
     async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, context: Context) -> RunStep:
         """Returns a step."""
         fields.include(request.include)
+        await self._engine.settled(request.step_id)
         return await self._storage.runs.get_step(
             PROJECT, request.thread_id, request.run_id, request.step_id
         )
@@ -151,39 +150,50 @@ class RunsServicer:
     async def _create(self, request: runs_pb2.CreateRunRequest) -> Begun:
         fields.include(request.include)
         assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
-        assistant = await self._storage.assistants.get(PROJECT, assistant_id)
-        new = new_run(request, assistant, self._lifetime)
-        messages = await content.new_messages("additional_messages", request.additional_messages)
-        run = await self._storage.runs.create(
-            PROJECT,
-            request.thread_id,
-            new,
-            messages,
-            queue=fields.queues(request, self._when_active),
+        async with self._refusing_in_order(request, assistant_id):
+            new = draft(request, self._lifetime)
+            messages = await content.new_messages(
+                "additional_messages", request.additional_messages
+            )
+            queue = fields.queues(request, self._when_active)
+        runs, thread_id = self._storage.runs, request.thread_id
+        return await self._engine.start(
+            lambda claim: runs.create(PROJECT, thread_id, new, messages, queue=queue, claim=claim)
         )
-        return run, await self._engine.start(run)
 
     async def _create_with_thread(self, request: runs_pb2.CreateThreadAndRunRequest) -> Begun:
         assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
-        assistant = await self._storage.assistants.get(PROJECT, assistant_id)
-        new = new_run(request, assistant, self._lifetime)
-        thread = request.thread
-        resources = fields.tool_resources("thread.tool_resources", thread.tool_resources)
-        resources |= fields.tool_resources("tool_resources", request.tool_resources)
-        created, run = await self._storage.runs.create_with_thread(
-            PROJECT,
-            validate.metadata("thread.metadata", thread.metadata),
-            resources,
-            await content.new_messages("thread.messages", thread.messages),
-            new,
+        async with self._refusing_in_order(request, assistant_id):
+            new = draft(request, self._lifetime)
+            thread = request.thread
+            resources = fields.tool_resources("thread.tool_resources", thread.tool_resources)
+            resources |= fields.tool_resources("tool_resources", request.tool_resources)
+            metadata = validate.metadata("thread.metadata", thread.metadata)
+            messages = await content.new_messages("thread.messages", thread.messages)
+        runs = self._storage.runs
+        return await self._engine.start(
+            lambda claim: runs.create_with_thread(
+                PROJECT, metadata, resources, messages, new, claim=claim
+            )
         )
-        return run, await self._engine.start(run, created)
+
+    @asynccontextmanager
+    async def _refusing_in_order(self, request: Request, assistant_id: str) -> AsyncIterator[None]:
+        """Refuses first what is wrong with the assistant, where anything is wrong."""
+        try:
+            yield
+        except ApiError:
+            assistant = await self._storage.assistants.get(PROJECT, assistant_id)
+            draft(request, self._lifetime, assistant)
+            raise
 
     async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest) -> Begun:
-        submitted = await self._storage.runs.submit_tool_outputs(
-            PROJECT, request.thread_id, request.run_id, _outputs(request.tool_outputs)
+        runs, outputs = self._storage.runs, _outputs(request.tool_outputs)
+        return await self._engine.resume(
+            lambda claim: runs.submit_tool_outputs(
+                PROJECT, request.thread_id, request.run_id, outputs, claim=claim
+            )
         )
-        return submitted.run, await self._engine.resume(submitted)
 
 
 MAX_OUTPUT = 512 * 1024

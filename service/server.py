@@ -6,6 +6,7 @@ of the same servicers, on a Unix socket that only Envoy uses: so nobody else can
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,13 @@ class Server:
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
             events_max_bytes=settings.events_max_bytes,
-            limits=Limits(settings.lease_seconds, settings.model_retries),
+            limits=Limits(
+                settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
+            ),
         )
         self._assistants = AssistantsServicer(self._storage)
         self._threads = ThreadsServicer(self._storage, self._engine)
-        self._messages = MessagesServicer(self._storage, settings.when_active)
+        self._messages = MessagesServicer(self._storage, self._engine, settings.when_active)
         self._runs = RunsServicer(
             self._storage, self._engine, settings.run_lifetime, settings.when_active
         )
@@ -93,6 +96,10 @@ class Server:
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             engine = asyncio.create_task(self._engine.work(), name="engine")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
+            # What is loaded by now stays: to look through it again and again would hold the loop
+            # for a tenth of a second each time.
+            gc.collect()
+            gc.freeze()
             serving.set()
             await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()

@@ -86,6 +86,13 @@ class Settings(BaseSettings):
     server says when it refuses a request that is longer, which is then asked again.
     """
 
+    model_prompt_bytes: int = Field(default=2**20, ge=2**10)
+    """Bytes of a thread's messages that a model is sent at most while its context is not known.
+
+    Its refusal tells the context, and most models take less. One that takes more needs the setting
+    above, as the messages beyond are left out without a word.
+    """
+
     model_quirks: Annotated[frozenset[Quirk], NoDecode, BeforeValidator(_quirks)] = frozenset()
     """What the model server wants otherwise than in OpenAI's form: names, separated by commas.
 

@@ -61,6 +61,8 @@ class ThreadsServicer:
     async def CopyThread(self, request: threads_pb2.CopyThreadRequest, context: Context) -> Thread:
         """Branches a thread."""
         up_to = validate.text("up_to_message_id", request.up_to_message_id, 512) or None
+        if up_to is not None:
+            await self._engine.settled(up_to)
         return await self._storage.threads.copy(PROJECT, request.thread_id, up_to)
 
     async def ModifyThread(

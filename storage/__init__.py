@@ -18,6 +18,6 @@ class Storage:
         self.assistants = Assistants(database)
         self.threads = Threads(database)
         self.messages = Messages(database)
-        self.runs = Runs(database)
+        self.runs = Runs(database, lease_seconds)
         self.claims = Claims(database, lease_seconds)
         self.sweep = Sweep(database)

@@ -11,10 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, ids, tables, thread_lock, transitions
+from storage import clock, context, tables, thread_lock, transitions
+from storage.context import Context
 from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
+from storage.openings import Opening
 from storage.repository import Repository, reads_all, writes_all
 from storage.rows import Message, Run, RunStep, Thread, table
 from storage.statements import Statement, one_of, param
@@ -46,6 +48,12 @@ class Claim:
     withdrawn: Withdrawn
     reclaimed: bool
     """Whether it was taken from a worker whose lease had run out."""
+    now: float
+    """The database's time when it was taken, in unix seconds."""
+    last_position: str
+    """The greatest position in the thread then: what the attempt begins stands behind it."""
+    context: Context | None = None
+    """What the run's model may read, where that is known without reading it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +102,15 @@ class Saved:
     """What the run that ended had open besides; the rows are gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a model is shown: the thread's messages, then what the run itself did, oldest first."""
-
-    messages: list[Message]
-    steps: list[RunStep]
-    step_messages: dict[str, Message]
-    """The messages that the steps wrote, by id."""
-
-
 _HELD = (
     _RUNS.c.id == param("id"),
     _RUNS.c.attempt == param("attempt", _RUNS.c.attempt),
 )
 STATUS: Statement[Any] = Statement(sa.select(_RUNS.c.status).where(_RUNS.c.id == param("id")))
+# Behind the thread's lock, under which statuses change.
+STATE: Statement[Any] = Statement(
+    sa.select(clock.now(), sa.select(_RUNS.c.status).where(*_HELD).scalar_subquery())
+)
 EXTEND: Statement[Any] = Statement(
     sa.update(_RUNS)
     .where(*_HELD, one_of(_RUNS.c.status, HELD))
@@ -126,35 +128,7 @@ ATTEMPTS: Statement[Any] = Statement(
         in_list(_RUNS.c.id, "ids"), one_of(_RUNS.c.status, HELD)
     )
 )
-MESSAGE = Statement(sa.select(_MESSAGES).where(_MESSAGES.c.id == param("id")), Message)
 STEP = Statement(sa.select(_STEPS).where(_STEPS.c.id == param("id")), RunStep)
-STEPS = Statement(
-    sa.select(_STEPS).where(_STEPS.c.run_id == param("run_id")).order_by(_STEPS.c.position), RunStep
-)
-WRITTEN = Statement(sa.select(_MESSAGES).where(_MESSAGES.c.run_id == param("run_id")), Message)
-
-
-def _read(limited: bool) -> Statement[Message]:
-    """Returns the statement that reads what a run's model may read of its thread, newest first."""
-    # An answer belongs behind what its run had read, not behind messages that were added while it
-    # was written.
-    read_until = sa.func.coalesce(_RUNS.c.context_until, _MESSAGES.c.position)
-    found = (
-        sa.select(_MESSAGES)
-        .outerjoin(_RUNS, _RUNS.c.id == _MESSAGES.c.run_id)
-        .where(
-            _MESSAGES.c.thread_id == param("thread_id"),
-            _MESSAGES.c.position <= param("until", _MESSAGES.c.position),
-            _MESSAGES.c.status != sa.literal(str(MessageStatus.in_progress)),
-        )
-        .order_by(read_until.desc(), _MESSAGES.c.position.desc())
-    )
-    if limited:
-        found = found.limit(param("limit", sa.column("", sa.Integer())))
-    return Statement(found, Message)
-
-
-READ = {limited: _read(limited) for limited in (False, True)}
 
 
 class Claims(Repository):
@@ -171,23 +145,22 @@ class Claims(Repository):
 
         What a dead attempt left open is deleted, and returned with the claim.
         """
-        if thread_lock.lock_of(tx, run_id) is None:
+        thread = thread_lock.lock_of(tx, run_id)
+        if thread is None:
             return None
         now = tx.now()
         before = tx.value(STATUS, id=run_id)
-        run = transitions.apply(
-            tx,
-            run_id,
-            transitions.CLAIM,
-            now,
-            transitions.CLAIMABLE,
-            transitions.NEXT,
-            lease_until=now + self._lease,
-        )
+        run = transitions.claim(tx, run_id, now, self._lease)
         if run is None:
             return None
-        withdrawn = Withdrawn(*transitions.withdraw(tx, run_id))
-        return Claim(run, run.attempt, withdrawn, before == RunStatus.in_progress)
+        return Claim(
+            run,
+            run.attempt,
+            Withdrawn(*transitions.withdraw(tx, run_id)),
+            reclaimed=before == RunStatus.in_progress,
+            now=now,
+            last_position=thread.last_position or run.position,
+        )
 
     @writes_all
     def renew(self, tx: Transaction, claim: Claim) -> RunStatus:
@@ -210,58 +183,14 @@ class Claims(Repository):
     @writes_all
     def release(self, tx: Transaction, claim: Claim) -> Withdrawn:
         """Gives the run back, for anybody to claim at once. Raises ClaimLost."""
-        self._guard(tx, claim)
+        self._hold(tx, claim)
         tx.run(RELEASE, id=claim.run.id, attempt=claim.attempt)
         return Withdrawn(*transitions.withdraw(tx, claim.run.id))
 
     @writes_all
-    def start_message(
-        self, tx: Transaction, claim: Claim, ahead_of: RunStep | None = None
-    ) -> tuple[RunStep, Message]:
-        """Opens a step that writes a message, and the empty message. Raises ClaimLost.
-
-        They stand ahead of the step of calls `ahead_of`, if given, although they begin later.
-        """
-        thread = self._guard(tx, claim)
-        now = int(tx.now())
-        # The step comes first in the thread, and names the message that follows it.
-        if ahead_of is not None:
-            first, second = (ids.ahead_of(ahead_of.position, by) for by in (2, 1))
-        else:
-            first = ids.next_position(thread.last_position)
-            thread.last_position = second = ids.next_position(first)
-            thread_lock.advance(tx, thread)
-        message = Message(
-            id=ids.make_id(ids.MESSAGE, second),
-            project_id=claim.run.project_id,
-            thread_id=thread.id,
-            position=second,
-            created_at=now,
-            status=MessageStatus.in_progress,
-            role="assistant",
-            content=[],
-            attachments=[],
-            metadata_={},
-            assistant_id=claim.run.assistant_id,
-            run_id=claim.run.id,
-        )
-        details = {"type": "message_creation", "message_creation": {"message_id": message.id}}
-        step = _new_step(claim.run, first, now, details)
-        tx.insert(step)
-        tx.insert(message)
-        return step, message
-
-    @writes_all
-    def start_tool_calls(self, tx: Transaction, claim: Claim) -> RunStep:
-        """Opens a step that calls tools, without calls yet. Raises ClaimLost."""
-        thread = self._guard(tx, claim)
-        # A message that the model comes to after them is to stand ahead of them.
-        thread.last_position = position = ids.next_position(thread.last_position, room=2)
-        thread_lock.advance(tx, thread)
-        details: dict[str, Any] = {"type": "tool_calls", "tool_calls": []}
-        step = _new_step(claim.run, position, int(tx.now()), details)
-        tx.insert(step)
-        return step
+    def open(self, tx: Transaction, claim: Claim, opening: Opening) -> None:
+        """Inserts what the attempt has begun. Raises ClaimLost."""
+        _insert(tx, self._hold(tx, claim), opening)
 
     @writes_all
     def save(
@@ -269,25 +198,34 @@ class Claims(Repository):
         tx: Transaction,
         claim: Claim,
         *,
+        begun: Sequence[Opening] = (),
         message: MessageEnd | None = None,
         steps: Sequence[StepEnd] = (),
         run: RunEnd | None = None,
     ) -> Saved:
         """Writes the ends of a message, of steps and of the run together. Raises ClaimLost.
 
-        What a run that ends has open besides is deleted.
-        A run that is `cancelling` can only be saved as cancelled or expired, with what it has open.
+        What of `begun` is not stored is inserted first. What a run that ends has open besides is
+        deleted. A run that is `cancelling` can only be saved as cancelled or expired, with what it
+        has open.
         """
+        thread = self._lock(tx, claim)
+        now, status = self._state(tx, claim)
         may_be = [RunStatus.in_progress]
         if run is not None and run.status in (RunStatus.cancelled, RunStatus.expired):
             may_be.append(RunStatus.cancelling)
-        self._guard(tx, claim, may_be)
-        now = tx.now()
+        if status not in may_be:
+            raise ClaimLost(claim.run.id)
+        for opening in begun:
+            if tx.one(STEP, id=opening.step.id) is None:
+                _insert(tx, thread, opening)
         saved_message = _end_message(tx, message, int(now)) if message else None
         saved_steps = [_end_step(tx, step, int(now)) for step in steps]
         saved_run = released = None
         withdrawn = Withdrawn([], [])
-        if run is not None:
+        if run is None:
+            self._extend(tx, claim)
+        else:
             transition = transitions.BY_WORKER[run.status]
             saved_run = transitions.apply(
                 tx,
@@ -309,34 +247,35 @@ class Claims(Repository):
         return Saved(saved_message, saved_steps, saved_run, released, withdrawn)
 
     @reads_all
-    def context(self, tx: Transaction, run: Run, last_messages: int | None = None) -> Context:
-        """Returns what the run's model may read; of the thread, if given, only the last n."""
-        limit = {} if last_messages is None else {"limit": last_messages}
-        found = tx.all(
-            READ[last_messages is not None],
-            thread_id=run.thread_id,
-            until=run.context_until,
-            **limit,
-        )
-        steps = tx.all(STEPS, run_id=run.id)
-        written = tx.all(WRITTEN, run_id=run.id)
-        return Context(found[::-1], steps, {each.id: each for each in written})
+    def context(self, tx: Transaction, run: Run, limit: int) -> Context:
+        """Returns what the run's model may read; of the thread, the newest `limit` messages."""
+        return context.read(tx, run, limit)
 
-    def _guard(
-        self,
-        tx: Transaction,
-        claim: Claim,
-        may_be: Sequence[RunStatus] = (RunStatus.in_progress,),
-    ) -> Thread:
-        """Locks the run's thread and renews the lease. Raises ClaimLost."""
-        try:
-            project_id = claim.run.project_id
-            thread = thread_lock.lock(tx, claim.run.thread_id, project_id=project_id)
-        except NotFound as error:
-            raise ClaimLost(claim.run.id) from error
-        if self._extend(tx, claim) not in may_be:
+    @reads_all
+    def earlier(self, tx: Transaction, run: Run, before: Message, limit: int) -> list[Message]:
+        """Returns up to `limit` messages that come right before one that was read."""
+        return context.earlier(tx, run, before, limit)
+
+    def _hold(self, tx: Transaction, claim: Claim) -> Thread:
+        """Locks the thread of a run in progress and renews the lease. Raises ClaimLost."""
+        thread = self._lock(tx, claim)
+        if self._extend(tx, claim) != RunStatus.in_progress:
             raise ClaimLost(claim.run.id)
         return thread
+
+    def _lock(self, tx: Transaction, claim: Claim) -> Thread:
+        """Locks the run's thread. Raises ClaimLost if it is gone, with the run."""
+        try:
+            project_id = claim.run.project_id
+            return thread_lock.lock(tx, claim.run.thread_id, project_id=project_id)
+        except NotFound as error:
+            raise ClaimLost(claim.run.id) from error
+
+    def _state(self, tx: Transaction, claim: Claim) -> tuple[float, str | None]:
+        """Returns the database's time, and the status of the run while the claim holds it."""
+        found = tx.one(STATE, id=claim.run.id, attempt=claim.attempt)
+        assert found is not None
+        return float(found[0]), found[1]
 
     def _extend(self, tx: Transaction, claim: Claim) -> str | None:
         """Renews the lease of a claim that still holds its run."""
@@ -346,27 +285,17 @@ class Claims(Repository):
         return found
 
 
-def _new_step(run: Run, position: str, now: int, step_details: dict[str, Any]) -> RunStep:
-    return RunStep(
-        id=ids.make_id(ids.STEP, position),
-        project_id=run.project_id,
-        thread_id=run.thread_id,
-        run_id=run.id,
-        position=position,
-        created_at=now,
-        assistant_id=run.assistant_id,
-        type=step_details["type"],
-        status=StepStatus.in_progress,
-        step_details=step_details,
-        metadata_={},
-    )
+def _insert(tx: Transaction, thread: Thread, opening: Opening) -> None:
+    tx.insert(opening.step)
+    if opening.message is not None:
+        tx.insert(opening.message)
+    if thread.last_position is None or opening.last_position > thread.last_position:
+        thread.last_position = opening.last_position
+        thread_lock.advance(tx, thread)
 
 
 def _end_message(tx: Transaction, end: MessageEnd, now: int) -> Message | None:
-    message = tx.one(MESSAGE, id=end.id)
-    # A caller may have deleted the message while it was being written. The run goes on.
-    if message is None:
-        return None
+    """Ends a message. A caller may have deleted it while it was written: the run goes on."""
     if end.incomplete_reason is None:
         ended: dict[str, Any] = {"status": MessageStatus.completed, "completed_at": now}
     else:
@@ -375,16 +304,16 @@ def _end_message(tx: Transaction, end: MessageEnd, now: int) -> Message | None:
             "incomplete_at": now,
             "incomplete_reason": end.incomplete_reason,
         }
-    return tx.update(message, content=end.content, **ended)
+    return tx.change(Message, end.id, content=end.content, **ended)
 
 
 def _end_step(tx: Transaction, end: StepEnd, now: int) -> RunStep:
-    step = tx.one(STEP, id=end.id)
-    assert step is not None, f"{end.id} has gone while its run was held"
     changes: dict[str, Any] = {"last_error": end.last_error, "status": end.status}
     for name in ("step_details", "usage", "replay"):
         if (value := getattr(end, name)) is not None:
             changes[name] = value
     if end.status != StepStatus.in_progress:
         changes[f"{end.status}_at"] = now
-    return tx.update(step, **changes)
+    step = tx.change(RunStep, end.id, **changes)
+    assert step is not None, f"{end.id} has gone while its run was held"
+    return step

@@ -8,13 +8,12 @@ from typing import TypeVar
 import psycopg
 from alembic import command
 from alembic.config import Config
-from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from storage import sqlite
+from storage import outage, postgresql, sqlite
 from storage.errors import Unreachable
 from storage.postgresql import PostgreSQL
 from storage.sqlite import SQLite
@@ -40,18 +39,11 @@ def parse_url(url: str) -> URL:
         case "sqlite":
             return parsed.set(drivername="sqlite")
         case "postgresql" | "postgres":
-            _check_parameters(parsed)
-            return parsed.set(drivername="postgresql+psycopg")
+            parsed = parsed.set(drivername="postgresql+psycopg")
+            postgresql.parameters(parsed)
+            return parsed
         case name:
             raise ValueError(f"{name} is not supported, only sqlite and postgresql are")
-
-
-def _check_parameters(url: URL) -> None:
-    try:
-        conninfo_to_dict(url.set(drivername="postgresql").render_as_string(hide_password=False))
-    except psycopg.Error as error:
-        # Of one line; what it quotes is the parameter.
-        raise ValueError(str(error).strip()) from error
 
 
 class Database:
@@ -107,11 +99,17 @@ class Database:
         await asyncio.to_thread(self._migrate)
 
     def _migrate(self) -> None:
-        with self.connect() as connection, connection.begin():
-            if connection.dialect.name == "postgresql":
-                lock = text("SELECT pg_advisory_xact_lock(:key)")
-                connection.execute(lock, {"key": MIGRATION_LOCK})
-            _upgrade(connection)
+        try:
+            with self.connect() as connection, connection.begin():
+                if connection.dialect.name == "postgresql":
+                    lock = text("SELECT pg_advisory_xact_lock(:key)")
+                    connection.execute(lock, {"key": MIGRATION_LOCK})
+                _upgrade(connection)
+        except DBAPIError as error:
+            away = outage.translate(error.orig or error)
+            if isinstance(away, Unreachable):
+                raise away from error
+            raise
 
     def connect(self) -> Connection:
         """Returns a connection of SQLAlchemy's, which makes and inspects the schema.
@@ -126,11 +124,13 @@ class Database:
             # The driver's own BEGIN would come too late, and without IMMEDIATE.
             event.listen(engine, "begin", lambda each: each.exec_driver_sql("BEGIN IMMEDIATE"))
         else:
-            engine = create_engine(self.url, poolclass=NullPool)
+            engine = create_engine(
+                "postgresql+psycopg://",
+                creator=lambda: psycopg.connect(**postgresql.parameters(self.url)),
+                poolclass=NullPool,
+            )
         try:
             return engine.connect()
-        except OSError as error:
-            raise Unreachable(error.strerror or str(error)) from error
         except DBAPIError as error:
             raise Unreachable(str(error.orig).strip().splitlines()[0]) from error
 

@@ -8,8 +8,16 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 
-class _HasPairs(FunctionElement[bool]):
+class _Condition(FunctionElement[bool]):
     type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> Any:
+        """Returns it as it is: compared with a truth, as others are, it would use no index."""
+        return self
+
+
+class _HasPairs(_Condition):
     inherit_cache = True
 
 
@@ -39,8 +47,7 @@ def _sqlite(element: _HasPairs, compiler: SQLCompiler, **options: Any) -> str:
     )
 
 
-class _InList(FunctionElement[bool]):
-    type = Boolean()
+class _InList(_Condition):
     inherit_cache = True
 
 
@@ -55,7 +62,8 @@ def in_list(column: Any, ids: str) -> FunctionElement[bool]:
 @compiles(_InList, "postgresql")
 def _in_list_postgresql(element: _InList, compiler: SQLCompiler, **options: Any) -> str:
     column, ids = (compiler.process(each, **options) for each in element.clauses)
-    return f"({column} IN (SELECT json_array_elements_text({ids})))"
+    # An array, which is looked up in the index of the column whatever there is to look through.
+    return f"({column} = ANY (ARRAY(SELECT json_array_elements_text({ids}))))"
 
 
 @compiles(_InList, "sqlite")

@@ -1,6 +1,6 @@
 """Messages in the database."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,13 @@ _IN_THREAD = _TABLE.c.thread_id == param("thread_id")
 GET = Statement(sa.select(_TABLE).where(_IN_THREAD, _TABLE.c.id == param("id")), Message)
 DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_IN_THREAD, _TABLE.c.id == param("id")))
 LIST = pages.List(Message, ids.MESSAGE, _IN_THREAD)
-LIST_OF_RUN = pages.List(Message, ids.MESSAGE, _IN_THREAD, _TABLE.c.run_id == param("run_id"))
+# A run's messages are few: found by the thread, which it names too, all of it would be read.
+LIST_OF_RUN = pages.List(
+    Message,
+    ids.MESSAGE,
+    _TABLE.c.thread_id.concat("") == param("thread_id"),
+    _TABLE.c.run_id == param("run_id"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +100,14 @@ class Messages(Repository):
         tx.run(DELETE, thread_id=thread_id, id=message_id)
 
 
-def add_messages(
-    tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: int
-) -> Iterable[Message]:
+def add_messages(tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: int) -> None:
     """Adds messages, oldest first, to the end of a locked thread, whose row is not written yet."""
-    added = [_row(thread, new, now) for new in messages]
-    tx.insert(*added)
-    return added
+    tx.insert(*new_messages(thread, messages, now))
+
+
+def new_messages(thread: Thread, messages: Sequence[NewMessage], now: int) -> list[Message]:
+    """Returns messages, oldest first, at the end of a locked thread; no row is written yet."""
+    return [_row(thread, new, now) for new in messages]
 
 
 def _row(thread: Thread, new: NewMessage, now: int) -> Message:
@@ -110,6 +117,7 @@ def _row(thread: Thread, new: NewMessage, now: int) -> Message:
         project_id=thread.project_id,
         thread_id=thread.id,
         position=thread.last_position,
+        context_position=thread.last_position,
         created_at=now,
         status=MessageStatus.completed,
         role=new.role,

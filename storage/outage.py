@@ -16,6 +16,8 @@ AWAY = (
     "55P03",  # a lock was not to be had in time
     "53300",  # it has no connection left for us
     "25006",  # it may be read only: another is the primary now
+    "25P03",  # the transaction waited for us longer than it may
+    "25P04",  # the transaction took longer than it may
 )
 """What the codes of PostgreSQL's errors begin with that pass without our doing."""
 

@@ -7,13 +7,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import ids, pages, tables, thread_lock, threads, transitions
+from storage.claims import Claim
+from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ActiveRun, NotAwaitingOutputs, NotCancellable, WrongToolOutputs
 from storage.lookup import by_id
-from storage.messages import NewMessage, add_messages
+from storage.messages import NewMessage, add_messages, new_messages
+from storage.new_runs import Created, Draft, NewRun, first_claim, new_row, settled, taken
 from storage.pages import Page, PageRequest
 from storage.repository import Repository, gets, reads, reads_all, writes, writes_to_thread
-from storage.rows import Run, RunStep, Thread, table
+from storage.rows import Run, RunStep, table
 from storage.statements import Statement, one_of, param
 from storage.tables import RunStatus, StepStatus
 from storage.transaction import Transaction
@@ -40,27 +43,6 @@ GET_STEP = Statement(sa.select(_STEPS).where(_OF_RUN, _STEPS.c.id == param("id")
 LIST_STEPS = pages.List(RunStep, ids.STEP, _OF_RUN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
-    """A run to insert: what the request and the assistant decide. `lifetime` is in seconds."""
-
-    assistant_id: str
-    model: str
-    instructions: str
-    tools: list[dict[str, Any]]
-    metadata: dict[str, str]
-    temperature: float | None
-    top_p: float | None
-    max_prompt_tokens: int | None
-    max_completion_tokens: int | None
-    truncation_strategy: dict[str, Any]
-    tool_choice: Any
-    parallel_tool_calls: bool | None
-    response_format: Any
-    reasoning_effort: str | None
-    lifetime: int
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """A run, with the step whose tool outputs it awaits, if it does."""
@@ -78,37 +60,51 @@ class RunPage(Page[Run]):
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A run that is queued again, and the step that its tool outputs completed."""
+    """A run that was queued again, and the step that its tool outputs completed."""
 
     run: Run
     step: RunStep
+    claim: Claim | None
+    """The claim, if the run was taken at once."""
 
 
 class Runs(Repository):
     """Runs of a project's threads."""
+
+    def __init__(self, database: Database, lease_seconds: float) -> None:
+        """Works on `database`; a claim holds for `lease_seconds` unless renewed."""
+        super().__init__(database)
+        self._lease = lease_seconds
 
     @writes_to_thread
     def create(
         self,
         tx: Transaction,
         thread_id: str,
-        new: NewRun,
+        new: NewRun | Draft,
         messages: Sequence[NewMessage],
         *,
         queue: bool = False,
-    ) -> Run:
+        claim: bool = False,
+    ) -> Created:
         """Adds messages to a thread and queues a run that reads up to them.
 
-        While another run is active this raises ActiveRun, unless `queue` is true: then the run
-        waits behind it, and reads all that the thread has when it is released. Raises NotFound (the
-        thread).
+        With `claim`, the run is claimed at once, unless it has to wait. While another run is active
+        this raises ActiveRun, unless `queue` is true: then the run waits behind it, and reads all
+        that the thread has when it is released. Raises NotFound (the assistant, the thread).
         """
+        # Ahead of the lock: an assistant belongs to no thread.
+        values = settled(tx, new)
         thread = thread_lock.lock(tx, thread_id)
         now, active = thread_lock.state(tx, thread)
         if active is not None and not queue:
             raise ActiveRun(thread.id, active)
         add_messages(tx, thread, messages, int(now))
-        return _insert(tx, thread, new, now, waiting=active is not None)
+        run = new_row(thread, values, now, waiting=active is not None)
+        held = taken(run, now, self._lease) if claim and not run.waiting else None
+        tx.insert(held.run if held else run)
+        thread_lock.advance(tx, thread)
+        return Created(run, held)
 
     @writes
     def create_with_thread(
@@ -117,13 +113,24 @@ class Runs(Repository):
         metadata: Mapping[str, str],
         tool_resources: Mapping[str, Any],
         messages: Sequence[NewMessage],
-        new: NewRun,
-    ) -> tuple[Thread, Run]:
-        """Inserts a thread with its messages, and queues a run of it."""
+        new: NewRun | Draft,
+        *,
+        claim: bool = False,
+    ) -> Created:
+        """Inserts a thread with its messages, and queues a run of it; claims it with `claim`.
+
+        Raises NotFound (the assistant).
+        """
+        values = settled(tx, new)
         now = tx.now()
         thread = threads.new_thread(tx, metadata, tool_resources, int(now))
-        threads.insert(tx, thread, messages, int(now))
-        return thread, _insert(tx, thread, new, now)
+        rows = new_messages(thread, messages, int(now))
+        run = new_row(thread, values, now)
+        held = taken(run, now, self._lease, rows) if claim else None
+        tx.insert(thread)
+        tx.insert(*rows)
+        tx.insert(held.run if held else run)
+        return Created(run, held, thread)
 
     @gets
     def get(self, tx: Transaction, thread_id: str, run_id: str) -> Found:
@@ -184,13 +191,20 @@ class Runs(Repository):
 
     @writes_to_thread
     def submit_tool_outputs(
-        self, tx: Transaction, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]]
+        self,
+        tx: Transaction,
+        thread_id: str,
+        run_id: str,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        claim: bool = False,
     ) -> Submitted:
         """Fills in the outputs, by call id, of every pending call, and queues the run again.
 
-        Raises NotFound, NotAwaitingOutputs, WrongToolOutputs.
+        With `claim`, it is claimed at once, if it has not expired. Raises NotFound,
+        NotAwaitingOutputs, WrongToolOutputs.
         """
-        thread_lock.lock(tx, thread_id)
+        thread = thread_lock.lock(tx, thread_id)
         run, step = _awaiting(tx, _one(tx, thread_id, run_id))
         calls = step.step_details["tool_calls"]
         expected, got = [call["id"] for call in calls], [call_id for call_id, _ in outputs]
@@ -221,7 +235,10 @@ class Runs(Repository):
         )
         if queued is None:
             raise NotAwaitingOutputs(run.status)
-        return Submitted(queued, completed)
+        held = transitions.claim(tx, run_id, now, self._lease) if claim else None
+        last = thread.last_position or run.position
+        taken_at_once = None if held is None else first_claim(held, now, last)
+        return Submitted(queued, completed, taken_at_once)
 
     @reads
     def list_steps(
@@ -238,42 +255,6 @@ class Runs(Repository):
         thread_lock.find(tx, thread_id)
         _one(tx, thread_id, run_id)
         return by_id(tx, GET_STEP, "run step", step_id, run_id=run_id)
-
-
-def _insert(
-    tx: Transaction, thread: Thread, new: NewRun, now: float, *, waiting: bool = False
-) -> Run:
-    context_until = thread.last_position or ids.new_position()
-    thread.last_position = position = ids.next_position(context_until)
-    run = Run(
-        id=ids.make_id(ids.RUN, position),
-        project_id=thread.project_id,
-        thread_id=thread.id,
-        position=position,
-        created_at=int(now),
-        assistant_id=new.assistant_id,
-        status=RunStatus.queued,
-        waiting=waiting,
-        queued_at=now,
-        context_until=context_until,
-        model=new.model,
-        instructions=new.instructions,
-        tools=new.tools,
-        metadata_=new.metadata,
-        temperature=new.temperature,
-        top_p=new.top_p,
-        max_prompt_tokens=new.max_prompt_tokens,
-        max_completion_tokens=new.max_completion_tokens,
-        truncation_strategy=new.truncation_strategy,
-        tool_choice=new.tool_choice,
-        parallel_tool_calls=new.parallel_tool_calls,
-        response_format=new.response_format,
-        reasoning_effort=new.reasoning_effort,
-        expires_at=int(now) + new.lifetime,
-    )
-    tx.insert(run)
-    thread_lock.advance(tx, thread)
-    return run
 
 
 def _one(tx: Transaction, thread_id: str, run_id: str) -> Run:

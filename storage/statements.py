@@ -4,6 +4,7 @@ A statement is a module's constant. What a request decides is a parameter; shape
 decides are built by functions that are cached.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -67,7 +68,7 @@ class Statement(Generic[T]):
         binds = {name: bind for bind, name in compiled.bind_names.items()}
         return Compiled(
             sql=str(compiled),
-            fixed={name: bind.effective_value for name, bind in binds.items() if not bind.required},
+            fixed={name: _fixed(bind) for name, bind in binds.items() if not bind.required},
             documents=tuple(name for name, bind in binds.items() if isinstance(bind.type, sa.JSON)),
             given=frozenset(name for name, bind in binds.items() if bind.required),
             in_project=PROJECT in binds,
@@ -78,8 +79,17 @@ class Statement(Generic[T]):
 def _fixed(bind: sa.BindParameter[Any]) -> Any:
     value = bind.effective_value
     if isinstance(bind.type, sa.JSON) and value is not None:
-        return orjson.dumps(value).decode()
+        return document(value)
     return value
+
+
+def document(value: Any) -> str:
+    """Returns a value as JSON text."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        # A model server may give integers of more than 64 bits, and nest deeper than orjson goes.
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _reader(core: Any, row: type[T] | None, database: str) -> Callable[[Sequence[Any]], T]:
@@ -97,7 +107,8 @@ def _reader(core: Any, row: type[T] | None, database: str) -> Callable[[Sequence
         if loaded or truths:
             values = list(given)
             for place in loaded:
-                if (text := values[place]) is not None:
+                # SQLite keeps a document that is a number as the number.
+                if isinstance(text := values[place], str):
                     values[place] = orjson.loads(text)
             for place in truths:
                 if (number := values[place]) is not None:

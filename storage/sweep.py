@@ -1,5 +1,7 @@
 """The reconciler's side of the database: runs that nobody cares for."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ from storage import clock, tables, thread_lock, transitions
 from storage.repository import Repository, reads_all, writes_all
 from storage.rows import table
 from storage.statements import Statement, one_of, param
-from storage.tables import ACTIVE, RunStatus
+from storage.tables import ACTIVE, UNENDED, RunStatus
 from storage.transaction import Transaction
 from storage.transitions import Ended
 
@@ -26,7 +28,7 @@ class Unattended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """Runs that nobody seems to care for, oldest first."""
+    """Runs that nobody seems to care for: of each kind, those first that are due the longest."""
 
     queued: list[Unattended]
     orphaned: list[Unattended]
@@ -46,50 +48,56 @@ _RUNS = table(tables.Run)
 AT_ONCE = 1000
 """Runs of a kind that are found at once: no more than a round can work off."""
 
-# Said as the partial index says it, so that ended runs are not even looked at.
-_UNENDED = _RUNS.c.expires_at.is_not(None)
-_STATUS = sa.case((_RUNS.c.waiting, sa.literal(WAITING)), else_=_RUNS.c.status)
+# Read once: by a time that goes on meanwhile, PostgreSQL would search no index.
+_NOW = sa.select(clock.now()).scalar_subquery()
+_READY = _RUNS.c.waiting.is_(sa.false())
 COUNTS: Statement[Any] = Statement(
-    sa.select(_STATUS, sa.func.count()).where(_UNENDED).group_by(_STATUS)
+    sa.select(_RUNS.c.status, _RUNS.c.waiting, sa.func.count())
+    .where(UNENDED)
+    .group_by(_RUNS.c.status, _RUNS.c.waiting)
 )
 OLDEST: Statement[Any] = Statement(
     sa.select(clock.now() - sa.func.min(_RUNS.c.queued_at)).where(
-        _UNENDED,
-        one_of(_RUNS.c.status, [RunStatus.queued]),
-        _RUNS.c.waiting.is_(sa.false()),
+        UNENDED, one_of(_RUNS.c.status, [RunStatus.queued]), _READY
     )
 )
 
 
-def _find(*where: sa.ColumnElement[bool]) -> Statement[Any]:
-    """Returns the statement that finds unended runs, oldest first."""
+def _find(*where: sa.ColumnElement[bool], by: Sequence[sa.ColumnElement[Any]]) -> Statement[Any]:
+    """Returns the statement that finds the first unended runs in the order of an index."""
     return Statement(
         sa.select(_RUNS.c.id, _RUNS.c.assistant_id)
-        .where(_UNENDED, *where)
-        .order_by(_RUNS.c.queued_at)
+        .where(UNENDED, *where)
+        .order_by(*by)
         .limit(sa.literal(AT_ONCE))
     )
 
 
-_NOW = clock.now()
 _UNOWNED = sa.or_(_RUNS.c.lease_until.is_(None), _RUNS.c.lease_until <= _NOW)
 QUEUED = _find(
     one_of(_RUNS.c.status, [RunStatus.queued]),
-    _RUNS.c.waiting.is_(sa.false()),
+    _READY,
     _RUNS.c.queued_at <= _NOW - param("queued_for", sa.column("", sa.Float(53))),
     _RUNS.c.expires_at > _NOW,
+    by=[_RUNS.c.queued_at],
 )
 ORPHANED = _find(
     one_of(_RUNS.c.status, [RunStatus.in_progress]),
     _RUNS.c.lease_until <= _NOW,
     _RUNS.c.expires_at > _NOW,
+    by=[_RUNS.c.waiting, _RUNS.c.queued_at],
 )
-CANCELLING = _find(one_of(_RUNS.c.status, [RunStatus.cancelling]), _UNOWNED)
+CANCELLING = _find(
+    one_of(_RUNS.c.status, [RunStatus.cancelling]),
+    _UNOWNED,
+    by=[_RUNS.c.waiting, _RUNS.c.queued_at],
+)
 EXPIRED = _find(
     one_of(_RUNS.c.status, ACTIVE),
-    _RUNS.c.waiting.is_(sa.false()),
+    _READY,
     _RUNS.c.expires_at <= _NOW,
     _UNOWNED,
+    by=[_RUNS.c.expires_at],
 )
 
 
@@ -114,7 +122,10 @@ class Sweep(Repository):
     @reads_all
     def census(self, tx: Transaction) -> Census:
         """Counts the runs that have not ended, by status; those that wait behind others apart."""
-        return Census(dict(tx.all(COUNTS)), float(tx.value(OLDEST) or 0.0))
+        runs: Counter[str] = Counter()
+        for status, waiting, number in tx.all(COUNTS):
+            runs[WAITING if waiting else status] += number
+        return Census(dict(runs), float(tx.value(OLDEST) or 0.0))
 
     @reads_all
     def overdue(self, tx: Transaction, queued_for: float) -> Overdue:

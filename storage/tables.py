@@ -64,6 +64,10 @@ HOLDS_THREAD = text(
 )
 """The condition of the index of active runs: queries use it that say the same, to the letter."""
 
+UNENDED = text("expires_at IS NOT NULL")
+WAITS = text("waiting")
+"""Conditions of more indexes of runs that are used in the same way."""
+
 
 def _document() -> Any:
     return Field(sa_column=Column(DOCUMENT, nullable=False))
@@ -149,6 +153,7 @@ class Message(SQLModel, table=True):
     __tablename__ = "messages"
     __table_args__ = (
         Index("messages_by_position", "thread_id", "position", unique=True),
+        Index("messages_by_context", "thread_id", "context_position", "position"),
         Index("messages_by_run", "run_id", "position"),
     )
 
@@ -156,6 +161,11 @@ class Message(SQLModel, table=True):
     project_id: str
     thread_id: str = _parent("threads.id")
     position: str = _position()
+    context_position: str = _position()
+    """Orders it in what models read: its position, or, of a run's answer, the last that it read.
+
+    An answer belongs behind what its run had read, not behind messages that were added meanwhile.
+    """
     created_at: int = _seconds(nullable=False)
     status: str
     role: str
@@ -182,14 +192,24 @@ class Run(SQLModel, table=True):
             sqlite_where=HOLDS_THREAD,
             postgresql_where=HOLDS_THREAD,
         ),
-        # What the reconciler looks through: never more than the active runs.
+        # What the reconciler looks through: never more than the runs that have not ended.
         Index(
             "active_runs",
             "status",
-            "expires_at",
-            sqlite_where=text("expires_at IS NOT NULL"),
-            postgresql_where=text("expires_at IS NOT NULL"),
+            "waiting",
+            "queued_at",
+            sqlite_where=UNENDED,
+            postgresql_where=UNENDED,
         ),
+        Index(
+            "runs_by_expiry",
+            "waiting",
+            "expires_at",
+            sqlite_where=UNENDED,
+            postgresql_where=UNENDED,
+        ),
+        # Which one is released next: ended runs of its thread are not even looked at.
+        Index("waiting_runs", "thread_id", "position", sqlite_where=WAITS, postgresql_where=WAITS),
     )
 
     id: str = Field(primary_key=True)

@@ -21,9 +21,6 @@ LOCK = Statement(_ONE.with_for_update(), Thread)
 PARENT: Statement[Any] = Statement(
     sa.select(_RUNS.c.project_id, _RUNS.c.thread_id).where(_RUNS.c.id == param("id"))
 )
-ACTIVE_RUN: Statement[Any] = Statement(
-    sa.select(_RUNS.c.id).where(_RUNS.c.thread_id == param("thread_id"), HOLDS_THREAD)
-)
 # Behind the lock, and not in one statement with it: that would see what was before the wait.
 STATE: Statement[Any] = Statement(
     sa.select(
@@ -70,12 +67,6 @@ def lock_of(tx: Transaction, run_id: str) -> Thread | None:
         return lock(tx, thread_id, project_id=project_id)
     except NotFound:
         return None
-
-
-def active_run(tx: Transaction, thread: Thread) -> str | None:
-    """Returns the id of the run that holds the (locked) thread, if one does."""
-    found: str | None = tx.value(ACTIVE_RUN, thread_id=thread.id)
-    return found
 
 
 def state(tx: Transaction, thread: Thread) -> tuple[float, str | None]:

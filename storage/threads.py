@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from storage import ids, pages, tables, thread_lock, transitions
 from storage.dialects import has_pairs
 from storage.lookup import by_id
-from storage.messages import PORTION, NewMessage, add_messages
+from storage.messages import PORTION, NewMessage, new_messages
 from storage.pages import Page, PageRequest
 from storage.repository import (
     Repository,
@@ -66,6 +66,7 @@ def _copy() -> Statement[Any]:
         **columns,
         "id": param("new", columns["id"]),
         "position": param("new_position", columns["position"]),
+        "context_position": param("new_position", columns["position"]),
         "thread_id": param("thread_id", columns["thread_id"]),
     }
     copies = sa.select(*values.values()).where(columns["id"] == param("old"))
@@ -89,7 +90,9 @@ class Threads(Repository):
         """Inserts a thread with its first messages, oldest first, and returns it."""
         now = int(tx.now())
         thread = new_thread(tx, metadata, tool_resources, now)
-        insert(tx, thread, messages, now)
+        rows = new_messages(thread, messages, now)
+        tx.insert(thread)
+        tx.insert(*rows)
         return thread
 
     @gets
@@ -159,19 +162,6 @@ def new_thread(
         metadata_=dict(metadata),
         tool_resources=dict(tool_resources),
     )
-
-
-def insert(
-    tx: Transaction,
-    thread: Thread,
-    messages: Sequence[NewMessage],
-    now: int,
-) -> None:
-    """Inserts a new thread with its first messages."""
-    tx.insert(thread)
-    if messages:
-        add_messages(tx, thread, messages, now)
-        thread_lock.advance(tx, thread)
 
 
 def _messages(tx: Transaction, thread: Thread, up_to: str | None) -> list[str]:

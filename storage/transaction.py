@@ -1,9 +1,7 @@
 """What a repository's functions work on: the statements of one transaction."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
-
-import orjson
 
 from storage import statements
 from storage.clock import NOW
@@ -95,10 +93,14 @@ class Transaction:
         if not changes:
             return row
         kept: Any = row
-        statement = statements.update(type(row), tuple(sorted(changes)))
-        changed: T | None = self.one(statement, of_id=kept.id, **changes)
+        changed = self.change(type(row), kept.id, **changes)
         assert changed is not None, f"{kept.id} has gone while its thread was locked"
         return changed
+
+    def change(self, row: type[T], id: str, **changes: Any) -> T | None:
+        """Sets attributes of the row of a class that has this id; returns it, if there is one."""
+        statement = statements.update(row, tuple(sorted(changes)))
+        return self.one(statement, of_id=id, **changes)
 
     def now(self) -> float:
         """Returns the database's time in unix seconds, which goes on within a transaction."""
@@ -112,9 +114,18 @@ class Transaction:
     def _params(self, compiled: Compiled[Any], params: dict[str, Any]) -> dict[str, Any]:
         for name in compiled.documents:
             if (value := params.get(name)) is not None:
-                params[name] = orjson.dumps(value).decode()
+                params[name] = statements.document(value)
         if compiled.in_project and PROJECT not in params:
             params[PROJECT] = self.project
         if compiled.fixed:
             params = {**compiled.fixed, **params}
         return params
+
+
+def perform(work: Callable[[Transaction], T], tx: Transaction) -> T:
+    """Returns what `work` returns. Raises what it raises, but for StopIteration."""
+    try:
+        return work(tx)
+    except StopIteration as error:
+        # No future takes one: whoever waits would never be answered.
+        raise RuntimeError("a transaction raised StopIteration") from error

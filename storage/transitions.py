@@ -14,7 +14,14 @@ import sqlalchemy as sa
 from storage import tables
 from storage.rows import Message, Run, RunStep, table
 from storage.statements import Statement, one_of, param
-from storage.tables import ACTIVE, MessageStatus, RunStatus, StepStatus
+from storage.tables import (
+    ACTIVE,
+    HOLDS_THREAD,
+    WAITS,
+    MessageStatus,
+    RunStatus,
+    StepStatus,
+)
 from storage.transaction import Transaction
 
 _RUNS = table(tables.Run)
@@ -197,6 +204,11 @@ def apply(
     return tx.one(statement, id=run_id, **given)
 
 
+def claim(tx: Transaction, run_id: str, now: float, lease: float) -> Run | None:
+    """Gives the run to a worker for `lease` seconds, if it is to be had. None as in `apply`."""
+    return apply(tx, run_id, CLAIM, now, CLAIMABLE, NEXT, lease_until=now + lease)
+
+
 def end(
     tx: Transaction,
     run_id: str,
@@ -284,7 +296,7 @@ def _release() -> Statement[Run]:
         sa.select(first.c.id)
         .where(
             first.c.thread_id == param("thread_id"),
-            first.c.waiting,
+            WAITS,
             one_of(first.c.status, [RunStatus.queued]),
         )
         .order_by(first.c.position)
@@ -292,11 +304,7 @@ def _release() -> Statement[Run]:
         .scalar_subquery()
     )
     other = _RUNS.alias("other")
-    active = sa.exists().where(
-        other.c.thread_id == param("thread_id"),
-        one_of(other.c.status, ACTIVE),
-        other.c.waiting.is_(sa.false()),
-    )
+    active = sa.exists().where(other.c.thread_id == param("thread_id"), HOLDS_THREAD)
     released = (
         sa.update(_RUNS)
         .where(_RUNS.c.id == next_one, ~active)

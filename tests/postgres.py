@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,18 +23,25 @@ FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 class Postgres:
     """A running server whose databases are copies of one that is migrated already."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Sequence[str] = FAST) -> None:
         """Starts a server on a Unix socket, its data in the new directory `directory`/data."""
         # Run as root, the wheel starts PostgreSQL as a user of its own, and makes the way to its
         # data readable to that user.
         self._server: PostgresServer = get_server(directory / "data", cleanup_mode="delete")
         self._numbers = itertools.count(1)
         self._execute(
-            *(f"ALTER SYSTEM SET {setting}" for setting in FAST),
+            *(f"ALTER SYSTEM SET {setting}" for setting in settings),
             "SELECT pg_reload_conf()",
             f"CREATE DATABASE {TEMPLATE}",
         )
         run_async(migrate(self.url(TEMPLATE)))
+
+    @property
+    def pid(self) -> int:
+        """The process that all others of the server descend from."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        return int(pid)
 
     def stop(self) -> None:
         """Stops the server and deletes its data."""

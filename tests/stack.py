@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -35,8 +35,13 @@ def free_address() -> str:
 class Stack:
     """One server with a data directory of its own, which outlives restarts."""
 
-    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str | Path] = (COMMAND, "serve"),
+    ) -> None:
         """Chooses addresses and a data directory; `env` adds settings or overrides them."""
+        self._command = command
         # Short, as the path of a Unix socket in it must be.
         self.directory = Path(tempfile.mkdtemp(prefix="as-"))
         self.output = self.directory / "output"
@@ -62,7 +67,7 @@ class Stack:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("ASSISTANTS_")}
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [COMMAND, "serve"],
+                self._command,
                 env=inherited | self.env,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,

@@ -151,7 +151,7 @@ class ChatModel:
             failure = error if reader.reason is None else None
         if failure is None:
             try:
-                chunks += self._end(request, reader)
+                chunks += await self._end(request, reader)
             except ModelError as error:
                 failure = error
         if chunks:
@@ -159,14 +159,14 @@ class ChatModel:
         if failure is not None:
             told = self._model_error(failure)
             if told.context is not None:
-                self.tokens.exceeded(request, told.context)
+                await self.tokens.exceeded(request, told.context)
             raise told from failure
 
-    def _end(self, request: Mapping[str, Any], reader: Reader) -> list[Chunk]:
+    async def _end(self, request: Mapping[str, Any], reader: Reader) -> list[Chunk]:
         """Returns the last chunks of an answer. Raises ModelError if it has no end."""
         end = reader.finish()
         if end.usage is not None:
-            self.tokens.learn(request, end.usage["prompt_tokens"])
+            await self.tokens.learn(request, end.usage["prompt_tokens"])
         return [*reader.rest(), end]
 
     async def close(self) -> None:

@@ -1,20 +1,17 @@
 """The HTTP client of model servers."""
 
 import asyncio
-import functools
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from service.models import proxies, tls, values
 from service.models.failures import error_text
+from service.models.transport import Body, Connector
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that a connection to the model server may take, proxy and TLS included."""
@@ -25,13 +22,12 @@ KEPT = 15.0
 READ_SIZE = 2**16
 """Bytes of an answer that may lie unread, about: then its server waits."""
 
-WRITE_SIZE = 2**17
-"""Bytes of a request that are sent at a time. More than what the loop takes without waiting."""
-
 MAX_HEADER = 2**16
 """Bytes of a line of an answer's head."""
 
 MAX_HEADERS = 1000
+
+MAX_REDIRECTS = 10
 
 MAX_BODY = 2**24
 """Bytes of a body that is read as a whole."""
@@ -76,7 +72,7 @@ class Response:
         return self._response.status
 
     @property
-    def headers(self) -> CIMultiDictProxy[str]:
+    def headers(self) -> Mapping[str, str]:
         """The headers, under names in any case."""
         return self._response.headers
 
@@ -100,7 +96,7 @@ class Response:
         try:
             return await content.readany()
         except _BROKEN as error:
-            # aiohttp's own calls forget it.
+            # The calls of aiohttp forget what was not read when the connection failed.
             if rest := content._read_nowait(-1):
                 return rest
             raise _failure(error) from error
@@ -140,21 +136,23 @@ class Client:
     async def post(self, url: str, body: Mapping[str, Any]) -> Response:
         """Sends a request; returns its answer, which the caller must close. Raises Failure.
 
-        Servers may close a connection that is kept at any time, llama.cpp's right after a streamed
-        answer: a request that went out on one that is gone is sent again. On a connection that was
-        opened for it, a request is sent once.
+        A server that names another place is asked there.
         """
         data = values.dump(body)
-        while True:
-            attempt = _Body(data, self._idle_timeout)
-            try:
-                response = await self._send(url, attempt)
+        # Credentials in the address have become a header.
+        place = URL(url).with_user(None)
+        headers = {"Authorization": self._authorization}
+        for _ in range(MAX_REDIRECTS):
+            response = await self._send(place, data, headers)
+            if response.status not in (307, 308) or "location" not in response.headers:
                 break
-            except TimeoutError as error:
-                raise _failure(error) from error
-            except _BROKEN as error:
-                if attempt.opened:
-                    raise _failure(error) from error
+            response.close()
+            there = _joined(place, response.headers["location"])
+            if not _is_same_server(place, there):
+                headers = {}
+            place = there
+        else:
+            raise Broken("too many redirects")
         if not 200 <= response.status < 300:
             try:
                 raise Refused(response.status, await _error(response), response.headers)
@@ -175,21 +173,31 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def _send(self, url: str, body: "_Body") -> Response:
+    async def _send(self, place: URL, data: bytes, headers: Mapping[str, str]) -> Response:
+        """Sends a request once, and again while the connection that it went out on was gone.
+
+        Servers may close one that is kept at any time, llama.cpp's right after a streamed answer.
+        """
         if self._session is None:
             self._session = self._opened()
-        async with asyncio.timeout(None) as patience:
-            body.patience = patience
+        while True:
+            body = Body(data, self._idle_timeout)
             try:
-                # Credentials in the address have become a header.
-                return Response(await self._session.post(URL(url).with_user(None), data=body))
+                async with asyncio.timeout(None) as body.patience:
+                    response = await self._session.post(
+                        place, data=body, headers=headers, allow_redirects=False
+                    )
+                return Response(response)
+            except _BROKEN as error:
+                if body.opened or isinstance(error, TimeoutError):
+                    raise _failure(error) from error
             finally:
                 body.patience = None
 
     def _opened(self) -> aiohttp.ClientSession:
         """Returns the session. There must be a running loop."""
         return aiohttp.ClientSession(
-            connector=_Connector(limit=0, ssl=self._tls, keepalive_timeout=KEPT),
+            connector=Connector(limit=0, ssl=self._tls, keepalive_timeout=KEPT),
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 connect=min(CONNECT_TIMEOUT, self._idle_timeout),
@@ -197,7 +205,6 @@ class Client:
             ),
             headers={
                 "Accept": "application/json",
-                "Authorization": self._authorization,
                 "User-Agent": f"assistants/{metadata.version('assistants')}",
             },
             proxy=self._proxy,
@@ -209,64 +216,23 @@ class Client:
         )
 
 
-class _Body(aiohttp.Payload):
-    """The body of one request, and whether a connection was opened for it.
-
-    While a large one is written, `patience` ends when the server takes none of it for too long.
-    """
-
-    _autoclose = True
-
-    def __init__(self, data: bytes, idle_timeout: float) -> None:
-        super().__init__(data, content_type="application/json")
-        self._size = len(data)
-        self._idle_timeout = idle_timeout
-        self.opened = False
-        self.patience: asyncio.Timeout | None = None
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        data: bytes = self._value
-        return data.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        data = memoryview(self._value)
-        for start in range(0, len(data), WRITE_SIZE):
-            self._wait(asyncio.get_running_loop().time() + self._idle_timeout)
-            await writer.write(data[start : start + WRITE_SIZE])
-        # From here on, aiohttp sees to it.
-        self._wait(None)
-
-    def _wait(self, until: float | None) -> None:
-        if self.patience is not None:
-            self.patience.reschedule(until)
+def _joined(place: URL, location: str) -> URL:
+    """Returns where a server sends its client. Raises Broken if that is nowhere."""
+    try:
+        there = place.join(URL(location))
+    except ValueError as error:
+        raise Broken("a redirect to nowhere") from error
+    if there.scheme not in ("http", "https") or not there.host:
+        raise Broken("a redirect to nowhere")
+    return there.with_user(None)
 
 
-class _Connection(ResponseHandler):
-    """A connection that ends at once when it is closed.
-
-    A closing TLS connection would wait for its server, and any for what it has not taken yet.
-    """
-
-    def close(self) -> None:
-        self.abort()
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Opens connections, and tells requests that it does."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory = functools.partial(self._connection)
-
-    def _connection(self) -> ResponseHandler:
-        return _Connection(self._loop)
-
-    async def _create_connection(
-        self, req: aiohttp.ClientRequest, *arguments: Any
-    ) -> ResponseHandler:
-        if isinstance(req.body, _Body):
-            req.body.opened = True
-        return await super()._create_connection(req, *arguments)
+def _is_same_server(here: URL, there: URL) -> bool:
+    """Returns whether the key that one address has is for the other as well."""
+    secured = here.scheme == "http" and here.is_default_port() and here.host == there.host
+    return here.origin() == there.origin() or (
+        secured and there.scheme == "https" and there.is_default_port()
+    )
 
 
 def _failure(error: Exception) -> Failure:

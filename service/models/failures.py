@@ -159,9 +159,11 @@ def error_of(event: object) -> object:
         return error
     if error:
         return {"message": error, **event}
+    if "choices" in event:
+        return None
     status = _status(event.get("code")) or _status(event.get("status"))
     bare = status or event.get("detail") or "error" in (event.get("object"), event.get("type"))
-    return event if bare and "choices" not in event else None
+    return event if bare else None
 
 
 def error_in_stream(error: object) -> ModelError:

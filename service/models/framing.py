@@ -26,7 +26,7 @@ _END = b"[DONE]"
 
 
 @dataclass(slots=True)
-class _Decoder:
+class Decoder:
     """Takes a body apart into its events, each with its name and its data."""
 
     _line: list[bytes] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Events:
         self.ended = False
         """Whether no more events can come: after `[DONE]`, or the end of the body."""
         self._response = response
-        self._decoder = _Decoder()
+        self._decoder = Decoder()
         self._start: bytes | None = b""
         """What has come while it is blank, or the half of a mark; None afterwards."""
         self._any = False

@@ -13,16 +13,16 @@ the model server has said it.
 """
 
 import asyncio
-import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from service.models.connections import Client
+from service.models.sizes import Prompt, Size, size_of
 
 log = structlog.get_logger(__name__)
 
@@ -70,35 +70,6 @@ class _Model:
     """When to look for a tokenizer, on the monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prompt:
-    """What of a chat-completion request takes tokens."""
-
-    text: str
-    size: int
-    """Bytes of the text."""
-    messages: int
-    images: int
-
-    @classmethod
-    def of(cls, request: Mapping[str, Any]) -> "_Prompt":
-        parts = list(_parts(request))
-        texts = [part for part in parts if part is not None]
-        text = "\n".join(texts)
-        return cls(text, _size(text), len(request["messages"]), len(parts) - len(texts))
-
-    @property
-    def estimate(self) -> int:
-        """The tokens of the text, about, with what the template adds."""
-        return self.size // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.messages
-
-    @property
-    def most(self) -> int:
-        """As many tokens as it can be: none is less than a byte of text."""
-        added = TOKENS_PER_MESSAGE * self.messages + TOKENS_PER_IMAGE * self.images
-        return self.size + added
-
-
 class TokenCounter:
     """Counts the prompt tokens of requests to one model server."""
 
@@ -118,49 +89,48 @@ class TokenCounter:
         Counts `messages`, `tools` and `response_format`; an image counts as much as any other.
         Never fails: where the tokenizer does, the estimate takes its place.
         """
-        return await self._count(request["model"], _Prompt.of(request))
+        return await self._count(await Prompt.of(request))
 
-    async def _count(self, name: str, prompt: _Prompt) -> int:
-        model = self._model(name)
-        images = TOKENS_PER_IMAGE * prompt.images
-        tokens = await self._tokenized(model, name, prompt.text)
+    async def _count(self, prompt: Prompt) -> int:
+        model, size = self._model(prompt.model), prompt.size
+        images = TOKENS_PER_IMAGE * size.images
+        tokens = await self._tokenized(model, prompt)
         if tokens is None:
-            return round(prompt.estimate * model.ratio) + images
-        return tokens + TOKENS_PER_MESSAGE * prompt.messages + images
+            return round(_estimate(size) * model.ratio) + images
+        return tokens + TOKENS_PER_MESSAGE * size.turns + images
 
-    async def fits(self, request: Mapping[str, Any], budget: int) -> bool:
+    async def fits(self, prompt: Prompt, budget: int) -> bool:
         """Returns whether the prompt takes no more tokens than `budget`, about. Never fails."""
         # Most prompts are short, and some hopelessly long: neither needs a tokenizer to tell.
-        prompt = _Prompt.of(request)
-        if prompt.most <= budget:
+        if _most(prompt.size) <= budget:
             return True
-        if prompt.estimate * MIN_RATIO > budget:
+        if _estimate(prompt.size) * MIN_RATIO > budget:
             return False
-        return await self._count(request["model"], prompt) <= budget
+        return await self._count(prompt) <= budget
 
     def context(self, model: str) -> int | None:
         """Returns how many tokens a prompt and its answer can take together; None if not known."""
         known = (self._context, self._model(model).context)
         return min((each for each in known if each is not None), default=None)
 
-    def exceeded(self, request: Mapping[str, Any], context: int) -> None:
+    async def exceeded(self, request: Mapping[str, Any], context: int) -> None:
         """Takes in that a request was refused because it is longer than the model's context."""
+        size = (await Prompt.of(request)).size
         model = self._model(request["model"])
         model.context = context
         # Some servers count the room for the answer: the prompt took what that left, at least.
-        prompt = _Prompt.of(request)
-        images = TOKENS_PER_IMAGE * prompt.images
+        images = TOKENS_PER_IMAGE * size.images
         least = context - request.get("max_completion_tokens", 0) - images
-        ratio = least / max(prompt.estimate, 1)
+        ratio = least / max(_estimate(size), 1)
         model.ratio = min(max(model.ratio, ratio), MAX_RATIO)
 
-    def learn(self, request: Mapping[str, Any], reported: int) -> None:
+    async def learn(self, request: Mapping[str, Any], reported: int) -> None:
         """Takes in how many prompt tokens the model server reported for a request."""
-        prompt = _Prompt.of(request)
-        if prompt.images or prompt.estimate < MIN_LESSON or reported <= 0:
+        size = (await Prompt.of(request)).size
+        if size.images or _estimate(size) < MIN_LESSON or reported <= 0:
             return
         model = self._model(request["model"])
-        ratio = min(max(reported / prompt.estimate, MIN_RATIO), MAX_RATIO)
+        ratio = min(max(reported / _estimate(size), MIN_RATIO), MAX_RATIO)
         model.ratio += LESSON_WEIGHT * (ratio - model.ratio)
 
     def _model(self, name: str) -> _Model:
@@ -170,19 +140,20 @@ class TokenCounter:
             self._models.popitem(last=False)
         return model
 
-    async def _tokenized(self, model: _Model, name: str, text: str) -> int | None:
-        """Returns the tokens of a text; None if there is no tokenizer that can tell."""
-        if len(text) > MAX_TOKENIZED or time.monotonic() < model.probe_after:
+    async def _tokenized(self, model: _Model, prompt: Prompt) -> int | None:
+        """Returns the tokens of the texts; None if there is no tokenizer that can tell."""
+        if prompt.size.characters > MAX_TOKENIZED or time.monotonic() < model.probe_after:
             return None
         try:
             if not model.has_tokenizer:
                 # Whoever else answers under that path is not told what the conversation is about.
-                await self._ask(name, "Hello")
+                await self._ask(prompt.model, "Hello")
                 model.has_tokenizer = True
-            return await self._ask(name, text) if text else 0
+            text = prompt.text()
+            return await self._ask(prompt.model, text) if text else 0
         except Exception as error:
             # Whatever is wrong with it, a run does without.
-            log.info("no tokenizer", model=name, reason=type(error).__name__)
+            log.info("no tokenizer", model=prompt.model, reason=type(error).__name__)
             model.has_tokenizer, model.probe_after = False, time.monotonic() + PROBE_AGAIN
             return None
 
@@ -196,29 +167,16 @@ class TokenCounter:
             raise TypeError("no object")
         tokens = answer["count"] if "count" in answer else len(answer["tokens"])
         # No token is less than a byte of text, but for one that may begin it.
-        if type(tokens) is not int or not 0 < tokens <= _size(text) + 1:
+        if type(tokens) is not int or not 0 < tokens <= size_of(text) + 1:
             raise ValueError("no number of tokens")
         return tokens
 
 
-def _size(text: str) -> int:
-    """Returns the bytes of a text."""
-    return len(text.encode(errors="surrogatepass"))
+def _estimate(size: Size) -> int:
+    """Returns the tokens of the texts, about, with what the template adds."""
+    return size.joined // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * size.turns
 
 
-def _parts(request: Mapping[str, Any]) -> Iterator[str | None]:
-    """Yields the texts that the model reads, and None for each image."""
-    for turn in request["messages"]:
-        content = turn.get("content") or ()
-        if isinstance(content, str):
-            yield content
-        else:
-            yield from (part.get("text") for part in content)
-        # What a server gets back with its own turn: reasoning is read again, all else is opaque.
-        replayed = map(turn.get, ("reasoning_content", "reasoning"))
-        yield from (text for text in replayed if isinstance(text, str))
-        for call in turn.get("tool_calls") or ():
-            yield f"{call['function']['name']} {call['function']['arguments']}"
-    for key in ("tools", "response_format"):
-        if key in request:
-            yield json.dumps(request[key], ensure_ascii=False)
+def _most(size: Size) -> int:
+    """Returns as many tokens as it can be: none is less than a byte of text."""
+    return size.joined + TOKENS_PER_MESSAGE * size.turns + TOKENS_PER_IMAGE * size.images

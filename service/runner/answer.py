@@ -1,17 +1,20 @@
 """What a model has answered so far in one turn: in storage, on the stream, and in memory.
 
-Storage gets a step when it begins and again when it ends; the pieces between go to the stream only.
-An attempt that dies leaves nothing but open rows, which the next one withdraws.
+Storage gets a step when it begins and again when it ends; the pieces between go to the stream only,
+which waits for neither. An attempt that dies leaves nothing but open rows, which the next one
+withdraws.
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from service.models.client import CallDelta, Piece, RefusalDelta, TextDelta
 from service.models.replay import Replay
+from service.presentation.events import Event
 from service.runner import events
+from service.runner.journal import Journal
+from service.runner.openings import Openings
 from storage import ids, transitions
 from storage.claims import Claim, Claims, MessageEnd, RunEnd, StepEnd
 from storage.tables import Message, Run, RunStatus, RunStep, StepStatus
@@ -37,16 +40,12 @@ class Ending:
 class Answer:
     """The message and the calls of one turn, opened as the model comes to them."""
 
-    def __init__(
-        self,
-        claims: Claims,
-        claim: Claim,
-        publish: Callable[..., Awaitable[object]],
-    ) -> None:
-        """Writes under `claim`; `publish` takes the events as they happen."""
+    def __init__(self, claims: Claims, claim: Claim, journal: Journal, openings: Openings) -> None:
+        """Writes under `claim`; tells `journal` what happens."""
         self._claims = claims
         self._claim = claim
-        self._publish = publish
+        self._journal = journal
+        self._openings = openings
         self._message: Message | None = None
         self._message_step: RunStep | None = None
         self._call_step: RunStep | None = None
@@ -64,17 +63,9 @@ class Answer:
         """Whether the model has called a function."""
         return bool(self._calls)
 
-    async def add(self, piece: Piece) -> None:
-        """Takes a piece of the answer. Raises ClaimLost."""
-        match piece:
-            case TextDelta(text):
-                await self._add_text(text)
-            case RefusalDelta(text):
-                message = await self._opened_message()
-                index = self._append("refusal", text)
-                await self._publish(events.refusal_delta(message.id, index, text))
-            case CallDelta():
-                await self._add_call(piece)
+    async def add(self, *pieces: Piece) -> None:
+        """Takes the next pieces of the answer."""
+        await self._publish(*(event for piece in pieces for event in self._take(piece)))
 
     async def finish(self, ending: Ending) -> Run | None:
         """Ends the run as `ending` says, with all that the turn has open. Raises ClaimLost.
@@ -83,12 +74,13 @@ class Answer:
         """
         if ending.status == RunStatus.completed and self._message is None:
             # An empty answer is a message too, of one empty text.
-            await self._add_text("")
+            await self.add(TextDelta(""))
         message_end = None
         if self._message is not None:
             message_end = MessageEnd(self._message.id, self._content(), ending.message_incomplete)
         saved = await self._claims.save(
             self._claim,
+            begun=await self._openings.unwritten(),
             message=message_end,
             steps=self._step_ends(ending),
             run=ending.run,
@@ -107,27 +99,53 @@ class Answer:
 
         For a turn whose own end cannot be written.
         """
+        await self._openings.unwritten()
         saved = await self._claims.save(self._claim, run=ending.run)
         assert saved.run is not None
         at = saved.run.failed_at or saved.run.cancelled_at
-        await self._publish(*events.withdrawn(saved.withdrawn, at), *events.run(saved.run))
+        await self._journal.withdraw(saved.run, saved.withdrawn, at, *events.run(saved.run))
         return saved.released
 
-    async def _add_text(self, text: str) -> None:
-        message = await self._opened_message()
-        first = "text" not in self._parts
-        index = self._append("text", text)
-        await self._publish(events.text_delta(message.id, index, text, first=first))
+    async def release(self) -> None:
+        """Gives the run back without what the turn has open, which is withdrawn. Raises ClaimLost.
 
-    async def _opened_message(self) -> Message:
-        if self._message is None:
-            self._message_step, self._message = await self._claims.start_message(
-                self._claim, ahead_of=self._call_step
-            )
-            await self._publish(
-                *events.step_opened(self._message_step), *events.message_opened(self._message)
-            )
-        return self._message
+        If the database is away, this raises Unreachable, and the lease runs out.
+        """
+        await self._openings.unwritten()
+        withdrawn = await self._claims.release(self._claim)
+        run = self._claim.run
+        await self._journal.withdraw(run, withdrawn, run.started_at)
+
+    async def close(self) -> None:
+        """Waits for what is still being written. It will not be told of any more."""
+        await self._openings.close()
+
+    async def _publish(self, *happened: Event) -> None:
+        await self._journal.tell(self._claim.run.id, self._claim.attempt, *happened)
+
+    def _take(self, piece: Piece) -> list[Event]:
+        match piece:
+            case TextDelta(text):
+                message, opened = self._opened_message()
+                first = "text" not in self._parts
+                index = self._append("text", text)
+                return [*opened, events.text_delta(message.id, index, text, first=first)]
+            case RefusalDelta(text):
+                message, opened = self._opened_message()
+                index = self._append("refusal", text)
+                return [*opened, events.refusal_delta(message.id, index, text)]
+            case CallDelta():
+                return self._add_call(piece)
+
+    def _opened_message(self) -> tuple[Message, list[Event]]:
+        """Returns the turn's message, and what there is to tell if it begins now."""
+        if self._message is not None:
+            return self._message, []
+        opening = self._openings.message(ahead_of=self._call_step)
+        assert opening.message is not None
+        self._message_step, self._message = opening.step, opening.message
+        opened = [*events.step_opened(opening.step), *events.message_opened(opening.message)]
+        return opening.message, opened
 
     def _append(self, kind: str, text: str) -> int:
         self._parts.setdefault(kind, []).append(text)
@@ -141,10 +159,11 @@ class Answer:
             for kind, pieces in self._parts.items()
         ]
 
-    async def _add_call(self, piece: CallDelta) -> None:
+    def _add_call(self, piece: CallDelta) -> list[Event]:
+        happened = []
         if self._call_step is None:
-            self._call_step = await self._claims.start_tool_calls(self._claim)
-            await self._publish(*events.step_opened(self._call_step))
+            self._call_step = self._openings.tool_calls().step
+            happened += events.step_opened(self._call_step)
         step_id = self._call_step.id
         if piece.index not in self._calls:
             # The id is ours: some servers give none, or the same one twice.
@@ -155,11 +174,12 @@ class Answer:
                 "function": {"name": name, "arguments": "", "output": None},
             }
             index = list(self._calls).index(piece.index)
-            await self._publish(events.call_begun(step_id, index, call_id, name))
+            happened.append(events.call_begun(step_id, index, call_id, name))
         if piece.arguments:
             self._calls[piece.index]["function"]["arguments"] += piece.arguments
             index = list(self._calls).index(piece.index)
-            await self._publish(events.call_arguments(step_id, index, piece.arguments))
+            happened.append(events.call_arguments(step_id, index, piece.arguments))
+        return happened
 
     def _step_ends(self, ending: Ending) -> list[StepEnd]:
         status = transitions.ENDS_STEP.get(ending.status, StepStatus.completed)

@@ -6,7 +6,6 @@ import itertools
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -14,11 +13,14 @@ import structlog
 from service import metrics
 from service.errors import from_exception
 from service.models.client import ChatModel, Chunk, Finished, ModelError, Piece
-from service.presentation.events import Event
 from service.runner import events, prompt
 from service.runner.answer import Answer, Ending
+from service.runner.heart import Heart
 from service.runner.journal import Journal
-from storage.claims import Claim, Claims, Context
+from service.runner.openings import Openings, Underway
+from service.runner.stops import STOPPED, Stop
+from service.runner.transcript import Transcript
+from storage.claims import Claim, Claims
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
 
@@ -35,22 +37,6 @@ RATE_LIMIT = "Rate limit reached."
 """How the hosted service began a run's error: by these words, clients decide to ask again."""
 
 
-class Stop(StrEnum):
-    """Why an attempt breaks its model off."""
-
-    cancelled = "cancelled"  # a caller asked for it
-    expired = "expired"  # the run's time is up
-    released = "released"  # this server shuts down: another may take the run
-    lost = "lost"  # the run is no longer ours
-
-
-STOPPED = {
-    Stop.cancelled: Ending(status=RunStatus.cancelled, message_incomplete="run_cancelled"),
-    Stop.expired: Ending(status=RunStatus.expired, message_incomplete="run_expired"),
-}
-"""How a run ends that was broken off."""
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What an attempt may take."""
@@ -59,15 +45,26 @@ class Limits:
     """How long a claim holds; it is renewed three times as often."""
     model_retries: int
     """How often the model is asked again after a failure that may pass."""
+    prompt_bytes: int = 2**20
+    """Bytes of the thread's turns in a prompt for a model whose context is not known."""
 
 
 class Attempt:
     """A worker's hold of a run, from its claim to its end."""
 
     def __init__(
-        self, claim: Claim, claims: Claims, journal: Journal, model: ChatModel, limits: Limits
+        self,
+        claim: Claim,
+        claims: Claims,
+        journal: Journal,
+        model: ChatModel,
+        limits: Limits,
+        underway: Underway,
     ) -> None:
-        """Executes the claimed run with `model`; tells `journal` what happens."""
+        """Executes the claimed run with `model`; tells `journal` what happens.
+
+        `underway` knows what has been told of it and is not stored yet.
+        """
         self.claim = claim
         self._claims = claims
         self._journal = journal
@@ -77,13 +74,16 @@ class Attempt:
         self._claimed_at = self._loop.time()
         lifetime = (claim.run.expires_at or 0) - (claim.run.started_at or 0)
         self._deadline = self._claimed_at + lifetime
-        self._stopped: asyncio.Future[Stop] = self._loop.create_future()
-        self._answer = Answer(claims, claim, self._publish)
+        self._why: Stop | None = None
+        self._reading: asyncio.Task[Finished] | None = None
+        openings = Openings(claims, claim, self._now, underway, self._refused)
+        self._answer = Answer(claims, claim, journal, openings)
 
     def stop(self, why: Stop) -> None:
         """Breaks the model off, and lets `execute` end. The first reason counts."""
-        if not self._stopped.done():
-            self._stopped.set_result(why)
+        if self._why is None:
+            self._why = why
+            self._break_off()
 
     async def execute(self) -> Run | None:
         """Executes the run until it ends, waits for tool outputs, or is not ours any more.
@@ -100,17 +100,16 @@ class Attempt:
             except ClaimLost:
                 log.info("claim lost", attempt=self.claim.attempt)
                 return None
+            finally:
+                await self._answer.close()
 
     async def _execute(self) -> Run | None:
-        run = self.claim.run
         try:
-            await self._publish(
-                *events.withdrawn(self.claim.withdrawn, run.started_at), *events.run(run)
-            )
+            await self._begin()
             ending = await self._turn()
             if ending is not None:
                 return await self._end(self._answer.finish, ending)
-            return await self._release() if self._stopped.result() == Stop.released else None
+            return await self._release() if self._why == Stop.released else None
         except (ClaimLost, Unreachable):
             raise
         except Exception as defect:
@@ -118,55 +117,75 @@ class Attempt:
             failed = _failed("server_error", from_exception(defect).message)
             return await self._end(self._answer.discard, failed)
 
+    async def _begin(self) -> None:
+        run, withdrawn = self.claim.run, self.claim.withdrawn
+        begun = events.run(run)
+        if self.claim.reclaimed:
+            await self._journal.withdraw(run, withdrawn, run.started_at, *begun)
+        else:
+            await self._journal.tell(run.id, run.attempt, *begun)
+
     async def _turn(self) -> Ending | None:
         """Has the model answer once. Returns None when the run is not to be ended by us."""
         try:
-            context = await self._claims.context(
-                self.claim.run, self.claim.run.truncation_strategy["last_messages"]
-            )
             with metrics.TURN_SECONDS.time():
-                finished = await self._ask(context)
+                finished = await self._read()
             if finished is not None:
                 return self._finished(finished)
         except prompt.OutOfTokens as error:
             return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
         except ModelError as error:
             return _failed(error.code, _told(error))
-        except ClaimLost:
-            # A cancelled run refuses all writes but its end; a lost one refuses that too.
-            return STOPPED[Stop.cancelled]
         except Unreachable:
             raise
         except Exception as error:
             return _failed("server_error", from_exception(error).message)
-        return STOPPED.get(self._stopped.result())
+        return None if self._why is None else STOPPED.get(self._why)
 
-    async def _ask(self, context: Context) -> Finished | None:
-        """Asks until the model has answered; returns None when the attempt was stopped before.
+    async def _read(self) -> Finished | None:
+        """Reads the model's answer in a task of its own; returns None if the attempt was stopped.
+
+        Stopping breaks off whatever the task waits for: the database, the model, the next try.
+        """
+        name = f"reading for {self.claim.run.id}"
+        self._reading = reading = asyncio.create_task(self._ask(), name=name)
+        if self._why is not None:
+            self._break_off()
+        await asyncio.wait({reading})
+        if self._why is not None and (reading.cancelled() or reading.exception() is not None):
+            return None
+        return reading.result()
+
+    def _refused(self) -> None:
+        """Takes in that the attempt may write nothing but the end of a run that is cancelled."""
+        # If it has lost its claim instead, that end is refused, too.
+        self.stop(Stop.cancelled)
+
+    def _break_off(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _ask(self) -> Finished:
+        """Asks until the model has answered.
 
         Raises ModelError for a failure that does not pass, or came after a piece of the answer.
         """
+        transcript = await Transcript.begin(self._claims, self.claim)
         for retry in itertools.count():
             try:
-                until = _until(self._stopped, self._chunks(context))
-                async with contextlib.aclosing(until) as batches:
+                async with contextlib.aclosing(self._chunks(transcript)) as batches:
                     async for chunks in batches:
                         for chunk in chunks:
-                            if self._stopped.done():
-                                return None
                             if isinstance(chunk, Finished):
                                 return chunk
                             await self._add(chunk)
-                return None
             except ModelError as error:
                 delay = self._delay(error, retry)
                 if delay is None:
                     raise
                 metrics.RETRIES.inc()
                 log.info("model asked again", code=error.code, after=round(delay, 2))
-            await asyncio.wait({self._stopped}, timeout=delay)
-            if self._stopped.done():
-                return None
+                await asyncio.sleep(delay)
         raise AssertionError("unreachable")
 
     async def _add(self, piece: Piece) -> None:
@@ -174,9 +193,9 @@ class Attempt:
             metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
         await self._answer.add(piece)
 
-    async def _chunks(self, context: Context) -> AsyncGenerator[list[Chunk], None]:
+    async def _chunks(self, transcript: Transcript) -> AsyncGenerator[list[Chunk], None]:
         # One generator for both: the counting of tokens can be broken off, too.
-        request = await prompt.build(self.claim.run, context, self._model.tokens)
+        request = await self._prompt(transcript)
         while True:
             try:
                 async with contextlib.aclosing(self._model.stream(request)) as batches:
@@ -187,11 +206,16 @@ class Attempt:
                 if error.context is None:
                     raise
                 # The refusal has told how much the model takes: with less, it may answer.
-                shorter = await prompt.build(self.claim.run, context, self._model.tokens)
+                shorter = await self._prompt(transcript)
                 if len(shorter["messages"]) >= len(request["messages"]):
                     raise
                 log.info("asked with fewer messages", context=error.context)
                 request = shorter
+
+    async def _prompt(self, transcript: Transcript) -> dict[str, Any]:
+        return await prompt.build(
+            self.claim.run, transcript, self._model.tokens, self._limits.prompt_bytes
+        )
 
     def _delay(self, error: ModelError, retry: int) -> float | None:
         """Returns how many seconds to wait before the next try; None where there is to be none."""
@@ -202,15 +226,11 @@ class Attempt:
         return delay if self._loop.time() + delay < self._deadline else None
 
     async def _release(self) -> Run | None:
-        """Gives the run back, unless it was cancelled meanwhile: then nobody else would take it.
-
-        If the database is away, this raises Unreachable, and the lease runs out.
-        """
+        """Gives the run back, unless it was cancelled meanwhile: then nobody else would take it."""
         try:
-            withdrawn = await self._claims.release(self.claim)
+            await self._answer.release()
         except ClaimLost:
             return await self._answer.finish(STOPPED[Stop.cancelled])
-        await self._publish(*events.withdrawn(withdrawn, self.claim.run.started_at))
         return None
 
     def _finished(self, end: Finished) -> Ending:
@@ -248,32 +268,19 @@ class Attempt:
             # Cancelled in the last moment? Then that is how it ends. Raises again if really lost.
             return await end(STOPPED[Stop.cancelled])
 
-    async def _publish(self, *happened: Event) -> int:
-        return await self._journal.tell(self.claim.run.id, self.claim.attempt, *happened)
+    def _now(self) -> int:
+        """Returns the database's time in unix seconds, as far as it can be told from here."""
+        return int(self.claim.now + self._loop.time() - self._claimed_at)
 
     @contextlib.asynccontextmanager
     async def _kept_alive(self) -> AsyncIterator[None]:
         deadline = self._loop.call_at(self._deadline, self.stop, Stop.expired)
-        name = f"heartbeat of {self.claim.run.id}"
-        heartbeat = asyncio.create_task(self._heartbeat(), name=name)
+        heart = Heart(self._claims, self.claim, self._limits.lease_seconds / 3, self.stop)
         try:
             yield
         finally:
             deadline.cancel()
-            heartbeat.cancel()
-            await asyncio.gather(heartbeat, return_exceptions=True)
-
-    async def _heartbeat(self) -> None:
-        while True:
-            await asyncio.sleep(self._limits.lease_seconds / 3)
-            try:
-                # Whether it was cancelled, the worker asks, and sooner: for all attempts at once.
-                await self._claims.renew(self.claim)
-            except ClaimLost:
-                self.stop(Stop.lost)
-            except Exception:
-                # The database is away. It is tried again, until the lease has run out for good.
-                log.warning("lease not renewed", run_id=self.claim.run.id, exc_info=True)
+            await heart.stop()
 
 
 def _failed(code: str, message: str) -> Ending:
@@ -293,27 +300,3 @@ def _told(error: ModelError) -> str:
             return f"{RATE_LIMIT} {error.message}"
         case _:
             return error.message
-
-
-async def _until(
-    stopped: asyncio.Future[Stop], chunks: AsyncGenerator[list[Chunk], None]
-) -> AsyncGenerator[list[Chunk], None]:
-    """Yields the chunks until they end or `stopped` is set; closes them, whatever happens."""
-    upcoming: asyncio.Task[list[Chunk]] | None = None
-    try:
-        while not stopped.done():
-            upcoming = asyncio.ensure_future(_next(chunks))
-            either: set[asyncio.Future[Any]] = {upcoming, stopped}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if stopped.done():
-                return
-            yield upcoming.result()
-    finally:
-        if upcoming is not None:
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)
-        await chunks.aclose()
-
-
-async def _next(chunks: AsyncGenerator[list[Chunk], None]) -> list[Chunk]:
-    return await anext(chunks)

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from service.errors import ApiError, Kind
 from service.models.client import ChatModel
 from service.runner import events
-from service.runner.attempt import Limits, Stop
+from service.runner.attempt import Limits
 from service.runner.bus import InProcessBus, Kept
 from service.runner.follower import Follower, numbered
 from service.runner.inquiry import Inquiry
@@ -15,12 +16,15 @@ from service.runner.missed import Missed
 from service.runner.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
 from service.runner.said import Said
-from service.runner.worker import Worker
+from service.runner.stops import Stop
+from service.runner.worker import Reservation, Worker
 from service.streams import EventStream, Finished
 from storage import Storage
+from storage.claims import Claim
 from storage.errors import NotCancellable, NotFound, StorageError
+from storage.new_runs import Created
 from storage.runs import Submitted
-from storage.tables import ACTIVE, Run, RunStatus, Thread
+from storage.tables import ACTIVE, Run, RunStatus
 from storage.transitions import Ended
 from storage.unfinished import Unfinished
 
@@ -29,6 +33,10 @@ SILENCE = 10.0
 
 BEGINNING = 3
 """As many events as a run can have before anybody touches it: thread, run created, run queued."""
+
+
+Begun = tuple[Run, int]
+"""A run in the hands of the workers, and the number of the first event of this call."""
 
 
 class Engine:
@@ -77,38 +85,60 @@ class Engine:
         await self._abandoned.settled()
         self._bus.close()
 
-    async def start(self, run: Run, thread: Thread | None = None) -> int:
-        """Hands a new run to the workers; returns its first event's number.
+    async def start(self, create: Callable[[bool], Awaitable[Created]]) -> Begun:
+        """Has a new run created and hands it to the workers.
 
-        With `thread`, which was created along with the run, the stream begins with it.
+        `create` is told whether to claim it: only if a worker is free and no run waits for one. The
+        stream begins with the thread, where that is new, and with a run that is queued.
         """
-        begin = [] if thread is None else [events.thread_created(thread)]
-        first = await self._journal.tell(run.id, run.attempt, *begin, *events.run_created(run))
-        if not run.waiting:
-            await self._queue.put(run.id, run.assistant_id)
-        return first
+        with self._worker.reserve() as reservation:
+            created = await create(reservation is not None)
+            run, thread = created.run, created.thread
+            begin = [] if thread is None else [events.thread_created(thread)]
+            first = await self._journal.tell(run.id, run.attempt, *begin, *events.run_created(run))
+            await self._hand_over(run, created.claim, reservation)
+        return run, first
 
-    async def resume(self, submitted: Submitted) -> int:
-        """Hands a run that has its tool outputs to the workers; returns the next event's number."""
-        run = submitted.run
-        first = await self._journal.tell(
-            run.id, run.attempt, events.step(submitted.step), *events.run(run)
-        )
-        await self._queue.put(run.id, run.assistant_id)
-        return first
+    async def resume(self, submit: Callable[[bool], Awaitable[Submitted]]) -> Begun:
+        """Has a run given its tool outputs and hands it to the workers, as `start` does."""
+        with self._worker.reserve() as reservation:
+            submitted = await submit(reservation is not None)
+            run = submitted.run
+            first = await self._journal.tell(
+                run.id, run.attempt, events.step(submitted.step), *events.run(run)
+            )
+            await self._hand_over(run, submitted.claim, reservation)
+        return run, first
+
+    async def _hand_over(
+        self, run: Run, claim: Claim | None, reservation: Reservation | None
+    ) -> None:
+        if claim is not None:
+            assert reservation is not None
+            reservation.execute(claim)
+        elif not run.waiting:
+            await self._queue.put(run.id, run.assistant_id)
+
+    async def settled(self, id: str) -> None:
+        """Waits until what this server's streams have shown under an id is stored.
+
+        The id is that of a message or a step, or, for all that they hold, of a thread or a run.
+        """
+        await self._worker.underway.settled(id)
 
     async def announce(self, ended: Ended) -> None:
         """Tells followers and workers that a run was ended, or asked to stop, by others than them.
 
         A worker that holds it all the same, as it was stuck, must say nothing after its end.
         """
-        await self._journal.tell_end(ended)
         if ended.run.status == RunStatus.cancelling:
+            await self._journal.tell_end(ended)
             self._worker.stop(ended.run.id, Stop.cancelled)
             # A run that no worker holds yet is ended by the reconciler.
             self._reconciler.wake()
         else:
             self._worker.stop(ended.run.id, Stop.lost)
+            await self._journal.tell_end(ended)
         if ended.released is not None:
             await self._queue.put(ended.released.id, ended.released.assistant_id)
 
@@ -143,20 +173,12 @@ class Engine:
             )
         if kept.over and after == kept.last:
             return Finished(numbered(events.done(), after))
-        return self.follow(run, after + 1, await self._heard(run.id, kept.after, after))
-
-    async def _heard(self, run_id: str, first: int, last: int) -> Said:
-        """Returns what has heard the events numbered above `first`, up to `last`."""
-        said = Said(whole=first <= BEGINNING)
-        # What is dropped meanwhile, the caller has had: it is no reason to refuse the rest.
-        with contextlib.suppress(ApiError):
-            async with contextlib.aclosing(self._bus.subscribe(run_id, first)) as source:
-                while first < last:
-                    for event in await source.take():
-                        if event.number <= last:
-                            first = said.hear(event).number
-        said.whole = said.whole and first == last
-        return said
+        said, first = Said(whole=kept.after <= BEGINNING), kept.after
+        async with contextlib.aclosing(self._journal.told(run.id, first, after)) as told:
+            async for event in told:
+                first = said.hear(event).number
+        said.whole = said.whole and first == after
+        return self.follow(run, after + 1, said)
 
     def follow(self, run: Run, first: int, said: Said | None = None) -> EventStream:
         """Returns the run's events from number `first` on, up to `done` or `error`.

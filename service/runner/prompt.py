@@ -3,9 +3,12 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from service.models import sizes
+from service.models.sizes import Prompt
 from service.models.tokens import TokenCounter
-from storage.claims import Context
-from storage.tables import Message, Run, RunStep
+from service.runner.transcript import Transcript, turn_of
+from storage.context import Context
+from storage.tables import Run, RunStep
 
 ANSWER_SHARE = 4
 """One part in so many of the model's context is kept for an answer that has no limit of its own."""
@@ -23,7 +26,9 @@ class OutOfTokens(Exception):
         self.reason = reason
 
 
-async def build(run: Run, context: Context, tokens: TokenCounter) -> dict[str, Any]:
+async def build(
+    run: Run, transcript: Transcript, tokens: TokenCounter, max_bytes: int
+) -> dict[str, Any]:
     """Returns the parameters of a chat completion. Raises OutOfTokens.
 
     `max_prompt_tokens` is for all turns of the run together: what earlier ones took is used up. To
@@ -32,40 +37,73 @@ async def build(run: Run, context: Context, tokens: TokenCounter) -> dict[str, A
     without any of these, the model would answer something else.
 
     So they are where the model's context is known, to keep each turn within it, with room for the
-    answer. A prompt that is too long even so is built all the same: counts are not exact, and the
-    server refuses in its own words what it cannot take. The truncation strategy `last_messages` has
-    limited the context's messages already, and is no different otherwise.
+    answer, and where it is not, to keep the thread's turns within `max_bytes`. A prompt that is too
+    long even so is built all the same: counts are not exact, and the server refuses in its own
+    words what it cannot take. The truncation strategy `last_messages` limits the transcript, and is
+    no different otherwise.
     """
+    context = transcript.context
     system = [{"role": "system", "content": run.instructions}] if run.instructions else []
     own = _own(context)
-    thread = [turn for turn in map(_message, context.messages) if turn["content"]]
     request = _parameters(run, context, own)
     if request.get("max_completion_tokens") == 0:
         # No model takes this for a limit.
         raise OutOfTokens("max_completion_tokens")
+    rest = sizes.of_turns([*system, *own]).plus(sizes.of_options(request))
 
-    def without(first: int) -> dict[str, Any]:
-        return request | {"messages": [*system, *thread[first:], *own]}
+    def prompt(count: int) -> Prompt:
+        def text() -> str:
+            read = [*sizes.texts(system), *transcript.texts(count), *sizes.texts(own)]
+            return "\n".join([*read, *sizes.option_texts(request)])
+
+        return Prompt(run.model, rest.plus(transcript.size(count)), text)
 
     left = None
     if run.max_prompt_tokens is not None:
         left = run.max_prompt_tokens - _used(context.steps, "prompt_tokens")
-    room = _room(tokens.context(run.model), request.get("max_completion_tokens"))
+    known = tokens.context(run.model)
+    room = _room(known, request.get("max_completion_tokens"))
     budget = min((each for each in (left, room) if each is not None), default=None)
-    if budget is None:
-        return without(0)
 
-    async def fits(first: int) -> bool:
-        return await tokens.fits(without(first), budget)
+    async def fits(count: int) -> bool:
+        if known is None and transcript.bytes(count) > max_bytes:
+            return False
+        return budget is None or await tokens.fits(prompt(count), budget)
 
-    users = (at for at in reversed(range(len(thread))) if thread[at]["role"] == "user")
-    most = next(users, len(thread))
-    first = await _least(fits, most)
-    if first is None:
-        if left is not None and not await tokens.fits(without(most), left):
+    count = await _most(transcript, fits)
+    if count is None:
+        count = transcript.least or 0
+        if left is not None and not await tokens.fits(prompt(count), left):
             raise OutOfTokens("max_prompt_tokens")
-        first = most
-    return without(first)
+    return request | {"messages": [*system, *transcript.newest(count), *own]}
+
+
+async def _most(transcript: Transcript, fits: Callable[[int], Awaitable[bool]]) -> int | None:
+    """Returns how many of the newest turns fit; None where not even those do that must stay.
+
+    Reads no further than it must. Halves the range again and again, so that few prompts have to be
+    counted.
+    """
+    fitting = None
+    while await fits(too_many := len(transcript)):
+        fitting = too_many
+        if not await transcript.extend():
+            return fitting
+    # What must stay begins with the newest turn of the user, however far back that is.
+    while transcript.least is None and await transcript.extend():
+        pass
+    least = transcript.least or 0
+    if fitting is None or fitting < least:
+        if least >= too_many or not await fits(least):
+            return None
+        fitting = least
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
+        if await fits(middle):
+            fitting = middle
+        else:
+            too_many = middle
+    return fitting
 
 
 def _room(context: int | None, limit: int | None) -> int | None:
@@ -100,26 +138,6 @@ def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any
     return {name: value for name, value in request.items() if value is not None}
 
 
-async def _least(fits: Callable[[int], Awaitable[bool]], most: int) -> int | None:
-    """Returns how few of the oldest messages must go for the rest to fit.
-
-    None where `most` of them are not enough. Halves the range again and again, so that few prompts
-    have to be counted.
-    """
-    if await fits(0):
-        return 0
-    if most == 0 or not await fits(most):
-        return None
-    too_few = 0
-    while most - too_few > 1:
-        middle = (too_few + most) // 2
-        if await fits(middle):
-            most = middle
-        else:
-            too_few = middle
-    return most
-
-
 def completion_budget(run: Run, steps: Iterable[RunStep]) -> int | None:
     """Returns how many tokens the run may still write, at least 0; None for any number."""
     if run.max_completion_tokens is None:
@@ -135,31 +153,6 @@ def _response_format(value: Any) -> Any:
     return None if value == "auto" or value["type"] == "text" else value
 
 
-def _message(message: Message) -> dict[str, Any]:
-    """Returns a message as a turn; its content is empty where there is nothing to send.
-
-    So it is where an answer was broken off by a crash, and where a model said nothing but blanks:
-    servers refuse an empty turn, and would refuse it in every later run of the thread.
-    """
-    parts = list(filter(None, map(_part, message.content)))
-    if message.role == "user" and any(part["type"] != "text" for part in parts):
-        return {"role": "user", "content": parts}
-    # Plain text is what every server understands; an assistant's turn cannot hold images.
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    return {"role": message.role, "content": "\n".join(texts)}
-
-
-def _part(part: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns a part of a message as models read it; None where there is nothing to read."""
-    match part:
-        case {"type": "text", "text": {"value": str(text)}} | {"type": "refusal", "refusal": text}:
-            return {"type": "text", "text": text} if text.strip() else None
-        case {"type": "image_url", "image_url": image}:
-            return {"type": "image_url", "image_url": image}
-        case _:
-            return None
-
-
 def _own(context: Context) -> list[dict[str, Any]]:
     """Returns what the run itself has said and called so far, as turns of the conversation.
 
@@ -171,7 +164,7 @@ def _own(context: Context) -> list[dict[str, Any]]:
         if step.type == "message_creation":
             message_id = step.step_details["message_creation"]["message_id"]
             message = context.step_messages.get(message_id)
-            if message and (turn := _message(message))["content"]:
+            if message and (turn := turn_of(message))["content"]:
                 turns.append(replay["turn"] | turn)
             continue
         spoken = turns and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]

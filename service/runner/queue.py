@@ -15,6 +15,10 @@ class RunQueue(Protocol):
     async def put(self, run_id: str, group: str) -> None:
         """Adds a run."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether no run waits, as far as this server knows."""
+
     async def take(self) -> str:
         """Waits for a run and returns its id. It is delivered again unless acknowledged."""
 
@@ -39,6 +43,11 @@ class InProcessQueue:
             self._known.add(run_id)
             self._groups.setdefault(group, deque()).append(run_id)
             self._arrived.put_nowait(None)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no run waits."""
+        return not self._groups
 
     async def take(self) -> str:
         """Waits for a run and returns its id."""

@@ -1,15 +1,23 @@
-"""The worker: takes runs from the queue, claims them, and executes several at once."""
+"""The worker: takes runs from the queue, claims them, and executes several at once.
+
+A run that is created while a worker is free is claimed with its creation: it takes no queue.
+"""
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
 
 import structlog
 
 from service import metrics
 from service.models.client import ChatModel
-from service.runner.attempt import Attempt, Limits, Stop
+from service.runner.attempt import Attempt, Limits
 from service.runner.journal import Journal
+from service.runner.openings import Underway
 from service.runner.queue import RunQueue
-from storage.claims import Claims
+from service.runner.slots import Slots
+from service.runner.stops import Stop
+from storage.claims import Claim, Claims
 from storage.errors import Unreachable
 from storage.tables import RunStatus
 
@@ -38,22 +46,48 @@ class Worker:
         self._journal = journal
         self._model = model
         self._limits = limits
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._attempts: dict[asyncio.Task[None], Attempt | None] = {}
+        self._reserved: set[asyncio.Future[None]] = set()
+        """Slots that are kept for runs which are being created."""
+        self._taking = False
+        self._taken: str | None = None
+        """A run that has left the queue, and waits for a slot."""
         self._releasing = False
+        self.underway = Underway()
 
     async def work(self) -> None:
         """Takes runs until it is cancelled; those that are being executed go on."""
-        while True:
-            await self._slots.acquire()
-            try:
-                run_id = await self._queue.take()
-            except BaseException:
-                self._slots.release()
-                raise
-            task = asyncio.create_task(self._execute(run_id), name=f"attempt at {run_id}")
-            self._attempts[task] = None
-            task.add_done_callback(self._ended)
+        self._taking = True
+        try:
+            while True:
+                await self._slots.free()
+                self._taken = await self._queue.take()
+                await self._slots.free()
+                run_id, self._taken = self._taken, None
+                self._slots.take()
+                self._begin(run_id, self._claim(run_id), None)
+        finally:
+            self._taking, self._taken = False, None
+
+    @contextlib.contextmanager
+    def reserve(self) -> Iterator["Reservation | None"]:
+        """Keeps a slot for a run that is about to be created, if one is free and no run waits."""
+        waiting = self._taken is not None or not self._queue.empty
+        if not self._taking or waiting or not self._slots.is_free:
+            yield None
+            return
+        self._slots.take()
+        over = asyncio.get_running_loop().create_future()
+        self._reserved.add(over)
+        reservation = Reservation(self)
+        try:
+            yield reservation
+        finally:
+            if not reservation.used:
+                self._slots.give_back()
+            self._reserved.discard(over)
+            over.set_result(None)
 
     async def watch(self) -> None:
         """Asks, until it is cancelled, whether what is executed was cancelled or lost elsewhere."""
@@ -82,18 +116,34 @@ class Worker:
 
     async def drain(self, grace: float) -> None:
         """Gives what is executed up to `grace` seconds to end, then releases the rest."""
-        if self._attempts:
-            await asyncio.wait(self._attempts, timeout=grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._idle()
         self._releasing = True
         for attempt in self._attempts.values():
             if attempt is not None:
                 attempt.stop(Stop.released)
-        if self._attempts:
-            await asyncio.wait(self._attempts)
+        await self._idle()
+
+    async def _idle(self) -> None:
+        while busy := {*self._attempts, *self._reserved}:
+            await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
+
+    def execute(self, claim: Claim) -> None:
+        """Executes a run that was claimed, in a slot that is taken."""
+        attempt = self._attempt(claim)
+        self._begin(claim.run.id, self._execute(attempt), attempt)
+
+    def _begin(
+        self, run_id: str, work: Coroutine[object, object, None], attempt: Attempt | None
+    ) -> None:
+        task = asyncio.create_task(work, name=f"attempt at {run_id}")
+        self._attempts[task] = attempt
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._attempts[task]
-        self._slots.release()
+        self._slots.give_back()
         if not task.cancelled() and (error := task.exception()):
             # Not even its end could be written: the lease runs out, and the run is taken up again.
             if isinstance(error, Unreachable):
@@ -101,22 +151,46 @@ class Worker:
             else:
                 log.error("attempt broke down", task=task.get_name(), exc_info=error)
 
-    async def _execute(self, run_id: str) -> None:
+    async def _claim(self, run_id: str) -> None:
+        """Claims a run that was queued, if it is to be had, and executes it."""
         structlog.contextvars.bind_contextvars(run_id=run_id)
         claim = await self._claims.claim(run_id)
         if claim is not None:
-            attempt = Attempt(claim, self._claims, self._journal, self._model, self._limits)
-            # One of ours whose lease has run out must be silent: its deltas need no claim.
-            self.stop(run_id, Stop.lost)
-            if claim.reclaimed:
-                metrics.RECLAIMED.inc()
             task = asyncio.current_task()
             assert task is not None
-            self._attempts[task] = attempt
-            if self._releasing:
-                attempt.stop(Stop.released)
-            with metrics.WORKING.track_inprogress():
-                released = await attempt.execute()
-            if released is not None:
-                await self._queue.put(released.id, released.assistant_id)
+            self._attempts[task] = attempt = self._attempt(claim)
+            await self._execute(attempt)
         await self._queue.acknowledge(run_id)
+
+    def _attempt(self, claim: Claim) -> Attempt:
+        # One of ours whose lease has run out must be silent: its deltas need no claim.
+        self.stop(claim.run.id, Stop.lost)
+        if claim.reclaimed:
+            metrics.RECLAIMED.inc()
+        attempt = Attempt(
+            claim, self._claims, self._journal, self._model, self._limits, self.underway
+        )
+        if self._releasing:
+            attempt.stop(Stop.released)
+        return attempt
+
+    async def _execute(self, attempt: Attempt) -> None:
+        structlog.contextvars.bind_contextvars(run_id=attempt.claim.run.id)
+        with metrics.WORKING.track_inprogress():
+            released = await attempt.execute()
+        if released is not None:
+            await self._queue.put(released.id, released.assistant_id)
+
+
+class Reservation:
+    """A slot that is kept for a run."""
+
+    def __init__(self, worker: Worker) -> None:
+        """Is not used yet."""
+        self._worker = worker
+        self.used = False
+
+    def execute(self, claim: Claim) -> None:
+        """Executes the run, which was claimed, in the slot."""
+        self.used = True
+        self._worker.execute(claim)

@@ -1,13 +1,18 @@
-"""Connections that a model server closes while the client keeps them."""
+"""How requests go out, and connections that are kept."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import base64
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from service.models.client import ChatModel, Finished, TextDelta
-from tests.models.raw_server import choice, events
-from tests.models.test_client import answer, failure, request
+from tests.models.conftest import KEY
+from tests.models.raw_server import RawServer, choice, events, whole
+from tests.models.test_client import SECONDS, answer, error_of, failure, request
 
 STREAM = events(choice(content="x"), choice("stop"), "[DONE]")
 
@@ -65,3 +70,222 @@ async def test_a_new_connection_that_is_closed(closing: tuple[ClosingServer, Cha
     said = "The connection to the model server failed."
     assert await failure(model, request()) == ("server_error", said)
     assert server.connections == [1]
+
+
+ANSWER = [TextDelta("x"), Finished("stop", None)]
+WHOLE = whole(STREAM.partition(b"\r\n\r\n")[2], "content-type: text/event-stream")
+LONG = request(padding="x" * 2**24)
+"""More than any buffer on the way holds."""
+
+
+@asynccontextmanager
+async def serving(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+    idle_timeout: float = 60,
+) -> AsyncIterator[ChatModel]:
+    """Gives the client of a server that treats each connection so."""
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        model = ChatModel(f"http://127.0.0.1:{port}/v1", KEY, idle_timeout=idle_timeout)
+        try:
+            yield model
+        finally:
+            await model.close()
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = int(head.lower().partition("content-length: ")[2].split()[0])
+    return head, await reader.readexactly(length)
+
+
+async def test_what_goes_out(raw: RawServer, odd_model: ChatModel) -> None:
+    raw.answer(WHOLE)
+    assert await answer(odd_model, request(stop="\u00fc\ud83d", seed=2**70)) == ANSWER
+    head, _, body = raw.requests[0].partition("\r\n\r\n")
+    first, *lines = head.split("\r\n")
+    assert first == "POST /v1/chat/completions HTTP/1.1"
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert headers["accept"] == headers["content-type"] == "application/json"
+    assert headers["user-agent"].startswith("assistants/")
+    streaming = {"stream": True, "stream_options": {"include_usage": True}}
+    assert json.loads(body) == request(stop="\u00fc\ud83d", seed=2**70) | streaming
+
+
+async def test_credentials_in_the_address(raw: RawServer) -> None:
+    raw.answer(WHOLE)
+    model = ChatModel(f"http://us%40er:wo%3Ard@127.0.0.1:{raw.port}/v1/", KEY, idle_timeout=60)
+    assert await answer(model, request()) == ANSWER
+    await model.close()
+    word = base64.b64encode(b"us@er:wo:rd").decode()
+    assert f"\r\nauthorization: basic {word}\r\n".lower() in raw.requests[0].lower()
+    assert f"\r\nHost: 127.0.0.1:{raw.port}\r\n" in raw.requests[0]
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_a_server_that_is_elsewhere(
+    raw: RawServer, odd_model: ChatModel, status: int
+) -> None:
+    raw.answer(whole(b"Moved.", "location: /v2/chat", status=status))
+    raw.answer(WHOLE)
+    assert await answer(odd_model, request()) == ANSWER
+    first, second = raw.requests
+    assert second.startswith("POST /v2/chat HTTP/1.1\r\n")
+    assert f"\r\nauthorization: bearer {KEY}\r\n" in second.lower()
+    assert first.partition("\r\n\r\n")[2] == second.partition("\r\n\r\n")[2]
+
+
+async def test_the_key_is_for_one_server(raw: RawServer, odd_model: ChatModel) -> None:
+    there = f"http://localhost:{raw.port}/v1/chat/completions"
+    raw.answer(whole(b"", f"location: {there}", status=307))
+    raw.answer(WHOLE)
+    assert await answer(odd_model, request()) == ANSWER
+    assert KEY in raw.requests[0]
+    assert KEY not in raw.requests[1]
+
+
+async def test_a_server_that_is_nowhere(raw: RawServer, odd_model: ChatModel) -> None:
+    raw.answer(whole(b"", "location: /v1/chat/completions", status=307))
+    said = "The connection to the model server failed."
+    assert await failure(odd_model, request()) == ("server_error", said)
+    assert len(raw.requests) < 30
+
+
+async def test_a_long_head(raw: RawServer, odd_model: ChatModel) -> None:
+    lines = ["x-policy: " + "x" * 30_000, *[f"x-{number}: x" for number in range(300)]]
+    raw.answer(whole(STREAM.partition(b"\r\n\r\n")[2], *lines))
+    assert await answer(odd_model, request()) == ANSWER
+
+
+async def test_cookies(raw: RawServer, odd_model: ChatModel) -> None:
+    """By which some that stand before several servers lead a client to one of them."""
+    raw.answer(whole(STREAM.partition(b"\r\n\r\n")[2], "set-cookie: route=3"))
+    for _ in range(2):
+        assert await answer(odd_model, request()) == ANSWER
+    assert "\r\ncookie: route=3\r\n" in raw.requests[1].lower()
+
+
+async def test_connections_are_kept() -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while not reader.at_eof():
+            await read_request(reader)
+            writer.write(WHOLE if connections == 1 else STREAM)
+
+    async with serving(serve) as model:
+        for _ in range(5):
+            assert await answer(model, request()) == ANSWER
+    assert connections == 1
+
+
+async def test_an_answer_to_nothing_is_not_taken_for_one() -> None:
+    """A connection on which a server has said more than it was asked is not used again."""
+    connections = 0
+    said = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await read_request(reader)
+        writer.write(WHOLE)
+        if connections == 1:
+            await said.wait()
+            writer.write(whole(b"", status=408))
+            said.clear()
+            await reader.read()
+        writer.close()
+
+    async with serving(serve) as model:
+        assert await answer(model, request()) == ANSWER
+        said.set()
+        while said.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert await answer(model, request()) == ANSWER
+    assert connections == 2
+
+
+async def test_a_long_request(raw: RawServer, odd_model: ChatModel) -> None:
+    raw.answer(WHOLE)
+    assert await answer(odd_model, LONG) == ANSWER
+    assert json.loads(raw.requests[0].partition("\r\n\r\n")[2])["padding"] == LONG["padding"]
+
+
+async def test_a_server_that_takes_a_long_request_slowly() -> None:
+    """It is not silent."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        left = int(head.partition("content-length: ")[2].split()[0])
+        # What lies in buffers was sent, and the rest of the time is for the answer.
+        while left > 2**23:
+            await reader.readexactly(2**16)
+            left -= 2**16
+            await asyncio.sleep(0.01)
+        await reader.readexactly(left)
+        writer.write(WHOLE)
+
+    async with serving(serve, idle_timeout=0.5) as model:
+        assert await answer(model, LONG) == ANSWER
+
+
+async def test_a_server_that_does_not_take_a_long_request() -> None:
+    closed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            writer.close()
+            closed.set()
+
+    async with serving(serve, idle_timeout=0.5) as model:
+        error = await error_of(model, LONG)
+        assert error.retryable
+        assert error.message == "The model server was silent for 0.5 seconds."
+
+
+async def test_a_long_request_that_is_refused_at_once() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(whole(b'{"error": "Too large."}', "connection: close", status=413))
+        await writer.drain()
+        # Its side only, as servers do that want their answer to arrive.
+        writer.write_eof()
+        while await reader.read(2**20):
+            pass
+        writer.close()
+
+    async with serving(serve) as model:
+        error = await error_of(model, LONG)
+    assert (error.code, error.message, error.retryable) == ("server_error", "Too large.", False)
+
+
+async def test_a_long_request_that_is_given_up() -> None:
+    """Closing ends the connection, whatever of the request was not taken."""
+    reading = asyncio.Event()
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reading.wait()
+        try:
+            while await reader.read(2**20):
+                pass
+        except ConnectionError:
+            pass
+        ended.set()
+        writer.close()
+
+    async with serving(serve) as model:
+        task = asyncio.create_task(answer(model, LONG))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        await asyncio.wait({task})
+        reading.set()
+        await asyncio.wait_for(ended.wait(), SECONDS)

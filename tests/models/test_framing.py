@@ -1,11 +1,15 @@
 """How the events of an answer may lie in a response."""
 
+import itertools
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.models.client import CallDelta, ChatModel, Chunk, Finished, ModelError, TextDelta
+from service.models.framing import Decoder
 from tests.models.raw_server import RawServer, choice
 
 HELLO = [choice(content="Hel"), choice(content="lo"), choice("stop")]
@@ -205,3 +209,42 @@ async def test_the_declared_functions_join_names(raw: RawServer, odd_model: Chat
     chunks = [chunk async for chunks in odd_model.stream(request) for chunk in chunks]
     named = [chunk for chunk in chunks if isinstance(chunk, CallDelta)]
     assert named == [CallDelta(0, None, "get_weather", ""), CallDelta(0, None, None, "{}")]
+
+
+LINES = [
+    "data: a",
+    "data:",
+    "data:  b",
+    "data",
+    "event: ping",
+    "event:e",
+    ": c",
+    "id: 1",
+    "data: ü",
+    "",
+]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(["\n", "\r", "\r\n"])), max_size=12),
+    st.sets(st.integers(1, 100)),
+    st.booleans(),
+)
+def test_it_does_not_matter_where_a_body_is_cut(
+    lines: list[tuple[str, str]], cuts: set[int], whole_lines: bool
+) -> None:
+    def read(body: str, cuts: list[int]) -> list[tuple[bytes, bytes]]:
+        data, decoder = body.encode(), Decoder()
+        bounds = itertools.pairwise([0, *(cut for cut in cuts if cut < len(data)), len(data)])
+        parts = [data[start:end] for start, end in bounds]
+        return [*(each for part in parts for each in decoder.read(part)), *decoder.rest()]
+
+    body = "".join(text + end for text, end in lines)
+    if lines and not whole_lines:
+        body = body.removesuffix(lines[-1][1])
+    # Between two ends of a line that are one, there is a line where there was none.
+    apart = "".join(text + "\n" for text, _ in lines)
+    whole = read(body, [])
+    assert read(body, sorted(cuts)) == whole
+    if not any(a[1] == "\r" and b == ("", "\n") for a, b in itertools.pairwise(lines)):
+        assert whole == read(apart, [])

@@ -8,6 +8,7 @@ import pytest
 
 from service.models import tokens
 from service.models.client import ChatModel
+from service.models.sizes import Prompt
 from tests.model_server import ModelServer, Tokenizer
 from tests.models.raw_server import SILENCE, RawServer
 from tests.script import Answer
@@ -187,7 +188,7 @@ async def test_bounds_of_what_is_learned(
     model: ChatModel, content: Any, reported: int, ratio: float
 ) -> None:
     for _ in range(100):
-        model.tokens.learn(request("m", content), reported)
+        await model.tokens.learn(request("m", content), reported)
     counted = await model.tokens.count(request("m", "x" * 4 * tokens.MAX_TOKENIZED))
     assert counted == pytest.approx((tokens.MAX_TOKENIZED + TEMPLATE) * ratio)
 
@@ -196,20 +197,21 @@ async def test_what_is_surely_too_long_or_short_enough_is_not_counted(
     models: ModelServer, model: ChatModel
 ) -> None:
     name = models.script(tokenizer="llama.cpp")
-    asked = request(name, "four words of text")
-    assert await model.tokens.fits(asked, 22)
-    assert not await model.tokens.fits(request(name, "a word " * 1000), 256)
+    short = await Prompt.of(request(name, "four words of text"))
+    assert await model.tokens.fits(short, 22)
+    long = await Prompt.of(request(name, "a word " * 1000))
+    assert not await model.tokens.fits(long, 256)
     assert models.tokenized(name) == []
-    assert await model.tokens.fits(asked, 8)
-    assert not await model.tokens.fits(asked, 7)
+    assert await model.tokens.fits(short, 8)
+    assert not await model.tokens.fits(short, 7)
     assert models.tokenized(name) != []
 
 
 async def test_the_smaller_context_counts(models: ModelServer) -> None:
     model = ChatModel(models.base_url, "none", idle_timeout=60, context=4096)
     assert model.tokens.context("m") == 4096
-    model.tokens.exceeded(request("m", "Hi"), 2048)
-    model.tokens.exceeded(request("n", "Hi"), 8192)
+    await model.tokens.exceeded(request("m", "Hi"), 2048)
+    await model.tokens.exceeded(request("n", "Hi"), 8192)
     assert [model.tokens.context(name) for name in "mn"] == [2048, 4096]
     await model.close()
 
@@ -230,17 +232,17 @@ async def test_the_smaller_context_counts(models: ModelServer) -> None:
 async def test_estimates_learn_from_refusals(
     model: ChatModel, contents: list[str], more: dict[str, Any], counted: int
 ) -> None:
-    model.tokens.exceeded(request("m", *contents, **more), 300)
+    await model.tokens.exceeded(request("m", *contents, **more), 300)
     assert await model.tokens.count(request("m", "x" * 384)) == counted
 
 
 async def test_models_are_forgotten(model: ChatModel) -> None:
     asked = request("first", "x" * 4 * tokens.MAX_TOKENIZED)
-    model.tokens.learn(asked, 10**9)
+    await model.tokens.learn(asked, 10**9)
     learned = await model.tokens.count(asked)
     for n in range(tokens.MAX_MODELS - 1):
-        model.tokens.learn(request(f"m{n}", "x" * 400), 100)
+        await model.tokens.learn(request(f"m{n}", "x" * 400), 100)
     assert await model.tokens.count(asked) == learned
     for n in range(tokens.MAX_MODELS):
-        model.tokens.learn(request(f"n{n}", "x" * 400), 100)
+        await model.tokens.learn(request(f"n{n}", "x" * 400), 100)
     assert await model.tokens.count(asked) < learned

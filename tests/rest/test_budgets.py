@@ -215,3 +215,31 @@ def test_a_context_that_is_set(model_server: ModelServer, models: ModelServer) -
         thread_of(scene, "less old", "new")
         assert scene.run().status == "completed"
     assert asked(models, model) == [["less old", "new"]]
+
+
+def test_what_is_sent_while_the_context_is_not_known(
+    model_server: ModelServer, models: ModelServer
+) -> None:
+    env = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_MODEL_PROMPT_BYTES": "1024",
+    }
+    model = models.script(Answer("Yes."), Answer("Yes."), refusal(400), Answer("Yes."))
+    with (
+        serving(env) as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="test", max_retries=0) as client,
+    ):
+        scene = Scene.create(client, model, "short")
+        assert scene.run().status == "completed"
+        scene.client.beta.threads.messages.create(
+            scene.thread_id, role="user", content="too long " * 200
+        )
+        # The newest message of the user is sent, whatever it takes.
+        assert scene.run().status == "completed"
+        thread_of(scene, "old " * 120, "less old " * 20, "new " * 60)
+        assert scene.run().status == "completed"
+    first, second, third, fourth = asked(models, model)
+    assert (first, second) == (["short"], ["too long " * 200])
+    # What the refusal tells is less still.
+    assert third == ["old " * 120, "less old " * 20, "new " * 60]
+    assert fourth == third[1:]

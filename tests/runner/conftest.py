@@ -8,13 +8,12 @@ import structlog
 
 from service.models.client import ChatModel
 from service.models.tokens import TokenCounter
-from service.runner import prompt
 from storage import Storage
-from storage.claims import Context
+from storage.context import Context
 from storage.tables import Run
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
-from tests.runner.prompts import Build, Messages
+from tests.runner.prompts import Build, Messages, build_whole
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -49,7 +48,7 @@ def tokens(chat_model: ChatModel) -> TokenCounter:
 @pytest.fixture
 def build(tokens: TokenCounter) -> Build:
     """Builds prompts with estimates."""
-    return lambda run, context: prompt.build(run, context, tokens)
+    return lambda run, context: build_whole(run, context, tokens)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run, RunStep
 from tests.runner.reading import RunEvent, as_sent
-from tests.storage.rows import PROJECT, execute, make_run, make_thread
+from tests.storage.rows import PROJECT, execute, make_thread, new_run
 from tests.waiting import until
 
 NEVER = 3600.0
@@ -58,8 +58,20 @@ class Engines:
     async def run(self, engine: Engine, model: str, **changes: Any) -> "Following":
         """Starts a run of `model` on a new thread and follows it."""
         thread = await make_thread(self.storage, "Hi")
-        run = await make_run(self.storage, thread, model=model, **changes)
-        return Following(run, engine.follow(run, await engine.start(run)))
+        new = new_run(model=model, **changes)
+        run, first = await engine.start(
+            lambda claim: self.storage.runs.create(PROJECT, thread.id, new, [], claim=claim)
+        )
+        return Following(run, engine.follow(run, first), engine)
+
+    async def submit(self, engine: Engine, run: Run, *outputs: tuple[str, str]) -> tuple[Run, int]:
+        """Submits outputs by call id; returns the run, and the number of the next event."""
+        runs = self.storage.runs
+        return await engine.resume(
+            lambda claim: runs.submit_tool_outputs(
+                PROJECT, run.thread_id, run.id, outputs, claim=claim
+            )
+        )
 
     async def rename(self, table: str, to: str) -> None:
         """Makes the database refuse whatever needs a table, until it is renamed back."""
@@ -87,8 +99,9 @@ class Engines:
 class Following:
     """A run, and its stream, read in the background."""
 
-    def __init__(self, run: Run, stream: EventStream) -> None:
+    def __init__(self, run: Run, stream: EventStream, engine: Engine | None = None) -> None:
         self.run = run
+        self._engine = engine
         self.events: list[RunEvent] = []
         self._reading = asyncio.create_task(self._read(stream))
 
@@ -99,6 +112,12 @@ class Following:
         return [name for at, name in enumerate(found) if at == 0 or found[at - 1] != name]
 
     async def heard(self, text: str) -> None:
+        """Waits until the stream has said this much, and what has begun is stored."""
+        await self.shown(text)
+        assert self._engine is not None
+        await self._engine.settled(self.run.id)
+
+    async def shown(self, text: str) -> None:
         """Waits until the stream has said this much; the model has sent it earlier."""
         await until(lambda: self._said() == text)
 

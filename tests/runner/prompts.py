@@ -3,12 +3,24 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from storage.claims import Context
+from service.models.tokens import TokenCounter
+from service.runner import prompt
+from service.runner.transcript import Transcript
+from storage.context import Context
 from storage.tables import Message, Run, RunStep
 from tests.storage.rows import text_part
 
 Build = Callable[[Run, Context], Awaitable[dict[str, Any]]]
 Messages = Callable[[Run, Context], Awaitable[list[dict[str, Any]]]]
+
+
+async def build_whole(run: Run, context: Context, tokens: TokenCounter) -> dict[str, Any]:
+    """Builds a prompt of a thread that was read whole."""
+
+    async def earlier(before: Message, limit: int) -> list[Message]:
+        raise AssertionError("there is nothing before")
+
+    return await prompt.build(run, Transcript(context, earlier, left=0), tokens, 2**20)
 
 
 def run(**changes: Any) -> Run:

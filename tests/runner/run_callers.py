@@ -2,6 +2,8 @@
 
 from hypothesis import strategies as st
 
+from storage import rows as stored_rows
+from storage.claims import Claim
 from storage.errors import (
     ActiveRun,
     LockedThread,
@@ -11,7 +13,8 @@ from storage.errors import (
     WrongToolOutputs,
 )
 from storage.pages import PageRequest
-from tests.runner.run_machine import LIFETIME, Machine, move
+from storage.tables import Run as StoredRun
+from tests.runner.run_machine import LEASE, LIFETIME, Attempt, Machine, move
 from tests.runner.run_model import Run
 from tests.storage.rows import PROJECT, new_run, user
 
@@ -33,12 +36,14 @@ class Callers(Machine):
     @move(4, lambda self: True)
     def create_run(self, data: st.DataObject) -> None:
         queue, messages = data.draw(st.booleans()), data.draw(st.integers(0, 1))
+        claim = data.draw(st.booleans())
         creating = self.storage.runs.create(
             PROJECT,
             self.thread.id,
             new_run(lifetime=LIFETIME),
             [user("Hi")] * messages,
             queue=queue,
+            claim=claim,
         )
         active = self.thread.active
         if self.thread.gone:
@@ -53,8 +58,26 @@ class Callers(Machine):
             assert len(added) == messages
             for id in added:
                 self.thread.add_message(id)
-            self.runs.append(self.thread.add_run(created.id, LIFETIME))
-            self.returned(created)
+            run = self.thread.add_run(created.run.id, LIFETIME)
+            self.runs.append(run)
+            assert (created.claim is not None) == (claim and not run.waiting)
+            self.taken(run, created.run, created.claim)
+
+    def taken(self, run: Run, queued: StoredRun, claim: Claim | None) -> None:
+        """A run was queued, and maybe claimed at once: it is shown as it was before that."""
+        assert queued.status == "queued"
+        if claim is None:
+            self.returned(queued)
+            return
+        changed = ("status", "attempt", "lease_until", "started_at")
+        before, after = stored_rows.values(queued), stored_rows.values(claim.run)
+        assert before | {name: after[name] for name in changed} == after
+        assert (claim.attempt, claim.reclaimed) == (queued.attempt + 1, False)
+        thread = self.go(self.storage.threads.get(PROJECT, self.thread.id))
+        assert claim.last_position == thread.last_position
+        assert self.thread.claim(run, claim, LEASE) == set()
+        self.attempts.append(Attempt(claim, run))
+        self.returned(claim.run)
 
     @move(1, lambda self: True)
     def create_message(self, data: st.DataObject) -> None:
@@ -96,18 +119,19 @@ class Callers(Machine):
     @move(6, lambda self: self.waits_for_outputs)
     def submit_tool_outputs(self, data: st.DataObject) -> None:
         assert self.thread.active is not None
-        self.submit(self.thread.active, data.draw(st.none() | st.sampled_from(WRONG)))
+        wrong = data.draw(st.none() | st.sampled_from(WRONG))
+        self.submit(self.thread.active, wrong, claim=data.draw(st.booleans()))
 
     @move()
     def submit_tool_outputs_anywhere(self, data: st.DataObject) -> None:
-        self.submit(self.draw_run(data), None)
+        self.submit(self.draw_run(data), None, claim=data.draw(st.booleans()))
 
     @property
     def waits_for_outputs(self) -> bool:
         """Whether the active run waits for them."""
         return self.thread.active is not None and self.thread.active.status == "requires_action"
 
-    def submit(self, run: Run, wrong: str | None) -> None:
+    def submit(self, run: Run, wrong: str | None, *, claim: bool) -> None:
         """Submits the outputs of all pending calls, or not just these."""
         step = run.open_steps[0] if run.status == "requires_action" else None
         calls = [] if step is None else step.row["step_details"]["tool_calls"]
@@ -123,7 +147,9 @@ class Callers(Machine):
                 outputs += outputs[:1]
             case "another's":
                 outputs[:1] = [("call_x", "?")]
-        submitting = self.storage.runs.submit_tool_outputs(PROJECT, run.thread_id, run.id, outputs)
+        submitting = self.storage.runs.submit_tool_outputs(
+            PROJECT, run.thread_id, run.id, outputs, claim=claim
+        )
         if run.gone:
             self.refused(NotFound, submitting)
         elif step is None:
@@ -144,4 +170,6 @@ class Callers(Machine):
             }
             step.end("completed")
             self.thread.queue_again(run)
-            self.returned(submitted.run, submitted.step)
+            assert (submitted.claim is not None) == (claim and not run.expired(self.now))
+            self.returned(submitted.step)
+            self.taken(run, submitted.run, submitted.claim)

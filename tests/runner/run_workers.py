@@ -21,7 +21,7 @@ from tests.runner.run_model import (
     Step,
     new_step,
 )
-from tests.storage.rows import call, text_part
+from tests.storage.rows import call, start_message, start_tool_calls, text_part
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class Workers(Machine):
     def start_message(self, attempt: Attempt, data: st.DataObject) -> None:
         if any(step.message for step in attempt.open_steps) and attempt.holds:
             return  # A turn has one message.
-        begun = self.write(attempt, self.storage.claims.start_message(attempt.claim))
+        begun = self.write(attempt, start_message(self.storage, attempt.claim))
         if begun is not None:
             step, message = begun
             self.begin_step(attempt, step.id, "message_creation", message.id)
@@ -128,7 +128,7 @@ class Workers(Machine):
     def start_tool_calls(self, attempt: Attempt, data: st.DataObject) -> None:
         if any(not step.message for step in attempt.open_steps) and attempt.holds:
             return
-        step = self.write(attempt, self.storage.claims.start_tool_calls(attempt.claim))
+        step = self.write(attempt, start_tool_calls(self.storage, attempt.claim))
         if step is not None:
             self.begin_step(attempt, step.id, "tool_calls")
             self.returned(step)

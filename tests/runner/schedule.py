@@ -91,11 +91,15 @@ class Schedule:
             thread_id = self._random.choice(threads)
         else:
             thread_id = (await make_thread(self._storage)).id
-        run = await self._storage.runs.create(PROJECT, thread_id, new, [user("Hi")], queue=True)
+        runs, engine = self._storage.runs, self._random.choice(self._working)
+        run, first = await engine.start(
+            lambda claim: runs.create(
+                PROJECT, thread_id, new, [user("Hi")], queue=True, claim=claim
+            )
+        )
         life = Life(run, [step for step in steps if isinstance(step, Hold)])
         self.lives.append(life)
-        engine = self._random.choice(self._working)
-        await self._follow(life, run, engine, await engine.start(run))
+        await self._follow(life, run, engine, first)
 
     async def _follow(self, life: Life, run: Run, engine: Engine, first: int) -> None:
         streams = [Following(run, engine.follow(run, first)) for _ in range(2)]
@@ -148,16 +152,14 @@ class Schedule:
             outputs = [(call["id"], "42") for call in found.pending.step_details["tool_calls"]]
             if wrong:
                 outputs.append(("call_x", "?"))
-            submitting = self._storage.runs.submit_tool_outputs(
-                PROJECT, run.thread_id, run.id, outputs
-            )
+            engine = self._random.choice(self._working)
+            submitting = self._engines.submit(engine, run, *outputs)
             if wrong:
                 with pytest.raises((WrongToolOutputs, NotAwaitingOutputs, NotFound)):
                     await submitting
                 return
-            submitted = await submitting
-            engine = self._random.choice(self._working)
-            await self._follow(life, submitted.run, engine, await engine.resume(submitted))
+            queued, first = await submitting
+            await self._follow(life, queued, engine, first)
 
     async def _cancel(self) -> None:
         run = self._random.choice(self.lives).run

@@ -13,7 +13,7 @@ from tests import marked
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines
 from tests.script import Answer, Calls, Hold
-from tests.sequences import COMPLETED, QUEUED, SPEAKING
+from tests.sequences import CALLING, COMPLETED, QUEUED, SPEAKING
 from tests.storage.rows import PROJECT, get_run, set_run
 from tests.waiting import until
 
@@ -107,8 +107,10 @@ async def test_a_cancel_before_the_model_calls(
     await until(held.held.is_set)
     await storage.runs.cancel(PROJECT, following.run.thread_id, following.run.id)
     held.release()
-    assert await following.ended() == [*BEGUN[:3], "thread.run.cancelled", "done"]
-    assert await engines.steps(following.run) == []
+    ended = ["thread.run.step.cancelled", "thread.run.cancelled", "done"]
+    assert await following.ended() == [*QUEUED, *CALLING[:3], *ended]
+    [step] = await engines.steps(following.run)
+    assert (step.status, step.type, step.cancelled_at is None) == ("cancelled", "tool_calls", False)
 
 
 async def test_what_is_to_be_replayed_stands_where_the_usage_does(

@@ -20,7 +20,15 @@ from tests.runner.engines import NEVER, Engines, Following
 from tests.runner.test_attempts import BEGUN, PAST
 from tests.script import Answer, Calls, Hold
 from tests.sequences import COMPLETED
-from tests.storage.rows import PROJECT, claimed, get_run, holding, make_run, make_thread, set_run
+from tests.storage.rows import (
+    claimed,
+    get_run,
+    holding,
+    make_run,
+    make_thread,
+    set_run,
+    start_message,
+)
 from tests.waiting import until
 
 
@@ -58,7 +66,7 @@ async def test_what_a_dead_worker_left_is_withdrawn(
     run = await make_run(
         storage, await make_thread(storage, "Hi"), model=models.script(Answer("Hello"))
     )
-    step, message = await storage.claims.start_message(await claimed(storage, run))
+    step, message = await start_message(storage, await claimed(storage, run))
     await set_run(storage, run, lease_until=PAST)
     engine = engines.start()
     following = Following(run, engine.follow(run, 1))
@@ -205,11 +213,9 @@ async def test_numbers_increase_over_restarts(
     assert (await before.ended())[-2:] == ["thread.run.requires_action", "done"]
     await engines.drain(first, 60)
     call_id = before.events[-2].run.required_action.submit_tool_outputs.tool_calls[0].id
-    submitted = await storage.runs.submit_tool_outputs(
-        PROJECT, run.thread_id, run.id, [(call_id, "1")]
-    )
     second = engines.start()
-    after = Following(submitted.run, second.follow(run, await second.resume(submitted)))
+    queued, first_number = await engines.submit(second, run, (call_id, "1"))
+    after = Following(queued, second.follow(queued, first_number))
     assert (await after.ended())[0] == "thread.run.step.completed"
     assert after.events[0].sequence_number > before.events[-1].sequence_number
     assert after.names[-2:] == ["thread.run.completed", "done"]

@@ -15,7 +15,15 @@ from tests.runner.stream_checks import check_stored, check_stream
 from tests.runner.test_attempts import BEGUN, PAST
 from tests.script import Answer, BreakOff, Calls, Hold, Refusal, Step
 from tests.sequences import CALLING, COMPLETED, QUEUED, RESUMED, SPEAKING
-from tests.storage.rows import PROJECT, claimed, get_run, make_run, make_thread, set_run
+from tests.storage.rows import (
+    PROJECT,
+    claimed,
+    get_run,
+    make_run,
+    make_thread,
+    set_run,
+    start_message,
+)
 from tests.waiting import until
 
 CREATED = QUEUED[:2]
@@ -51,8 +59,12 @@ async def submit(storage: Storage, engine: Engine, run: Run) -> Following:
     found = await storage.runs.get(PROJECT, run.thread_id, run.id)
     assert found.pending is not None
     outputs = [(call["id"], "42") for call in found.pending.step_details["tool_calls"]]
-    submitted = await storage.runs.submit_tool_outputs(PROJECT, run.thread_id, run.id, outputs)
-    return Following(submitted.run, engine.follow(submitted.run, await engine.resume(submitted)))
+    queued, first = await engine.resume(
+        lambda claim: storage.runs.submit_tool_outputs(
+            PROJECT, run.thread_id, run.id, outputs, claim=claim
+        )
+    )
+    return Following(queued, engine.follow(queued, first))
 
 
 async def test_an_answer(storage: Storage, engines: Engines, models: ModelServer) -> None:
@@ -187,10 +199,10 @@ async def test_a_stream_without_its_beginning_says_where_the_rest_is(
     model = models.script(held, Answer("Again"))
     run = await make_run(storage, await make_thread(storage, "Hi"), model=model)
     # Another server had begun it, of which this one knows nothing.
-    await storage.claims.start_message(await claimed(storage, run))
+    await start_message(storage, await claimed(storage, run))
     await set_run(storage, run, lease_until=PAST)
     mine = engines.start(concurrency=1)
-    heard = Following(run, mine.follow(run, 1))
+    heard = Following(run, mine.follow(run, 1), mine)
     await heard.heard("Hello")
     await heard.leave()
     after = heard.events[-1].sequence_number

@@ -13,6 +13,7 @@ from service.models.client import ChatModel
 from service.runner.attempt import Attempt, Limits
 from service.runner.bus import InProcessBus
 from service.runner.journal import Journal
+from service.runner.openings import Underway
 from storage import Storage, sqlite
 from storage.database import Database
 from storage.tables import Run
@@ -78,7 +79,7 @@ async def test_while_the_thread_is_read(
     run = await make_run(storage, thread, model=models.script(Answer("Hello")))
     # Claimed ahead of the blockade, which would hold that up, too.
     claim, journal = await claimed(storage, run), Journal(InProcessBus())
-    attempt = Attempt(claim, storage.claims, journal, chat_model, Limits(NEVER, 0))
+    attempt = Attempt(claim, storage.claims, journal, chat_model, Limits(NEVER, 0), Underway())
     async with blockade(servers) as cut:
         executing = asyncio.create_task(attempt.execute())
         await cut()
@@ -90,13 +91,15 @@ async def test_while_the_thread_is_read(
 
 async def test_when_the_answer_begins(servers: Engines, models: ModelServer) -> None:
     hold = Hold(Answer("Hello"))
-    following = await servers.run(servers.start(), models.script(hold, Answer("Again")))
+    following = await servers.run(servers.start(), models.script(hold))
     await until(hold.held.is_set)
     async with blockade(servers) as cut:
         hold.release()
         await cut()
+    # What could not be written when it began is written when it ends.
     assert await following.ended() == PLAIN
-    assert [text for _, _, text in await servers.said(following.run)] == ["Hi", "Again"]
+    assert [text for _, _, text in await servers.said(following.run)] == ["Hi", "Hello"]
+    assert len(await servers.steps(following.run)) == 1
 
 
 async def test_when_the_answer_ends(servers: Engines, models: ModelServer) -> None:

@@ -6,12 +6,22 @@ from typing import Any
 import pytest
 
 from service.models.client import ChatModel
-from service.runner import prompt
 from service.runner.prompt import OutOfTokens
-from storage.claims import Context
+from storage.context import Context
 from storage.tables import Run
 from tests.model_server import ModelServer
-from tests.runner.prompts import Build, Messages, called, context, message, output, run, spoke, turn
+from tests.runner.prompts import (
+    Build,
+    Messages,
+    build_whole,
+    called,
+    context,
+    message,
+    output,
+    run,
+    spoke,
+    turn,
+)
 from tests.storage.rows import call
 
 FUNCTION = {"type": "function", "function": {"name": "f", "strict": False}}
@@ -26,7 +36,7 @@ async def in_context(models: ModelServer) -> AsyncIterator[Messages]:
     model = ChatModel(models.base_url, "none", idle_timeout=60, context=CONTEXT)
 
     async def messages(run: Run, context: Context) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = (await prompt.build(run, context, model.tokens))["messages"]
+        found: list[dict[str, Any]] = (await build_whole(run, context, model.tokens))["messages"]
         return found
 
     yield messages

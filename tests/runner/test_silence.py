@@ -1,7 +1,6 @@
 """Followers that hear nothing: they ask together how their runs are, and end with them."""
 
 import asyncio
-import json
 import threading
 import time
 
@@ -11,7 +10,7 @@ from service.runner import engine as engine_module
 from storage import Storage
 from storage.tables import Run, RunStatus
 from tests.runner.engines import NEVER, Engines, Following
-from tests.storage.recording import statements
+from tests.storage.recording import transactions
 from tests.storage.rows import DATABASE_ERRORS, PROJECT, make_run, make_thread, set_run
 from tests.waiting import until
 
@@ -38,11 +37,12 @@ async def test_many_cost_few_queries(storage: Storage, engines: Engines) -> None
     runs = [await make_silent(storage) for _ in range(50)]
     ids = {run.id for run in runs}
     engine = engines.start()
-    with statements() as executed:
+    with transactions() as ended:
 
         def asked() -> list[set[str]]:
             """Which of the runs each query was about."""
-            lists = [json.loads(given["ids"]) for _, given in list(executed) if "ids" in given]
+            executed = [given for each in list(ended) for _, given in each.statements]
+            lists = [given["ids"] for given in executed if "ids" in given]
             return [found for each in lists if (found := ids & {*each})]
 
         followers = [Following(run, engine.follow(run, 1)) for run in runs for _ in range(3)]

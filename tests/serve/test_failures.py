@@ -81,7 +81,7 @@ def test_a_data_directory_that_another_server_holds(server: Stack) -> None:
         ("postgresql://nobody@127.0.0.1:1/x", "Connection refused"),
         ("postgresql://nobody@/x?host=/nonexistent", "No such file or directory"),
         ("sqlite:////nonexistent/x.db", "unable to open database file"),
-        ("postgresql://u@h/x?foo=1", 'invalid URI query parameter: "foo"'),
+        ("postgresql://u@h/x?foo=1", 'invalid connection option "foo"'),
     ],
 )
 def test_an_unreachable_database(url: str, reason: str) -> None:
@@ -99,6 +99,31 @@ def test_a_missing_envoy() -> None:
 def test_a_missing_embedded_model() -> None:
     line = refusal({}, NO_MODEL)
     assert line.startswith("ASSISTANTS_MODEL_BASE_URL: not set, and the embedded model's package")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("SSL_CERT_FILE", "/nowhere", "/nowhere: No such file or directory"),
+        ("HTTPS_PROXY", "socks5://proxy:1080", "must begin with http:// or https://"),
+    ],
+)
+def test_no_way_to_the_model(name: str, value: str, reason: str) -> None:
+    url = {"ASSISTANTS_MODEL_BASE_URL": "https://model.example/v1"}
+    assert refusal(url | {name: value}) == f"{name}: {reason}"
+
+
+def test_openais_package_is_for_the_demo() -> None:
+    """A server does without it, and without its HTTP client."""
+    hidden = "import sys; sys.modules |= dict.fromkeys(('openai', 'httpx2')); "
+    code = hidden + "from service.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "demo"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "assistants: demo: the package openai is missing: install assistants[demo,embedded]\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from sqlmodel import col, update
 from storage import Storage, thread_lock
 from storage.claims import Claim
 from storage.messages import NewMessage
-from storage.runs import NewRun
+from storage.new_runs import NewRun
+from storage.openings import open_message, open_tool_calls
 from storage.statements import Statement
-from storage.tables import Message, Run, Thread
+from storage.tables import Message, Run, RunStep, Thread
 from storage.transaction import Transaction
 
 PROJECT = "proj_1"
@@ -88,7 +89,7 @@ async def make_thread(storage: Storage, *texts: str) -> Thread:
 
 async def make_run(storage: Storage, thread: Thread, **changes: Any) -> Run:
     """Inserts a queued run."""
-    return await storage.runs.create(PROJECT, thread.id, new_run(**changes), [])
+    return (await storage.runs.create(PROJECT, thread.id, new_run(**changes), [])).run
 
 
 async def claimed(storage: Storage, run: Run) -> Claim:
@@ -96,6 +97,29 @@ async def claimed(storage: Storage, run: Run) -> Claim:
     claim = await storage.claims.claim(run.id)
     assert claim is not None
     return claim
+
+
+async def start_message(
+    storage: Storage, claim: Claim, ahead_of: RunStep | None = None
+) -> tuple[RunStep, Message]:
+    """Opens a step that writes a message, and the empty message, as an attempt does."""
+    now = int(await now_of(storage))
+    opening = open_message(claim.run, now, after=claim.last_position, ahead_of=ahead_of)
+    await storage.claims.open(claim, opening)
+    assert opening.message is not None
+    return opening.step, opening.message
+
+
+async def start_tool_calls(storage: Storage, claim: Claim) -> RunStep:
+    """Opens a step that calls tools, without calls yet, as an attempt does."""
+    opening = open_tool_calls(claim.run, int(await now_of(storage)), after=claim.last_position)
+    await storage.claims.open(claim, opening)
+    return opening.step
+
+
+async def now_of(storage: Storage) -> float:
+    """The database's time."""
+    return await storage.database.read(lambda tx: tx.now())
 
 
 async def set_run(storage: Storage, run: Run, **columns: Any) -> None:

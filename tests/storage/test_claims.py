@@ -20,15 +20,14 @@ from tests.storage.rows import (
     get_run,
     make_run,
     make_thread,
+    now_of,
     set_run,
+    start_message,
+    start_tool_calls,
     text_part,
 )
 
 PAST = 1.0
-
-
-async def _now(storage: Storage) -> float:
-    return await storage.database.read(lambda tx: tx.now())
 
 
 async def test_a_claim_starts_the_run_and_holds_it(storage: Storage) -> None:
@@ -38,7 +37,7 @@ async def test_a_claim_starts_the_run_and_holds_it(storage: Storage) -> None:
     assert (claim.withdrawn.steps, claim.withdrawn.messages) == ([], [])
     assert claim.run.started_at is not None
     assert claim.run.lease_until is not None
-    assert 0 < claim.run.lease_until - await _now(storage) <= 15
+    assert 0 < claim.run.lease_until - await now_of(storage) <= 15
     assert await get_run(storage, run) == claim.run
     assert await storage.claims.claim(run.id) is None
 
@@ -75,8 +74,8 @@ async def test_an_expired_lease_is_claimed_anew_and_what_is_open_withdrawn(
     thread = await make_thread(storage)
     run = await make_run(storage, thread)
     first = await claimed(storage, run)
-    step, message = await storage.claims.start_message(first)
-    done = await storage.claims.start_tool_calls(first)
+    step, message = await start_message(storage, first)
+    done = await start_tool_calls(storage, first)
     await storage.claims.save(first, steps=[StepEnd(done.id, StepStatus.completed)])
     await set_run(storage, run, lease_until=PAST)
     second = await claimed(storage, run)
@@ -95,7 +94,7 @@ async def test_renewing_keeps_the_run_and_tells_of_a_cancel(storage: Storage) ->
     assert await storage.claims.renew(claim) == RunStatus.in_progress
     lease = (await get_run(storage, claim.run)).lease_until
     assert lease is not None
-    assert lease > await _now(storage)
+    assert lease > await now_of(storage)
     assert await storage.claims.claim(claim.run.id) is None
     await storage.runs.cancel(PROJECT, thread.id, claim.run.id)
     assert await storage.claims.renew(claim) == RunStatus.cancelling
@@ -104,7 +103,7 @@ async def test_renewing_keeps_the_run_and_tells_of_a_cancel(storage: Storage) ->
 async def test_a_released_run_is_claimed_at_once(storage: Storage) -> None:
     thread = await make_thread(storage)
     claim = await claimed(storage, await make_run(storage, thread))
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     withdrawn = await storage.claims.release(claim)
     assert [each.id for each in withdrawn.steps] == [step.id]
     assert [each.id for each in withdrawn.messages] == [message.id]
@@ -117,8 +116,8 @@ async def test_a_released_run_is_claimed_at_once(storage: Storage) -> None:
 async def test_steps_and_messages_open_empty_and_in_order(storage: Storage) -> None:
     thread = await make_thread(storage)
     claim = await claimed(storage, await make_run(storage, thread))
-    message_step, message = await storage.claims.start_message(claim)
-    call_step = await storage.claims.start_tool_calls(claim)
+    message_step, message = await start_message(storage, claim)
+    call_step = await start_tool_calls(storage, claim)
     assert message_step.position < message.position < call_step.position
     assert (message.status, message.role, message.content) == ("in_progress", "assistant", [])
     assert (message.run_id, message.assistant_id) == (claim.run.id, claim.run.assistant_id)
@@ -141,11 +140,11 @@ def _usage(prompt: int, completion: int) -> dict[str, int]:
 async def test_a_run_completes_with_its_message_and_step(storage: Storage) -> None:
     thread = await make_thread(storage)
     claim = await claimed(storage, await make_run(storage, thread))
-    earlier = await storage.claims.start_tool_calls(claim)
+    earlier = await start_tool_calls(storage, claim)
     await storage.claims.save(
         claim, steps=[StepEnd(earlier.id, StepStatus.completed, usage=_usage(10, 1))]
     )
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     saved = await storage.claims.save(
         claim,
         message=MessageEnd(message.id, [text_part("Hello")]),
@@ -169,8 +168,8 @@ async def test_what_is_to_be_replayed_is_kept_beside_the_details(storage: Storag
     claim = await claimed(storage, await make_run(storage, thread))
     # JSON's own null, and the order of keys, are the server's affair.
     replay = {"turn": {"z": None, "a": [{"y": 1, "x": "ö"}]}, "calls": [{"id": "a1B2c3D4e"}]}
-    step = await storage.claims.start_tool_calls(claim)
-    plain, _ = await storage.claims.start_message(claim, ahead_of=step)
+    step = await start_tool_calls(storage, claim)
+    plain, _ = await start_message(storage, claim, ahead_of=step)
     details = {"type": "tool_calls", "tool_calls": [call("call_1")]}
     await storage.claims.save(
         claim,
@@ -181,7 +180,7 @@ async def test_what_is_to_be_replayed_is_kept_beside_the_details(storage: Storag
         run=RunEnd(RunStatus.requires_action),
     )
     await storage.runs.submit_tool_outputs(PROJECT, thread.id, claim.run.id, [("call_1", "1")])
-    first, second = (await storage.claims.context(claim.run)).steps
+    first, second = (await storage.claims.context(claim.run, 100)).steps
     assert (first.replay, json.dumps(second.replay)) == (None, json.dumps(replay))
     calls = [call("call_1", "1")]
     assert second.step_details == {"type": "tool_calls", "tool_calls": calls}
@@ -190,7 +189,7 @@ async def test_what_is_to_be_replayed_is_kept_beside_the_details(storage: Storag
 async def test_a_run_fails_with_its_message_incomplete(storage: Storage) -> None:
     thread = await make_thread(storage)
     claim = await claimed(storage, await make_run(storage, thread))
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     error = {"code": "server_error", "message": "no"}
     saved = await storage.claims.save(
         claim,
@@ -213,7 +212,7 @@ async def test_a_run_fails_with_its_message_incomplete(storage: Storage) -> None
 async def test_a_run_goes_on_though_its_message_was_deleted(storage: Storage) -> None:
     thread = await make_thread(storage)
     claim = await claimed(storage, await make_run(storage, thread))
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await storage.messages.delete(PROJECT, thread.id, message.id)
     saved = await storage.claims.save(
         claim,
@@ -230,15 +229,15 @@ async def test_a_run_goes_on_though_its_message_was_deleted(storage: Storage) ->
 async def test_a_cancelling_run_can_only_be_cancelled(storage: Storage) -> None:
     thread = await make_thread(storage)
     claim = await claimed(storage, await make_run(storage, thread))
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await storage.runs.cancel(PROJECT, thread.id, claim.run.id)
     whole = MessageEnd(message.id, [text_part("Hello")])
     for attempt in (
         storage.claims.save(claim, message=whole, run=RunEnd(RunStatus.completed)),
         storage.claims.save(claim, message=whole, run=RunEnd(RunStatus.failed)),
         storage.claims.save(claim, message=whole),
-        storage.claims.start_message(claim),
-        storage.claims.start_tool_calls(claim),
+        start_message(storage, claim),
+        start_tool_calls(storage, claim),
         storage.claims.release(claim),
     ):
         with pytest.raises(ClaimLost):
@@ -296,15 +295,15 @@ Loss = Callable[[Storage, Thread, Claim], Awaitable[None]]
 async def test_an_attempt_that_lost_its_claim_changes_nothing(storage: Storage, lose: Loss) -> None:
     thread, witness = await make_thread(storage), await make_thread(storage)
     claim = await claimed(storage, await make_run(storage, thread))
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await lose(storage, thread, claim)
     before = await _everything(storage)
     ends = (MessageEnd(message.id, [text_part("late")]), [StepEnd(step.id, StepStatus.failed)])
     for attempt in (
         storage.claims.renew(claim),
         storage.claims.release(claim),
-        storage.claims.start_message(claim),
-        storage.claims.start_tool_calls(claim),
+        start_message(storage, claim),
+        start_tool_calls(storage, claim),
         storage.claims.save(claim, message=ends[0], steps=ends[1]),
         storage.claims.save(claim, run=RunEnd(RunStatus.completed)),
         storage.claims.save(claim, run=RunEnd(RunStatus.cancelled)),
@@ -330,8 +329,8 @@ async def test_a_message_that_begins_after_the_calls_stands_ahead_of_them(
     claim = await claimed(storage, run)
     # Many at once, so that positions are close to each other.
     for _ in range(20):
-        calls = await storage.claims.start_tool_calls(claim)
-        step, message = await storage.claims.start_message(claim, ahead_of=calls)
+        calls = await start_tool_calls(storage, claim)
+        step, message = await start_message(storage, claim, ahead_of=calls)
         assert step.position < message.position < calls.position
         assert step.id == f"step_{step.position}"
     page = PageRequest(order="asc", limit=100)

@@ -20,7 +20,17 @@ from storage.database import Database
 from storage.errors import ActiveRun, NotFound, StorageError
 from storage.pages import PageRequest
 from storage.tables import Message, Run, RunStatus, StepStatus
-from tests.storage.rows import PROJECT, claimed, make_run, make_thread, new_run, text_part, user
+from tests.storage.rows import (
+    PROJECT,
+    claimed,
+    make_run,
+    make_thread,
+    new_run,
+    start_message,
+    start_tool_calls,
+    text_part,
+    user,
+)
 
 POSTERS, RUNNERS, DELETERS = 9, 7, 4
 ROUNDS = 20
@@ -71,12 +81,13 @@ class Conversation:
         for number in range(ROUNDS):
             began = next(self.ticks)
             try:
-                run = await storage.runs.create(
+                created = await storage.runs.create(
                     PROJECT, self.thread_id, new_run(), [user(f"run {number}")]
                 )
             except ActiveRun:
                 continue
             returned = next(self.ticks)
+            run = created.run
             last, read = await self._answer(storage, run)
             self.runs.append(
                 FinishedRun(run.id, run.position, began, returned, run.context_until, last, read)
@@ -85,8 +96,8 @@ class Conversation:
     async def _answer(self, storage: Storage, run: Run) -> tuple[str, set[str]]:
         claim = await storage.claims.claim(run.id)
         assert claim is not None
-        context = await storage.claims.context(run)
-        step, message = await storage.claims.start_message(claim)
+        context = await storage.claims.context(run, 10_000)
+        step, message = await start_message(storage, claim)
         saved = await storage.claims.save(
             claim,
             message=MessageEnd(message.id, [text_part("answer")]),
@@ -192,7 +203,7 @@ async def test_everything_at_once_ends_in_storage_errors_at_worst(servers: list[
         thread = await make_thread(servers[0], "one", "two")
         run = await make_run(servers[0], thread)
         claim = await claimed(servers[0], run)
-        step, message = await servers[0].claims.start_message(claim)
+        step, message = await start_message(servers[0], claim)
         attempts = [
             each
             for storage in servers
@@ -200,7 +211,7 @@ async def test_everything_at_once_ends_in_storage_errors_at_worst(servers: list[
                 storage.claims.renew(claim),
                 storage.claims.release(claim),
                 storage.claims.claim(run.id),
-                storage.claims.start_tool_calls(claim),
+                start_tool_calls(storage, claim),
                 storage.claims.save(
                     claim,
                     message=MessageEnd(message.id, [text_part("answer")]),

@@ -13,6 +13,7 @@ from sqlmodel import col, func, select, update
 
 from storage import Storage, sqlite, thread_lock
 from storage.database import Database, parse_url
+from storage.pages import PageRequest
 from storage.statements import Statement
 from storage.tables import Thread
 from storage.transaction import Transaction
@@ -20,6 +21,8 @@ from tests.storage.rows import PROJECT, holding, make_thread
 
 FULL = 2
 """SQLite's number for it."""
+
+COUNT: Statement[Any] = Statement(select(func.count()).select_from(Thread))
 
 
 def move(tx: Transaction, thread_id: str) -> None:
@@ -62,6 +65,50 @@ def _swap(work: Callable[[Transaction, int], None], at: int, tx: Transaction) ->
     work(tx, at)
 
 
+async def test_one_that_raises_what_no_future_takes(storage: Storage) -> None:
+    """It is answered, and so are those beside it and behind it."""
+    thread = await make_thread(storage)
+
+    def stop(_: Transaction) -> None:
+        next(iter(()))
+
+    async with asyncio.timeout(60):
+        outcomes = await asyncio.gather(
+            storage.threads.modify(PROJECT, thread.id, {}),
+            storage.database.write(stop, PROJECT, thread=thread.id),
+            storage.threads.modify(PROJECT, thread.id, {}),
+            storage.database.read(stop),
+            storage.database.get(stop),
+            return_exceptions=True,
+        )
+        assert await storage.threads.modify(PROJECT, thread.id, {}) == thread
+    assert [type(each) for each in outcomes if each != thread] == [RuntimeError] * 3
+
+
+async def test_whoever_comes_while_it_is_closed(storage: Storage) -> None:
+    """All are served: those before, and those that come anew."""
+    thread = await make_thread(storage)
+    async with asyncio.timeout(60):
+        async with holding(storage, thread.id):
+            before = [asyncio.create_task(make_thread(storage)) for _ in range(20)]
+            await asyncio.sleep(0)
+            closing = asyncio.create_task(storage.database.close())
+            await asyncio.sleep(0)
+            after = [
+                asyncio.create_task(each)
+                for _ in range(20)
+                for each in (
+                    make_thread(storage),
+                    storage.threads.get(PROJECT, thread.id),
+                    storage.threads.list(PROJECT, PageRequest(), {}),
+                )
+            ]
+            await asyncio.sleep(0)
+        await closing
+        await asyncio.gather(*before, *after)
+    assert await storage.database.read(lambda tx: tx.value(COUNT)) == 41
+
+
 async def test_a_transaction_whose_caller_is_cancelled_is_done(storage: Storage) -> None:
     thread = await make_thread(storage)
     async with holding(storage, thread.id):
@@ -78,22 +125,21 @@ async def test_a_transaction_whose_caller_is_cancelled_is_done(storage: Storage)
 
 async def test_a_read_sees_one_moment(storage: Storage) -> None:
     thread = await make_thread(storage)
-    count: Statement[Any] = Statement(select(func.count()).select_from(Thread))
     read, deleted = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def look(tx: Transaction) -> tuple[int, int]:
-        before = tx.value(count)
+        before = tx.value(COUNT)
         loop.call_soon_threadsafe(read.set)
         assert deleted.wait(60)
-        return before, tx.value(count)
+        return before, tx.value(COUNT)
 
     looking = asyncio.create_task(storage.database.read(look))
     await read.wait()
     await storage.threads.delete(PROJECT, thread.id)
     deleted.set()
     assert await looking == (1, 1)
-    assert await storage.database.read(lambda tx: tx.value(count)) == 0
+    assert await storage.database.read(lambda tx: tx.value(COUNT)) == 0
 
 
 async def test_read_then_write_loses_nothing(database_url: str) -> None:

@@ -9,7 +9,16 @@ from storage.errors import ActiveRun, LockedThread, NotFound
 from storage.messages import NewMessage
 from storage.pages import PageRequest
 from storage.tables import Thread
-from tests.storage.rows import PROJECT, claimed, execute, make_run, make_thread, text_part, user
+from tests.storage.rows import (
+    PROJECT,
+    claimed,
+    execute,
+    make_run,
+    make_thread,
+    start_message,
+    text_part,
+    user,
+)
 
 
 async def test_what_is_created_can_be_read(storage: Storage) -> None:
@@ -72,7 +81,7 @@ async def test_an_active_run_locks_the_thread(storage: Storage) -> None:
 async def test_the_messages_of_a_run(storage: Storage) -> None:
     thread = await make_thread(storage, "hi")
     run = await make_run(storage, thread)
-    _, message = await storage.claims.start_message(await claimed(storage, run))
+    _, message = await start_message(storage, await claimed(storage, run))
     page = await storage.messages.list(PROJECT, thread.id, PageRequest(), run.id)
     assert [each.id for each in page.data] == [message.id]
     assert (await storage.messages.list(PROJECT, thread.id, PageRequest(), "run_x")).data == []
@@ -87,7 +96,7 @@ async def test_positions_increase_also_when_the_clock_goes_back(storage: Storage
         await storage.messages.create(PROJECT, thread.id, user(str(number))) for number in range(3)
     ]
     run = await make_run(storage, thread)
-    step, answer = await storage.claims.start_message(await claimed(storage, run))
+    step, answer = await start_message(storage, await claimed(storage, run))
     positions = [
         future,
         *(each.position for each in created),

@@ -112,6 +112,16 @@ async def test_a_file_that_another_server_writes_to(
     await database.close()
 
 
+async def test_a_file_that_another_server_brings_up_to_date(
+    migrated_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    with contextlib.closing(sqlite3.connect(migrated_file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unreachable, match="database is locked"):
+            await Database(f"sqlite:///{migrated_file}").migrate()
+
+
 async def test_every_connection_is_in_use(
     on_postgres: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from tests.storage.rows import (
     make_run,
     make_thread,
     set_run,
+    start_tool_calls,
 )
 
 
@@ -123,7 +124,7 @@ async def test_every_list_has_its_own_parent_and_kind(storage: Storage) -> None:
     for _ in range(2):
         run = await make_run(storage, thread)
         claim = await claimed(storage, run)
-        steps = [await storage.claims.start_tool_calls(claim) for _ in range(2)]
+        steps = [await start_tool_calls(storage, claim) for _ in range(2)]
         await set_run(storage, run, status="completed")
         runs.append(await get_run(storage, run))
     page = PageRequest(order="asc")

@@ -29,6 +29,7 @@ from tests.storage.rows import (
     make_run,
     make_thread,
     set_run,
+    start_tool_calls,
     user,
 )
 
@@ -97,7 +98,7 @@ async def _steps(storage: Storage) -> Listed:
     return Listed(
         RunStep,
         ids.STEP,
-        lambda: storage.claims.start_tool_calls(claim),
+        lambda: start_tool_calls(storage, claim),
         lambda page: storage.runs.list_steps(PROJECT, thread.id, run.id, page),
     )
 

@@ -15,6 +15,8 @@ from tests.storage.rows import (
     make_run,
     make_thread,
     set_run,
+    start_message,
+    start_tool_calls,
     text_part,
     user,
 )
@@ -27,7 +29,7 @@ async def test_an_unowned_cancelling_run_is_cancelled_with_what_it_has_open(
 ) -> None:
     thread = await make_thread(storage)
     run = await make_run(storage, thread)
-    step, message = await storage.claims.start_message(await claimed(storage, run))
+    step, message = await start_message(storage, await claimed(storage, run))
     await storage.runs.cancel(PROJECT, thread.id, run.id)
     # A live lease: whoever holds it ends the run.
     assert await storage.sweep.end(run.id, RunStatus.cancelled) is None
@@ -57,7 +59,7 @@ async def test_a_run_that_was_cancelled_before_its_claim_ends_at_once(storage: S
 @pytest.mark.parametrize("status", ACTIVE)
 async def test_what_is_past_its_lifetime_expires(storage: Storage, status: RunStatus) -> None:
     run = await make_run(storage, await make_thread(storage))
-    await storage.claims.start_message(await claimed(storage, run))
+    await start_message(storage, await claimed(storage, run))
     await set_run(storage, run, status=status, lease_until=PAST)
     assert await storage.sweep.end(run.id, RunStatus.expired) is None
     await set_run(storage, run, expires_at=1, lease_until=FUTURE)
@@ -140,21 +142,21 @@ async def test_a_model_reads_the_thread_up_to_its_run(storage: Storage) -> None:
     thread = await make_thread(storage, "one", "two")
     run = await make_run(storage, thread)
     claim = await claimed(storage, run)
-    call_step = await storage.claims.start_tool_calls(claim)
+    call_step = await start_tool_calls(storage, claim)
     await storage.claims.save(claim, steps=[StepEnd(call_step.id, StepStatus.completed)])
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await storage.claims.save(
         claim,
         message=MessageEnd(message.id, [text_part("Hello")]),
         steps=[StepEnd(step.id, StepStatus.completed)],
     )
-    context = await storage.claims.context(run)
+    context = await storage.claims.context(run, 100)
     assert [m.content[0]["text"]["value"] for m in context.messages] == ["one", "two"]
     assert [each.id for each in context.steps] == [call_step.id, step.id]
     assert {id: m.content for id, m in context.step_messages.items()} == {
         message.id: [text_part("Hello")]
     }
-    last = await storage.claims.context(run, last_messages=1)
+    last = await storage.claims.context(run, 1)
     assert [m.content[0]["text"]["value"] for m in last.messages] == ["two"]
 
 
@@ -162,7 +164,7 @@ async def test_later_messages_belong_to_the_next_run(storage: Storage) -> None:
     thread = await make_thread(storage, "one")
     first = await make_run(storage, thread)
     claim = await claimed(storage, first)
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await storage.claims.save(
         claim,
         message=MessageEnd(message.id, [text_part("answer")]),
@@ -172,6 +174,6 @@ async def test_later_messages_belong_to_the_next_run(storage: Storage) -> None:
     await storage.messages.create(PROJECT, thread.id, user("two"))
     second = await make_run(storage, thread)
     for run, texts in ((first, ["one"]), (second, ["one", "answer", "two"])):
-        context = await storage.claims.context(await get_run(storage, run))
+        context = await storage.claims.context(await get_run(storage, run), 100)
         assert [m.content[0]["text"]["value"] for m in context.messages] == texts
     assert (await storage.runs.list(PROJECT, thread.id, PageRequest())).data[0].id == second.id

@@ -17,6 +17,7 @@ from tests.storage.rows import (
     make_thread,
     new_run,
     set_run,
+    start_tool_calls,
     user,
 )
 
@@ -24,7 +25,7 @@ from tests.storage.rows import (
 async def awaiting(storage: Storage, thread: Thread, *call_ids: str) -> tuple[Run, RunStep]:
     """A run that awaits the outputs of these calls, and the step that holds them."""
     claim = await claimed(storage, await make_run(storage, thread))
-    step = await storage.claims.start_tool_calls(claim)
+    step = await start_tool_calls(storage, claim)
     details = {"type": "tool_calls", "tool_calls": [call(each) for each in call_ids]}
     saved = await storage.claims.save(
         claim,
@@ -38,7 +39,7 @@ async def awaiting(storage: Storage, thread: Thread, *call_ids: str) -> tuple[Ru
 async def test_a_new_run_is_queued_and_reads_up_to_its_messages(storage: Storage) -> None:
     thread = await make_thread(storage, "one")
     new = new_run(metadata={"k": "v"}, tools=[{"type": "function", "function": {"name": "f"}}])
-    run = await storage.runs.create(PROJECT, thread.id, new, [user("two"), user("three")])
+    run = (await storage.runs.create(PROJECT, thread.id, new, [user("two"), user("three")])).run
     assert run.id == f"run_{run.position}"
     assert (run.status, run.attempt, run.waiting, run.lease_until) == ("queued", 0, False, None)
     assert run.expires_at == run.created_at + 600

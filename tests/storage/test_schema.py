@@ -14,7 +14,9 @@ ONLY_ON_POSTGRESQL = {"threads_by_metadata"}
 """Indexes that are declared for one database: Alembic does not read `ddl_if`."""
 
 
-def _differences(connection: Connection) -> list[Any]:
+def differences(connection: Connection) -> list[Any]:
+    """Returns what the tables of a database have otherwise than they are declared."""
+
     def counts(item: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
         here = connection.dialect.name == "postgresql" or name not in ONLY_ON_POSTGRESQL
         return here or reflected
@@ -28,7 +30,7 @@ def _differences(connection: Connection) -> list[Any]:
 async def test_the_migrations_make_the_declared_tables(database_url: str) -> None:
     database = Database(database_url)
     with database.connect() as connection:
-        assert _differences(connection) == []
+        assert differences(connection) == []
     await database.close()
 
 

@@ -22,6 +22,7 @@ from tests.storage.rows import (
     make_run,
     make_thread,
     new_run,
+    start_message,
     text_part,
     user,
 )
@@ -39,7 +40,7 @@ COPIED = {
     "incomplete_at",
     "incomplete_reason",
 }
-NEW = {"id", "thread_id", "position", "run_id"}
+NEW = {"id", "thread_id", "position", "context_position", "run_id"}
 
 
 async def _messages(storage: Storage, thread_id: str) -> list[Message]:
@@ -54,7 +55,7 @@ def _texts(messages: list[Message]) -> list[str]:
 async def _answered(storage: Storage, thread: Thread, text: str, reason: str | None = None) -> None:
     """Lets a run write a message, whole unless there is a reason why it is not."""
     claim = await claimed(storage, await make_run(storage, thread))
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await storage.claims.save(
         claim,
         message=MessageEnd(message.id, [text_part(text)], reason),
@@ -168,7 +169,7 @@ async def test_while_a_run_is_active(storage: Storage) -> None:
     run = await make_run(storage, thread)
     waiting = await storage.threads.copy(PROJECT, thread.id)
     claim = await claimed(storage, run)
-    _, writing = await storage.claims.start_message(claim)
+    _, writing = await start_message(storage, claim)
     # All, and up to the message that is being written: it is left out either way.
     for up_to in (None, writing.id):
         copy = await storage.threads.copy(PROJECT, thread.id, up_to)

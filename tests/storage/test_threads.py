@@ -15,6 +15,7 @@ from tests.storage.rows import (
     make_run,
     make_thread,
     new_run,
+    start_message,
     user,
 )
 
@@ -64,7 +65,7 @@ async def test_delete_takes_everything_along(storage: Storage) -> None:
     thread, other = await make_thread(storage, "hi"), await make_thread(storage, "hi")
     for each in (thread, other):
         claim = await claimed(storage, await make_run(storage, each))
-        await storage.claims.start_message(claim)
+        await start_message(storage, claim)
     await storage.threads.delete(PROJECT, thread.id)
     with pytest.raises(NotFound):
         await storage.threads.get(PROJECT, thread.id)
@@ -76,7 +77,7 @@ async def test_delete_returns_the_active_run_as_cancelled(storage: Storage) -> N
     thread = await make_thread(storage, "hi")
     run = await make_run(storage, thread)
     claim = await claimed(storage, run)
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     [ended] = await storage.threads.delete(PROJECT, thread.id)
     assert (ended.run.id, ended.run.status, ended.run.expires_at) == (run.id, "cancelled", None)
     assert ended.run.cancelled_at is not None
@@ -94,9 +95,11 @@ async def test_delete_of_an_idle_thread_cancels_nothing(storage: Storage) -> Non
 
 
 async def test_a_run_is_created_with_its_thread(storage: Storage) -> None:
-    thread, run = await storage.runs.create_with_thread(
+    created = await storage.runs.create_with_thread(
         PROJECT, {"k": "v"}, {}, [user("hi")], new_run()
     )
+    thread, run = created.thread, created.run
+    assert thread is not None
     assert (run.thread_id, run.status) == (thread.id, "queued")
     assert await storage.threads.get(PROJECT, thread.id) == thread
     [message] = (await storage.messages.list(PROJECT, thread.id, PageRequest())).data

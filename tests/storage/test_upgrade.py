@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -10,6 +11,7 @@ from sqlalchemy import Connection
 
 import storage
 from storage.database import Database
+from tests.storage.test_schema import differences
 
 COMMON = {"project_id": "proj_1", "created_at": 1, "metadata": {}}
 ENDS = {"tool_resources": {}, "response_format": "auto"}
@@ -39,13 +41,13 @@ UNCHOSEN: dict[str, Any] = dict.fromkeys(DEFAULTS) | {"tools": _tools()}
 ONLY_RUNS = ("tool_choice", "parallel_tool_calls")
 
 
-def _migrate(connection: Connection, revision: str) -> None:
+def _migrate(connection: Connection, revision: str, *, down: bool = False) -> None:
     config = Config()
     migrations = Path(storage.__file__).parent / "migrations"
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
-    if revision == "0002-again":
-        command.downgrade(config, "0002")
+    if down:
+        command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
 
@@ -76,33 +78,44 @@ def _run(id: str, status: str, values: dict[str, Any]) -> dict[str, Any]:
     } | values
 
 
-def _fill(connection: Connection) -> None:
-    """Inserts what the version before the upgrade wrote."""
+def _message(id: str, position: str, run_id: str | None = None) -> dict[str, Any]:
+    return {
+        **COMMON,
+        "id": id,
+        "position": position,
+        "thread_id": "thread_1",
+        "status": "completed",
+        "role": "user" if run_id is None else "assistant",
+        "content": [{"type": "text", "text": {"value": "Hi", "annotations": []}}],
+        "attachments": [],
+        "run_id": run_id,
+    }
+
+
+def _fill(connection: Connection, defaults: dict[str, Any]) -> None:
+    """Inserts what the version before the upgrade wrote, where nobody had chosen anything."""
     tables = _reflected(connection)
 
     def insert(table: str, *rows: dict[str, Any]) -> None:
         for row in rows:
-            connection.execute(tables[table].insert().values(**row))
+            # Given as None, a document would be a null of JSON's.
+            given = {key: value for key, value in row.items() if value is not None}
+            connection.execute(tables[table].insert().values(**given))
 
-    for number, values in enumerate((DEFAULTS, CHOSEN), 1):
+    for number, values in enumerate((defaults, CHOSEN), 1):
         own = {key: value for key, value in values.items() if key not in ONLY_RUNS}
         row = {**COMMON, **ENDS, **own, "id": f"asst_{number}", "position": str(number)}
         insert("assistants", row | {"model": "m"})
     thread = {**COMMON, "id": "thread_1", "position": "1", "tool_resources": {}}
     insert("threads", thread)
-    insert("runs", _run("run_1", "completed", DEFAULTS), _run("run_2", "queued", CHOSEN))
+    insert("runs", _run("run_1", "completed", defaults), _run("run_2", "queued", CHOSEN))
     insert(
         "messages",
-        {
-            **COMMON,
-            "id": "msg_1",
-            "position": "0",
-            "thread_id": "thread_1",
-            "status": "completed",
-            "role": "user",
-            "content": [{"type": "text", "text": {"value": "Hi", "annotations": []}}],
-            "attachments": [],
-        },
+        _message("msg_1", "1"),
+        # It came while the run worked, which had read the first only.
+        _message("msg_2", "2"),
+        _message("msg_3", "3", "run_1"),
+        _message("msg_4", "4", "run_x"),
     )
     for number in (1, 2):
         insert(
@@ -142,36 +155,45 @@ def _constraints(connection: Connection) -> dict[str, Any]:
     return {"indexes": sorted(map(tuple, connection.execute(sa.text(query)))), "keys": keys}
 
 
-def _with(rows: dict[str, dict[str, Any]], defaults: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns the rows with other defaults, and with the columns that are new."""
-    own = {key: value for key, value in defaults.items() if key not in ONLY_RUNS}
-    steps = {id: rows[id] | {"replay": None} for id in ("step_1", "step_2")}
-    return rows | steps | {"asst_1": rows["asst_1"] | own, "run_1": rows["run_1"] | defaults}
+def _upgraded(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the rows as the newest version has them."""
+    own = {key: value for key, value in UNCHOSEN.items() if key not in ONLY_RUNS}
+    found = rows | {"asst_1": rows["asst_1"] | own, "run_1": rows["run_1"] | UNCHOSEN}
+    found |= {id: rows[id] | {"replay": None} for id in ("step_1", "step_2")}
+    read = {"msg_1": "1", "msg_2": "2", "msg_3": "1", "msg_4": "4"}
+    return found | {id: rows[id] | {"context_position": at} for id, at in read.items()}
 
 
-async def test_stored_defaults_become_null(empty_database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "defaults"),
+    [("0001", DEFAULTS), ("0002", DEFAULTS), ("0003", UNCHOSEN), ("0004", UNCHOSEN)],
+)
+async def test_a_database_of_each_earlier_version(
+    empty_database_url: str, revision: str, defaults: dict[str, Any]
+) -> None:
     database = Database(empty_database_url)
     with database.connect() as connection:
-        _migrate(connection, "0002")
-        _fill(connection)
+        _migrate(connection, revision)
+        _fill(connection, defaults)
         before = _rows(connection)
         constraints = _constraints(connection)
         connection.commit()
-    assert len(before) == 8
+    assert len(before) == 11
     await database.migrate()
     with database.connect() as connection:
         after = _rows(connection)
-        assert after == _with(before, UNCHOSEN)
+        assert after == _upgraded(before)
         # The keys of a schema keep their order.
         [_, tool] = after["run_1"]["tools"]
         assert list(tool["function"]["parameters"]["properties"]) == ["z", "a"]
-        assert _constraints(connection) == constraints
+        assert differences(connection) == []
         # No null of JSON's, which would not be null to SQL.
         query = sa.text("SELECT id FROM runs WHERE tool_choice IS NULL")
         assert list(connection.execute(query).scalars()) == ["run_1"]
 
-        _migrate(connection, "0002-again")
+        _migrate(connection, revision, down=True)
         assert _rows(connection) == before
+        assert _constraints(connection) == constraints
         _migrate(connection, "head")
         assert _rows(connection) == after
         connection.commit()

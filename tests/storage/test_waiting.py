@@ -16,6 +16,7 @@ from tests.storage.rows import (
     make_thread,
     new_run,
     set_run,
+    start_message,
     text_part,
     user,
 )
@@ -27,7 +28,7 @@ async def queue(storage: Storage, thread: Thread, *texts: str, **changes: Any) -
     """Inserts a run that may wait, after messages with these texts."""
     messages = [user(text) for text in texts]
     new = new_run(**changes)
-    return await storage.runs.create(PROJECT, thread.id, new, messages, queue=True)
+    return (await storage.runs.create(PROJECT, thread.id, new, messages, queue=True)).run
 
 
 async def say(storage: Storage, thread: Thread, text: str) -> None:
@@ -36,7 +37,7 @@ async def say(storage: Storage, thread: Thread, text: str) -> None:
 
 async def answer(storage: Storage, claim: Claim, text: str) -> Run | None:
     """Completes a run with a message; returns what that releases."""
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     saved = await storage.claims.save(
         claim,
         message=MessageEnd(message.id, [text_part(text)]),
@@ -46,10 +47,16 @@ async def answer(storage: Storage, claim: Claim, text: str) -> Run | None:
     return saved.released
 
 
-async def read(storage: Storage, run: Run, last: int | None = None) -> list[str]:
-    """The texts that the run's model may read."""
-    context = await storage.claims.context(await get_run(storage, run), last)
-    return [message.content[0]["text"]["value"] for message in context.messages]
+async def read(storage: Storage, run: Run, last: int = 100) -> list[str]:
+    """The texts that the run's model may read, which are the same in whatever portions."""
+    run = await get_run(storage, run)
+    found = (await storage.claims.context(run, last)).messages
+    for portion in (1, 2):
+        messages = (await storage.claims.context(run, portion)).messages
+        while len(messages) < len(found):
+            messages = await storage.claims.earlier(run, messages[0], portion) + messages
+        assert messages[-len(found) :] == found
+    return [message.content[0]["text"]["value"] for message in found]
 
 
 async def test_nothing_to_wait_for(storage: Storage) -> None:
@@ -90,7 +97,7 @@ async def test_an_answer_stands_behind_what_it_answers(storage: Storage) -> None
     claim = await claimed(storage, first)
     await say(storage, thread, "three")
     second = await queue(storage, thread, "four")
-    step, message = await storage.claims.start_message(claim)
+    step, message = await start_message(storage, claim)
     await say(storage, thread, "five")
     assert await read(storage, first) == ["one", "two"]
     await storage.claims.save(

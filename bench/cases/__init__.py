@@ -1,0 +1,16 @@
+"""What is measured, by name. Each case is a class, whose objects are prepared to be measured."""
+
+from collections.abc import Callable
+from typing import Final
+
+from bench.cases import calls, peers, runs, streams, threads
+from bench.measuring import Bench, Case
+
+CASES: Final[dict[str, Callable[[Bench], Case]]] = {
+    **calls.CASES,
+    **runs.CASES,
+    **streams.CASES,
+    **threads.CASES,
+    **peers.CASES,
+}
+"""All of them, in the order in which they are measured."""

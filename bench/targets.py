@@ -1,0 +1,94 @@
+"""What each figure of the bench is to be: one table."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Database = Literal["sqlite", "postgresql"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a figure counts, and how far a median may be off its target before it is a miss."""
+
+    name: str
+    tolerance: float
+    more_is_better: bool = False
+
+
+RATIO: Final = Unit("of its rate", 0.15, more_is_better=True)
+CPU: Final = Unit("ms of CPU", 0.10)
+CPU_RATIO: Final = Unit("no-ops of CPU", 0.10)
+TIME: Final = Unit("ms", 0.30)
+GROWTH: Final = Unit("times a short thread's", 0.15)
+TIMES: Final = Unit("times its rate", 0.15, more_is_better=True)
+MEMORY: Final = Unit("KiB", 0.10)
+
+BOTH: Final[tuple[Database, ...]] = ("sqlite", "postgresql")
+SQLITE: Final[tuple[Database, ...]] = ("sqlite",)
+POSTGRESQL: Final[tuple[Database, ...]] = ("postgresql",)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure of a case, and what it is to be. An aim is reported, but fails nothing."""
+
+    case: str
+    figure: str
+    unit: Unit
+    value: float
+    databases: tuple[Database, ...] = BOTH
+    judged: bool = True
+
+    def missed(self, median: float) -> bool:
+        """Returns whether a median is worse than the target by more than the tolerance."""
+        if self.unit.more_is_better:
+            return median < self.value * (1 - self.unit.tolerance)
+        return median > self.value * (1 + self.unit.tolerance)
+
+
+AIM: Final = False
+
+TARGETS: Final = (
+    *(
+        target
+        for api in ("", "grpc-")
+        for target in (
+            Target(f"{api}get-assistant", "of the no-op", RATIO, 0.70, SQLITE),
+            Target(f"{api}get-assistant", "Python", CPU, 0.8, SQLITE),
+            Target(f"{api}create-thread", "of the no-op", RATIO, 0.45, SQLITE),
+            Target(f"{api}create-message", "of the no-op", RATIO, 0.45, SQLITE),
+            Target(f"{api}list-20", "of the no-op", RATIO, 0.45, SQLITE),
+            Target(f"{api}list-100", "of the no-op", RATIO, 0.20, SQLITE),
+            Target(f"{api}get-assistant", "of the no-op", RATIO, 0.35, POSTGRESQL, AIM),
+            Target(f"{api}create-thread", "of the no-op", RATIO, 0.25, POSTGRESQL, AIM),
+            Target(f"{api}create-message", "of the no-op", RATIO, 0.25, POSTGRESQL, AIM),
+            Target(f"{api}list-20", "of the no-op", RATIO, 0.30, POSTGRESQL, AIM),
+            Target(f"{api}list-100", "of the no-op", RATIO, 0.15, POSTGRESQL, AIM),
+        )
+    ),
+    Target("runs", "of the no-op", RATIO, 0.12, SQLITE),
+    Target("runs", "Python of the no-op", CPU_RATIO, 10, SQLITE),
+    Target("runs", "of the no-op", RATIO, 0.08, POSTGRESQL),
+    Target("runs-one-client", "of the no-op", RATIO, 0.10),
+    Target("first-token", "after the model's", TIME, 8),
+    Target("first-token", "after the model's beside streams", TIME, 25),
+    Target("streams", "until all have ended", TIME, 11_500),
+    Target("streams", "Python per piece", CPU, 0.5),
+    Target("silent-streams", "Python per stream", MEMORY, 150),
+    Target("silent-streams", "Envoy per stream", MEMORY, 100),
+    Target("start", "until ready", TIME, 3_000),
+    Target("start", "Python", MEMORY, 150 * 1024),
+    Target("pages", "first", GROWTH, 1.2),
+    Target("pages", "middle", GROWTH, 1.2),
+    Target("pages", "last", GROWTH, 1.2),
+    Target("peers", "times aegra", TIMES, 10, judged=AIM),
+    Target("peers", "times aegra-redis", TIMES, 10, judged=AIM),
+    Target("peers", "times langgraph", TIMES, 10, judged=AIM),
+    Target("long-threads", "auto of 8,192 tokens", GROWTH, 2),
+    Target("long-threads", "last_messages 10", GROWTH, 2),
+)
+
+
+def targets(database: Database, cases: frozenset[str]) -> list[Target]:
+    """Returns those of some cases on a database, in the order of the table."""
+    return [each for each in TARGETS if database in each.databases and each.case in cases]

@@ -1,0 +1,122 @@
+"""New runs: what a request decides, what its assistant adds, and the rows that come of it."""
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+from storage import assistants, ids
+from storage.claims import Claim, Withdrawn
+from storage.context import Context
+from storage.lookup import by_id
+from storage.rows import Assistant, Message, Run, Thread
+from storage.tables import RunStatus
+from storage.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to insert: what the request and the assistant decide. `lifetime` is in seconds."""
+
+    assistant_id: str
+    model: str
+    instructions: str
+    tools: list[dict[str, Any]]
+    metadata: dict[str, str]
+    temperature: float | None
+    top_p: float | None
+    max_prompt_tokens: int | None
+    max_completion_tokens: int | None
+    truncation_strategy: dict[str, Any]
+    tool_choice: Any
+    parallel_tool_calls: bool | None
+    response_format: Any
+    reasoning_effort: str | None
+    lifetime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A run to insert that its assistant completes, which is read along with it."""
+
+    assistant_id: str
+    complete: Callable[[Assistant], NewRun]
+    """Fills in the assistant's values. What it raises, goes through to the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new run as it was queued, its claim if it was taken at once, its thread if that is new."""
+
+    run: Run
+    claim: Claim | None
+    thread: Thread | None = None
+
+
+def settled(tx: Transaction, new: NewRun | Draft) -> NewRun:
+    """Returns the run with its assistant's values. Raises NotFound."""
+    if isinstance(new, NewRun):
+        return new
+    return new.complete(by_id(tx, assistants.GET, "assistant", new.assistant_id))
+
+
+def new_row(thread: Thread, new: NewRun, now: float, *, waiting: bool = False) -> Run:
+    """Returns a queued run at the end of a locked thread; neither row is written yet."""
+    context_until = thread.last_position or ids.new_position()
+    thread.last_position = position = ids.next_position(context_until)
+    return Run(
+        id=ids.make_id(ids.RUN, position),
+        project_id=thread.project_id,
+        thread_id=thread.id,
+        position=position,
+        created_at=int(now),
+        assistant_id=new.assistant_id,
+        status=RunStatus.queued,
+        waiting=waiting,
+        queued_at=now,
+        context_until=context_until,
+        model=new.model,
+        instructions=new.instructions,
+        tools=new.tools,
+        metadata_=new.metadata,
+        temperature=new.temperature,
+        top_p=new.top_p,
+        max_prompt_tokens=new.max_prompt_tokens,
+        max_completion_tokens=new.max_completion_tokens,
+        truncation_strategy=new.truncation_strategy,
+        tool_choice=new.tool_choice,
+        parallel_tool_calls=new.parallel_tool_calls,
+        response_format=new.response_format,
+        reasoning_effort=new.reasoning_effort,
+        expires_at=int(now) + new.lifetime,
+    )
+
+
+def taken(run: Run, now: float, lease: float, thread: list[Message] | None = None) -> Claim:
+    """Returns the claim of a queued run that is not inserted yet: its row is the one to insert.
+
+    `thread` is all that it may read, if that is known.
+    """
+    held = copy(run)
+    held.status = RunStatus.in_progress
+    held.attempt, held.lease_until, held.started_at = 1, now + lease, int(now)
+    return first_claim(held, now, run.position, thread)
+
+
+def first_claim(
+    held: Run, now: float, last_position: str, thread: list[Message] | None = None
+) -> Claim:
+    """Returns the claim of a run that has just been queued: no other attempt has begun anything."""
+    context = None
+    if thread is not None:
+        last = held.truncation_strategy["last_messages"]
+        context = Context(thread if last is None else thread[-last:], [], {})
+    return Claim(
+        held,
+        held.attempt,
+        Withdrawn([], []),
+        reclaimed=False,
+        now=now,
+        last_position=last_position,
+        context=context,
+    )
