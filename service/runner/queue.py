@@ -19,6 +19,9 @@ class RunQueue(Protocol):
     def empty(self) -> bool:
         """Whether no run waits, as far as this server knows."""
 
+    async def ready(self) -> None:
+        """Waits until there is a run to take."""
+
     async def take(self) -> str:
         """Waits for a run and returns its id. It is delivered again unless acknowledged."""
 
@@ -34,28 +37,35 @@ class InProcessQueue:
         self._groups: OrderedDict[str, deque[str]] = OrderedDict()
         """What waits; the group whose turn it is stands first."""
         self._known: set[str] = set()
-        self._arrived: asyncio.Queue[None] = asyncio.Queue()
-        """Has as many items as there are runs waiting."""
+        self._filled = asyncio.Event()
+        """Set as long as a run waits."""
 
     async def put(self, run_id: str, group: str) -> None:
         """Adds a run, unless it waits already."""
         if run_id not in self._known:
             self._known.add(run_id)
             self._groups.setdefault(group, deque()).append(run_id)
-            self._arrived.put_nowait(None)
+            self._filled.set()
 
     @property
     def empty(self) -> bool:
         """Whether no run waits."""
         return not self._groups
 
+    async def ready(self) -> None:
+        """Waits until a run waits."""
+        while self.empty:
+            await self._filled.wait()
+
     async def take(self) -> str:
         """Waits for a run and returns its id."""
-        await self._arrived.get()
+        await self.ready()
         group, waiting = self._groups.popitem(last=False)
         run_id = waiting.popleft()
         if waiting:
             self._groups[group] = waiting
+        elif self.empty:
+            self._filled.clear()
         # From here on a put is news: the run may become queued again while it is worked on.
         self._known.discard(run_id)
         return run_id

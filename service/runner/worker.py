@@ -50,31 +50,27 @@ class Worker:
         self._attempts: dict[asyncio.Task[None], Attempt | None] = {}
         self._reserved: set[asyncio.Future[None]] = set()
         """Slots that are kept for runs which are being created."""
-        self._taking = False
-        self._taken: str | None = None
-        """A run that has left the queue, and waits for a slot."""
+        self._stopping = False
         self._releasing = False
         self.underway = Underway()
 
     async def work(self) -> None:
         """Takes runs until it is cancelled; those that are being executed go on."""
-        self._taking = True
         try:
             while True:
+                await self._queue.ready()
+                # Which run is the next is settled only when it can begin.
                 await self._slots.free()
-                self._taken = await self._queue.take()
-                await self._slots.free()
-                run_id, self._taken = self._taken, None
+                run_id = await self._queue.take()
                 self._slots.take()
                 self._begin(run_id, self._claim(run_id), None)
         finally:
-            self._taking, self._taken = False, None
+            self._stopping = True
 
     @contextlib.contextmanager
     def reserve(self) -> Iterator["Reservation | None"]:
         """Keeps a slot for a run that is about to be created, if one is free and no run waits."""
-        waiting = self._taken is not None or not self._queue.empty
-        if not self._taking or waiting or not self._slots.is_free:
+        if self._stopping or not self._queue.empty or not self._slots.is_free:
             yield None
             return
         self._slots.take()
@@ -116,6 +112,7 @@ class Worker:
 
     async def drain(self, grace: float) -> None:
         """Gives what is executed up to `grace` seconds to end, then releases the rest."""
+        self._stopping = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._idle()

@@ -42,6 +42,12 @@ class Engines:
         self._working[engine] = asyncio.create_task(engine.work())
         return engine
 
+    @property
+    def one(self) -> Engine:
+        """The one that works."""
+        [engine] = self._working
+        return engine
+
     async def drain(self, engine: Engine, grace: float) -> None:
         """Ends one as a server does."""
         work = self._working.pop(engine)

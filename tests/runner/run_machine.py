@@ -17,6 +17,7 @@ from sqlmodel import col, update
 from storage import Storage
 from storage import rows as stored_rows
 from storage.claims import Claim
+from storage.openings import Opening
 from storage.sweep import Overdue
 from storage.tables import Message, RunStep
 from storage.tables import Run as StoredRun
@@ -87,6 +88,8 @@ class Attempt:
     claim: Claim
     run: Run
     steps: list[Step] = field(default_factory=list)
+    unwritten: list[tuple[Opening, Step]] = field(default_factory=list)
+    """What it has begun and could not write: that is left to its end."""
 
     def __repr__(self) -> str:
         return f"<attempt {self.claim.attempt} at {self.run!r}>"
@@ -99,7 +102,7 @@ class Attempt:
     @property
     def open_steps(self) -> list[Step]:
         """What it has begun and not ended, as far as it knows."""
-        return [step for step in self.steps if step.open]
+        return [step for step in self.steps if step.open] + [step for _, step in self.unwritten]
 
 
 class Machine(RuleBasedStateMachine):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from storage.claims import MessageEnd, RunEnd, StepEnd, Withdrawn
 from storage.errors import ClaimLost
+from storage.openings import open_message
 from storage.tables import RunStatus, StepStatus
 from tests.runner.run_machine import LEASE, Attempt, Machine, busy, move
 from tests.runner.run_model import (
@@ -35,6 +36,7 @@ ERROR = {"code": "server_error", "message": "It failed."}
 WORK = {
     "start_message": 4,
     "start_tool_calls": 3,
+    "start_unwritten": 2,
     "require_action": 4,
     "end_turn": 2,
     "end": 3,
@@ -125,6 +127,16 @@ class Workers(Machine):
             self.thread.add_message(message.id, attempt.run)
             self.returned(step, message)
 
+    def start_unwritten(self, attempt: Attempt, data: st.DataObject) -> None:
+        """It begins a message, and the database is away."""
+        if any(step.message for step in attempt.open_steps):
+            return
+        opening = open_message(attempt.claim.run, int(self.now), after=attempt.claim.last_position)
+        assert opening.message is not None
+        step = new_step(opening.step.id, opening.step.step_details, opening.message.id)
+        step.row["created_at"] = opening.step.created_at
+        attempt.unwritten.append((opening, step))
+
     def start_tool_calls(self, attempt: Attempt, data: st.DataObject) -> None:
         if any(not step.message for step in attempt.open_steps) and attempt.holds:
             return
@@ -160,6 +172,7 @@ class Workers(Machine):
             attempt,
             self.storage.claims.save(
                 attempt.claim,
+                begun=[opening for opening, _ in attempt.unwritten],
                 message=_message_end(open_steps, None),
                 steps=[
                     StepEnd(step.id, StepStatus.completed)
@@ -172,6 +185,7 @@ class Workers(Machine):
         )
         if saved is None:
             return
+        self.write_begun(attempt)
         assert saved.released is None
         for step in open_steps:
             if step.message:
@@ -187,6 +201,7 @@ class Workers(Machine):
         error, open_steps = run.last_error if run else None, attempt.open_steps
         saving = self.storage.claims.save(
             attempt.claim,
+            begun=[opening for opening, _ in attempt.unwritten],
             message=_message_end(open_steps, REASONS[status]),
             steps=[
                 StepEnd(
@@ -202,6 +217,7 @@ class Workers(Machine):
         saved = self.write(attempt, saving, attempt.holds and _may_be(attempt.run, run))
         if saved is None:
             return
+        self.write_begun(attempt)
         for step in open_steps:
             step.end(STEP_ENDS[status], usage if step is open_steps[-1] else None, error)
             self.thread.end_message(step.message, REASONS[status])
@@ -225,6 +241,16 @@ class Workers(Machine):
         written = self.go(writing)
         attempt.run.row["lease_until"] = FromNow(LEASE, whole=False)
         return written
+
+    def write_begun(self, attempt: Attempt) -> None:
+        """What an attempt could not write before was written now."""
+        for opening, step in attempt.unwritten:
+            assert opening.message is not None
+            attempt.run.steps.append(step)
+            attempt.steps.append(step)
+            self.thread.add_message(opening.message.id, attempt.run)
+            self.thread.messages[opening.message.id]["created_at"] = opening.message.created_at
+        attempt.unwritten = []
 
     def begin_step(self, attempt: Attempt, id: str, type: str, message: str | None = None) -> None:
         """An attempt has begun a step."""

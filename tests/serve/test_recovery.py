@@ -1,9 +1,20 @@
 """kill -9 and a restart: every run that was begun is finished, and its thread has one answer."""
 
-from assistants.v1 import runs_pb2
+import contextlib
+import dataclasses
+import sqlite3
+import threading
+from collections.abc import Iterator
+
+import grpc
+import psycopg
+import pytest
+from assistants.v1 import messages_pb2, runs_pb2
 
 from storage import Storage
-from storage.database import Database
+from storage.database import Database, parse_url
+from storage.messages import NewMessage
+from storage.new_runs import NewRun
 from tests import marked
 from tests.grpc_face.client import connect
 from tests.grpc_face.stubs import Run, Stubs, function
@@ -70,6 +81,115 @@ async def test_every_run_is_finished(models: ModelServer, database_url: str) -> 
         assert [len(models.requests(model)) for model in quick] == [1] * QUEUED
         assert stack.terminate() == 0, stack.printed()
         assert "Traceback" not in stack.printed()
+
+
+async def test_a_kill_between_any_two_commits(models: ModelServer, database_url: str) -> None:
+    """Creation, opening, end: whichever is the last that was written, the thread has one answer."""
+    opened, ending = (Hold(Answer("Hello there"), after="Hello") for _ in range(2))
+    asked, opening = (Hold(Answer("Hello there")) for _ in range(2))
+    holds = {"opened": opened, "ending": ending, "asked": asked, "opening": opening}
+    scripts = {name: models.script(hold, Answer("Again")) for name, hold in holds.items()}
+    over, created = models.script(Answer("Hello there")), models.script(Answer("Again"))
+    env = {"ASSISTANTS_MODEL_BASE_URL": models.base_url, "ASSISTANTS_DATABASE_URL": database_url}
+    with Stack(ENV | env | {"ASSISTANTS_WORKER_CONCURRENCY": "8"}) as stack:
+        stack.start()
+        with connect(stack.grpc_address) as stubs:
+            done = start_run(stubs, over)
+            await until(lambda: stubs.get_run(done).status == Run.completed)
+            runs = {name: start_run(stubs, model) for name, model in scripts.items()}
+            shown = {name: Shown(stubs, runs[name]) for name in ("opened", "opening", "ending")}
+            for hold in holds.values():
+                await until(hold.held.is_set)
+            for name in ("opened", "ending"):
+                await until(lambda name=name: shown[name].text == "Hello")  # type: ignore[misc]
+                await until(lambda name=name: len(stubs.said(runs[name].thread_id)) == 2)  # type: ignore[misc]
+            with writes_nothing(database_url):
+                for name in ("opening", "ending"):
+                    holds[name].release()
+                    await until(lambda name=name: shown[name].text == "Hello there")  # type: ignore[misc]
+                stack.kill()
+            for each in shown.values():
+                each.ended()
+        runs["created"] = run_async(create(database_url, done, created))
+
+        stack.start()
+        with connect(stack.grpc_address) as stubs:
+            for run in runs.values():
+                await until(lambda run=run: stubs.get_run(run).status == Run.completed)  # type: ignore[misc]
+                assert stubs.said(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
+                steps = runs_pb2.ListRunStepsRequest(thread_id=run.thread_id, run_id=run.id)
+                assert len(stubs.runs.ListRunSteps(steps).data) == 1
+            assert stubs.get_run(done).status == Run.completed
+            assert stubs.said(done.thread_id) == [("user", "Hi"), ("assistant", "Hello there")]
+            for name, each in shown.items():
+                message = messages_pb2.GetMessageRequest(
+                    thread_id=runs[name].thread_id, message_id=each.message_id
+                )
+                with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+                    stubs.messages.GetMessage(message)
+        assert len(models.requests(over)) == 1
+        assert stack.terminate() == 0, stack.printed()
+        assert "Traceback" not in stack.printed()
+
+
+class Shown:
+    """What a run's stream shows until its server is killed, read in the background."""
+
+    def __init__(self, stubs: Stubs, run: Run) -> None:
+        request = runs_pb2.StreamRunEventsRequest(thread_id=run.thread_id, run_id=run.id)
+        self._events = stubs.runs.StreamRunEvents(request)
+        self.text, self.message_id = "", ""
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def ended(self) -> None:
+        """Waits for the end of the stream, which is none that a client takes for one."""
+        self._reading.join(60)
+        assert self._failed
+
+    def _read(self) -> None:
+        self._failed = False
+        try:
+            for event in self._events:
+                if event.HasField("message"):
+                    self.message_id = event.message.id
+                for part in event.message_delta.content:
+                    self.text += part.text.value
+        except grpc.RpcError:
+            self._failed = True
+
+
+@contextlib.contextmanager
+def writes_nothing(url: str) -> Iterator[None]:
+    """Keeps everybody from writing messages."""
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(str(parse_url(url).database))) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with contextlib.closing(psycopg.connect(url)) as connection:
+            connection.execute("LOCK TABLE messages IN SHARE MODE")
+            yield
+
+
+async def create(url: str, like: Run, model: str) -> Run:
+    """Leaves a new run as a server does that dies as soon as it has claimed it."""
+    database = Database(url)
+    storage = Storage(database, lease_seconds=1)
+    found = (await storage.runs.get("default", like.thread_id, like.id)).run
+    values = {name: getattr(found, name) for name in NEW} | {"model": model, "metadata": {}}
+    message = NewMessage("user", [{"type": "text", "text": {"value": "Hi", "annotations": []}}])
+    created = await storage.runs.create_with_thread(
+        "default", {}, {}, [message], NewRun(**values, lifetime=600), claim=True
+    )
+    assert created.claim is not None
+    await database.close()
+    return Run(id=created.run.id, thread_id=created.run.thread_id)
+
+
+NEW = [
+    each.name for each in dataclasses.fields(NewRun) if each.name not in ("metadata", "lifetime")
+]
 
 
 async def test_what_a_model_server_gets_back_is_not_lost(
