@@ -11,10 +11,10 @@ import pytest
 from assistants.v1 import assistants_pb2, messages_pb2, runs_pb2, threads_pb2
 
 from storage import claims, sweep
-from tests.costs.served import served
 from tests.grpc_face.stubs import Run, RunEvent, Stubs, function, last_run, user
 from tests.model_server import ModelServer
 from tests.script import Answer, Calls, Hold
+from tests.served import served
 from tests.storage.declared import declared
 from tests.storage.recording import Executed, transactions
 from tests.waiting import until

@@ -63,8 +63,8 @@ def transactions() -> Iterator[list[Executed]]:
 
         patch.setattr(Database, name, method)
 
-    for name in ("read", "get", "write"):
-        recorded(name, name == "write")
+    for name, commits in {"read": False, "get": False, "write": True, "renew": True}.items():
+        recorded(name, commits)
     one, many = Transaction._execute, Transaction.many
 
     def execute(

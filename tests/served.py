@@ -1,7 +1,8 @@
-"""A server in this process, so that what its database is asked can be counted."""
+"""A server in this process, so that a test can reach into it."""
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,20 @@ from tests.stack import free_address
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path, database_url: str, models: ModelServer) -> AsyncIterator[Stubs]:
-    """Gives typed clients, whose calls are to be awaited. The server executes one run at once."""
+async def served(
+    directory: Path, database_url: str, models: ModelServer, lease_seconds: float = 3600
+) -> AsyncIterator[Stubs]:
+    """Gives typed clients, whose calls are to be awaited. The server executes one run at once.
+
+    By default no heartbeat comes in a test's way.
+    """
     settings = Settings(
         data_dir=directory,
         database_url=database_url,
         grpc_address=free_address(),
         worker_concurrency=1,
-        # No heartbeat comes in between.
-        lease_seconds=3600,
+        lease_seconds=lease_seconds,
+        shutdown_grace=0,
     )
     model = ChatModel(models.base_url, "none", idle_timeout=60)
     serving, stop = asyncio.Event(), asyncio.Event()
@@ -39,4 +45,5 @@ async def served(directory: Path, database_url: str, models: ModelServer) -> Asy
     finally:
         stop.set()
         await work
+        gc.unfreeze()
         await model.close()
