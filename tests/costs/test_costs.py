@@ -33,7 +33,7 @@ COSTS = {
     "GetAssistant": Cost(1, 0),
     "ModifyAssistant": Cost(2, 1),
     "DeleteAssistant": Cost(1, 1),
-    "CreateThread": Cost(4, 1),
+    "CreateThread": Cost(3, 1),
     "GetThread": Cost(1, 0),
     "ModifyThread": Cost(2, 1),
     "DeleteThread": Cost(4, 1),
@@ -45,7 +45,7 @@ COSTS = {
     "ModifyMessage": Cost(3, 1),
     "DeleteMessage": Cost(3, 1),
     "CreateRun": Cost(6, 1),
-    "CreateThreadAndRun": Cost(7, 1),
+    "CreateThreadAndRun": Cost(5, 1),
     "ListRuns": Cost(2, 0),
     "GetRun": Cost(2, 0),
     "ModifyRun": Cost(3, 1),
@@ -54,9 +54,9 @@ COSTS = {
     "SubmitToolOutputs": Cost(6, 1),
     "CancelRun": Cost(8, 1),
     # From the call to the last event, with all that the run takes: an answer, a call, an answer.
-    "StreamThreadAndRun": Cost(33, 4),
-    "StreamRun": Cost(25, 4),
-    "StreamToolOutputs": Cost(32, 4),
+    "StreamThreadAndRun": Cost(18, 3),
+    "StreamRun": Cost(16, 3),
+    "StreamToolOutputs": Cost(23, 3),
 }
 
 BACKGROUND = (sweep.QUEUED, sweep.COUNTS, claims.ATTEMPTS)
