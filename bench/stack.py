@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import sqlalchemy as sa
 
 from bench import processes, profiler
+from service.child import dying_with_parent
 from tests.postgres import Postgres
 from tests.stack import Stack
 
@@ -85,7 +86,8 @@ class Server:
         if postgres is not None:
             self._database = postgres.create_database("template0")
             env["ASSISTANTS_DATABASE_URL"] = postgres.url(self._database)
-        self.stack = Stack(env, SERVER)
+        # However the bench ends, no server is left.
+        self.stack = Stack(env, dying_with_parent(SERVER))
         self._profile = self.stack.directory / "profile"
         self.stack.env[profiler.FILE] = str(self._profile)
         self.profile = ""
