@@ -60,7 +60,7 @@ def thread(**changes: Any) -> rows.Thread:
 def message(**changes: Any) -> rows.Message:
     """A message, of which nothing is set but for `changes`."""
     bare: dict[str, Any] = {"status": "in_progress", "role": "assistant", "content": []}
-    bare |= {"thread_id": "thread_1", "attachments": [], "metadata_": {}}
+    bare |= {"thread_id": "thread_1", "context_position": "0", "attachments": [], "metadata_": {}}
     return rows.Message(id="msg_1", **OWNED | bare | changes)
 
 
