@@ -83,7 +83,11 @@ def _copies(thread: LongThread, first: str, start: int, stop: int) -> sa.Insert:
     number = 2 * numbers.c.n + sa.case((columns.id == first, 0), else_=1)
     digits = sa.func.substr(sa.cast(sa.literal(10**DIGITS, sa.BigInteger) + number, sa.String), 2)
     position = sa.literal(thread.prefix) + digits
-    made = {"id": sa.literal(f"{ids.MESSAGE}_") + position, "position": position}
+    made = {
+        "id": sa.literal(f"{ids.MESSAGE}_") + position,
+        "position": position,
+        "context_position": position,
+    }
     copies = (
         sa.select(*(made.get(column.name, column) for column in columns))
         .select_from(_MESSAGES.join(numbers, sa.true()))

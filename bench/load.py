@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -193,6 +194,10 @@ class Driver:
             stderr=subprocess.PIPE,
             text=True,
         )
+        # A server that hangs fails its case, and not the whole run.
+        self._watchdog = threading.Timer(PATIENCE, self._process.kill)
+        self._watchdog.daemon = True
+        self._watchdog.start()
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"job": job, "call": call.to_json()} | options) + "\n")
         self._process.stdin.flush()
@@ -203,7 +208,7 @@ class Driver:
         assert self._process.stderr is not None
         line = self._process.stdout.readline()
         if not line:
-            raise LoadError(f"the driver failed: {self._process.stderr.read()}")
+            raise LoadError(f"the driver failed: {self._process.stderr.read() or 'no answer'}")
         result: dict[str, Any] = json.loads(line)
         return result
 
@@ -213,3 +218,4 @@ class Driver:
     def __exit__(self, *_: object) -> None:
         # Closes its standard input: a job that holds streams open closes them and ends.
         self._process.communicate(timeout=PATIENCE)
+        self._watchdog.cancel()

@@ -55,6 +55,8 @@ class Sizes:
     """Messages of the short, the long and the longest thread."""
     copied: int = 100_000
     """Messages of the thread that is copied and deleted."""
+    peers: bool = True
+    """Whether other servers are measured, if they are set up."""
     one_server: bool = False
     """Whether one server has the settings of all cases."""
 
@@ -76,6 +78,7 @@ QUICK: Final = Sizes(
     long=8,
     longest=8,
     copied=8,
+    peers=False,
     one_server=True,
 )
 """Everything once: whether it works."""
@@ -129,7 +132,7 @@ class Bench:
     def new_server(self, settings: Mapping[str, str]) -> Server:
         """Returns a server that is not started yet, and that its caller ends."""
         postgres = self.postgres() if self.database == "postgresql" else None
-        return Server(self.model, settings, postgres)
+        return Server(self.model.base_url, settings, postgres)
 
     def keep(self, resource: AbstractContextManager[T]) -> T:
         """Returns what a resource gives, and ends it with the bench."""

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import sqlalchemy as sa
 
 from bench import processes, profiler
+from service.child import dying_with_parent
 from tests.postgres import Postgres
 from tests.stack import Stack
 
@@ -76,16 +77,17 @@ class Server:
     """One server of the bench: the real one, with the no-op beside it."""
 
     def __init__(
-        self, model: Model, settings: Mapping[str, str], postgres: Postgres | None
+        self, model_url: str, settings: Mapping[str, str], postgres: Postgres | None
     ) -> None:
         """Makes its database. Starts nothing yet."""
-        env = {"ASSISTANTS_MODEL_BASE_URL": model.base_url} | dict(settings)
+        env = {"ASSISTANTS_MODEL_BASE_URL": model_url} | dict(settings)
         self._postgres = postgres
         self._database: str | None = None
         if postgres is not None:
             self._database = postgres.create_database("template0")
             env["ASSISTANTS_DATABASE_URL"] = postgres.url(self._database)
-        self.stack = Stack(env, SERVER)
+        # However the bench ends, no server is left.
+        self.stack = Stack(env, dying_with_parent(SERVER))
         self._profile = self.stack.directory / "profile"
         self.stack.env[profiler.FILE] = str(self._profile)
         self.profile = ""
@@ -121,6 +123,10 @@ class Server:
     def post(self, path: str, body: object) -> Any:
         """Returns the JSON that a POST is answered with."""
         return _json(self.url(path), body)
+
+    def stream(self, path: str, body: object) -> str:
+        """Returns the events that a POST is answered with."""
+        return _read(self.url(path), body).decode()
 
     def remove(self, path: str) -> Any:
         """Returns the JSON that a DELETE is answered with."""
@@ -179,10 +185,14 @@ def start_postgres(directory: Path) -> Postgres:
 
 
 def _json(url: str, body: object = None, verb: str | None = None) -> Any:
+    return json.loads(_read(url, body, verb))
+
+
+def _read(url: str, body: object = None, verb: str | None = None) -> bytes:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=verb)
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return json.load(response)
+            return bytes(response.read())
     except urllib.error.HTTPError as error:
         raise CallError(f"{url}: {error.code} {error.read().decode()}") from error

@@ -17,7 +17,7 @@ from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
 from storage.openings import Opening
-from storage.repository import Repository, reads_all, writes_all
+from storage.repository import Repository, reads_all, renews, writes_all
 from storage.rows import Message, Run, RunStep, Thread, table
 from storage.statements import Statement, one_of, param
 from storage.tables import MessageStatus, RunStatus, StepStatus
@@ -162,7 +162,7 @@ class Claims(Repository):
             last_position=thread.last_position or run.position,
         )
 
-    @writes_all
+    @renews
     def renew(self, tx: Transaction, claim: Claim) -> RunStatus:
         """Renews the lease; returns `in_progress` or `cancelling`. Raises ClaimLost."""
         status = self._extend(tx, claim)

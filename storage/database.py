@@ -36,6 +36,8 @@ def parse_url(url: str) -> URL:
         case "sqlite" if parsed.database in (None, "", ":memory:"):
             # Each connection would have a database of its own.
             raise ValueError("SQLite in memory is not supported, name a file: sqlite:///PATH")
+        case "sqlite" if parsed.query:
+            raise ValueError(f"SQLite does not take parameters: {', '.join(parsed.query)}")
         case "sqlite":
             return parsed.set(drivername="sqlite")
         case "postgresql" | "postgres":
@@ -82,6 +84,15 @@ class Database:
         if isinstance(self._adapter, SQLite):
             return await self._adapter.write(work, project, alone=alone)
         return await self._adapter.write(work, project, thread)
+
+    async def renew(self, work: Work[T]) -> T:
+        """Does the same for work of all projects that renews a lease, and locks no thread.
+
+        On PostgreSQL, nobody who waits for a thread keeps it waiting.
+        """
+        if isinstance(self._adapter, SQLite):
+            return await self._adapter.write(work, None)
+        return await self._adapter.renew(work)
 
     async def read(self, work: Work[T], project: str | None = None) -> T:
         """Returns what `work` returns; all that it reads is as it was at its first statement.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import orjson
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.types.json import set_json_loads
 from sqlalchemy.engine import URL
@@ -26,7 +27,10 @@ from storage.unfinished import Unfinished
 DATABASE = "postgresql"
 
 SILENCE_SECONDS = 20
-"""How long a connection may be silent while something is under way, before it is given up."""
+"""How long a server may be silent when it should have answered, before its connection is given up.
+
+What begins or gives up a transaction takes no time; every other statement, as long as it may take.
+"""
 
 DEFAULTS = {
     "connect_timeout": 10,
@@ -41,11 +45,20 @@ FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout') AND source 
 """
 """How long statements take at most, unless the URL, the role or the database says otherwise."""
 
+LIMIT = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
+"""How long statements take at most after that, in milliseconds; 0 is no limit."""
+
 WAIT_SECONDS = 60.0
 """How long a transaction waits for a connection, and before it for its turn on its thread."""
 
 ENGINE_CONNECTIONS = 4
-"""Connections that only the run engine uses: no number of calls keeps a lease from renewal."""
+"""Connections that only the run engine uses, besides the others."""
+
+RENEWAL_CONNECTIONS = 2
+"""Connections that only renew leases: nobody who waits for a thread keeps them from it."""
+
+POLL_SECONDS = 0.1
+"""How often a wait for an answer looks at the clock."""
 
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
@@ -67,13 +80,40 @@ def parameters(url: URL) -> dict[str, Any]:
     return {**DEFAULTS, **given}
 
 
+class _Connection(psycopg.Connection[Any]):
+    """A connection that gives up a server which says nothing.
+
+    TCP notices that nothing arrives there any more. Something on the way may take it all the same,
+    and pass nothing on.
+    """
+
+    patience: float | None = None
+    """Seconds within which each statement is answered."""
+
+    def wait(
+        self, gen: PQGen[T], interval: float = POLL_SECONDS, timeout: float | None = None
+    ) -> T:
+        """Returns what comes of a statement. Raises OperationalError if there is no answer."""
+        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+
+    def at_once(self, statement: str) -> None:
+        """Executes what takes no time; closes the connection if that fails."""
+        patience, self.patience = self.patience, SILENCE_SECONDS
+        try:
+            self.execute(statement.encode())
+        except BaseException:
+            self.close()
+            raise
+        self.patience = patience
+
+
 class _Pool:
     """Threads that execute transactions, and as many connections at most."""
 
     def __init__(self, parameters: Mapping[str, Any], size: int, name: str) -> None:
         self._parameters = parameters
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._idle: list[psycopg.Connection[Any]] = []
+        self._idle: list[_Connection] = []
         """Connections that no thread uses; the last one was in use last."""
 
     async def run(self, begin: str, work: Work[T], project: str | None) -> T:
@@ -103,7 +143,9 @@ class _Pool:
                 connection.close()
                 raise
             except BaseException:
-                _roll_back(connection)
+                # Closed where that fails; the error that is told is the first one.
+                with contextlib.suppress(psycopg.Error):
+                    connection.at_once("ROLLBACK")
                 raise
             finally:
                 if not connection.closed:
@@ -112,30 +154,32 @@ class _Pool:
         except psycopg.Error as error:
             raise translate(error) from error
 
-    def _begun(self, begin: str) -> psycopg.Connection[Any]:
+    def _begun(self, begin: str) -> _Connection:
         """Returns a connection on which a transaction has begun."""
         try:
-            return _begin(self._idle.pop(), begin)
+            connection = self._idle.pop()
+            connection.at_once(begin)
+            return connection
         except IndexError:
             pass
         except psycopg.Error:
             pass  # It was lost while it was idle, as when the server was restarted.
-        return _begin(_connect(self._parameters), begin)
+        connection = _connect(self._parameters)
+        connection.at_once(begin)
+        return connection
 
 
-def _connect(parameters: Mapping[str, Any]) -> psycopg.Connection[Any]:
-    connection = psycopg.connect(autocommit=True, prepare_threshold=2, **parameters)
-    set_json_loads(orjson.loads, connection)
-    return _begin(connection, LIMITS)
-
-
-def _begin(connection: psycopg.Connection[Any], statement: str) -> psycopg.Connection[Any]:
-    """Returns the connection, once it has executed the statement; closes it if it fails."""
+def _connect(parameters: Mapping[str, Any]) -> _Connection:
+    connection = _Connection.connect(autocommit=True, prepare_threshold=2, **parameters)
+    connection.patience = SILENCE_SECONDS
     try:
-        connection.execute(statement.encode())
+        set_json_loads(orjson.loads, connection)
+        connection.execute(LIMITS)
+        [(limit,)] = connection.execute(LIMIT).fetchall()
     except BaseException:
         connection.close()
         raise
+    connection.patience = limit / 1000 + SILENCE_SECONDS if limit else None
     return connection
 
 
@@ -144,13 +188,6 @@ def _commit(cursor: psycopg.Cursor[Any]) -> None:
     if cursor.statusmessage != "COMMIT":
         # The answer, without an error, where a statement has failed and the work went on.
         raise psycopg.errors.InFailedSqlTransaction("a statement of the transaction had failed")
-
-
-def _roll_back(connection: psycopg.Connection[Any]) -> None:
-    try:
-        connection.rollback()
-    except psycopg.Error:
-        connection.close()
 
 
 class PostgreSQL:
@@ -170,6 +207,14 @@ class PostgreSQL:
     @functools.cached_property
     def _engine(self) -> _Pool:
         return _Pool(self._parameters, ENGINE_CONNECTIONS, "postgresql-engine")
+
+    @functools.cached_property
+    def _renewals(self) -> _Pool:
+        return _Pool(self._parameters, RENEWAL_CONNECTIONS, "postgresql-renewals")
+
+    async def renew(self, work: Work[T]) -> T:
+        """Does the same as `write` for work of all projects that renews a lease."""
+        return await self._tasks.finish(self._tasks.begin(self._renewals.run(_WRITE, work, None)))
 
     async def write(self, work: Work[T], project: str | None, thread: str | None = None) -> T:
         """Returns what `work` returns, once it is committed.
@@ -191,7 +236,7 @@ class PostgreSQL:
     async def close(self) -> None:
         """Closes every connection, once all that was begun has ended."""
         # Taken out first: whoever comes meanwhile has others.
-        names = ("_calls", "_engine")
+        names = ("_calls", "_engine", "_renewals")
         pools = [pool for name in names if (pool := self.__dict__.pop(name, None)) is not None]
         await self._tasks.settled()
         for pool in pools:

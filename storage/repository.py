@@ -97,3 +97,13 @@ def writes_all(work: Work[R, P, T]) -> OfAll[R, P, T]:
         return await self.database.write(lambda tx: work(self, tx, *args, **kwargs))
 
     return method
+
+
+def renews(work: Work[R, P, T]) -> OfAll[R, P, T]:
+    """Marks a method that renews a lease of a run of any project, and locks no thread."""
+
+    @wraps(work)
+    async def method(self: R, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.renew(lambda tx: work(self, tx, *args, **kwargs))
+
+    return method

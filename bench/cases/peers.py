@@ -26,7 +26,7 @@ class Peers:
         env = {"BENCH_MODEL_URL": bench.model.base_url, "BENCH_MODEL": model}
         self._peers: dict[str, tuple[Call, int]] = {}
         for peer in PEERS:
-            if peer.installed:
+            if bench.sizes.peers and peer.installed:
                 url, pid = bench.keep(peer.serving(env, bench.postgres))
                 self._peers[peer.name] = _run(url), pid
 

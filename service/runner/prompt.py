@@ -1,5 +1,6 @@
 """From a run and its thread to the request that its model gets."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,10 @@ async def build(
         count = transcript.least or 0
         if left is not None and not await tokens.fits(prompt(count), left):
             raise OutOfTokens("max_prompt_tokens")
-    return request | {"messages": [*system, *transcript.newest(count), *own]}
+    request["messages"] = [*system, *transcript.newest(count), *own]
+    # A long one is put into JSON next, in one go: others get their turn before.
+    await asyncio.sleep(0)
+    return request
 
 
 async def _most(transcript: Transcript, fits: Callable[[int], Awaitable[bool]]) -> int | None:

@@ -1,7 +1,9 @@
 """A long thread is read from its newest message backwards, and no further than a prompt needs."""
 
 import asyncio
+import contextlib
 import functools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -55,22 +57,18 @@ class Pages:
         return Transcript(context(*self._next(transcript.FIRST_PORTION)), self.earlier)
 
 
-def counter(known: int | None) -> TokenCounter:
-    """Estimates: the address is nobody's."""
-    return ChatModel("http://127.0.0.1:1/v1", "none", idle_timeout=1, context=known).tokens
-
-
-@functools.cache
-def estimates(known: int | None) -> TokenCounter:
-    """Estimates that learn nothing, and are not asked for a tokenizer twice."""
-    return counter(known)
+@contextlib.asynccontextmanager
+async def counter(known: int | None) -> AsyncIterator[TokenCounter]:
+    """Gives estimates: the address is nobody's."""
+    model = ChatModel("http://127.0.0.1:1/v1", "none", idle_timeout=1, context=known)
+    yield model.tokens
+    await model.close()
 
 
 async def all_of_it(
-    asked: Run, thread: list[Message], known: int | None, max_bytes: int
+    asked: Run, thread: list[Message], known: int | None, tokens: TokenCounter, max_bytes: int
 ) -> list[dict[str, Any]]:
     """The turns of a prompt as they are found by trying each, from the whole thread on."""
-    tokens = estimates(known)
     turns = [turn for turn in map(turn_of, thread) if turn["content"]]
     users = [at for at, turn in enumerate(turns) if turn["role"] == "user"]
     most = users[-1] if users else len(turns)
@@ -116,14 +114,15 @@ async def test_portions_make_the_same_prompt(
         patch.setattr(transcript, "FIRST_PORTION", portion)
         patch.setattr(transcript, "LARGEST_PORTION", 2 * portion)
         read = Pages(thread).transcript()
-        try:
-            expected = await all_of_it(asked, thread, known, max_bytes)
-        except OutOfTokens:
-            with pytest.raises(OutOfTokens):
-                await prompt.build(asked, read, estimates(known), max_bytes)
-            return
-        built = await prompt.build(asked, read, estimates(known), max_bytes)
-        assert built["messages"] == expected
+        async with counter(known) as tokens:
+            try:
+                expected = await all_of_it(asked, thread, known, tokens, max_bytes)
+            except OutOfTokens:
+                with pytest.raises(OutOfTokens):
+                    await prompt.build(asked, read, tokens, max_bytes)
+                return
+            built = await prompt.build(asked, read, tokens, max_bytes)
+            assert built["messages"] == expected
 
 
 LONG = 20_000
@@ -157,7 +156,8 @@ async def test_of_a_long_thread_little_is_read(
 ) -> None:
     pages = Pages(long_thread())
     asked = run(max_prompt_tokens=budget)
-    built = await prompt.build(asked, pages.transcript(), counter(known), MIB)
+    async with counter(known) as tokens:
+        built = await prompt.build(asked, pages.transcript(), tokens, MIB)
     assert len(built["messages"]) == pytest.approx(sent, rel=0.05)
     assert pages.read <= 3 * sent
 
@@ -172,22 +172,23 @@ async def test_others_get_their_turn_while_a_long_prompt_is_built() -> None:
             await asyncio.sleep(0)
 
     beside = asyncio.create_task(other())
-    tokens = counter(10**7)
-    pages = Pages(long_thread())
-    built = await prompt.build(run(), pages.transcript(), tokens, MIB)
-    assert len(built["messages"]) == LONG + 1
-    # At least one turn for every thousand messages.
-    assert turns >= LONG / 1000
-    turns = 0
-    await tokens.learn(built, 10**6)
-    assert turns >= LONG / 1000
+    async with counter(10**7) as tokens:
+        pages = Pages(long_thread())
+        built = await prompt.build(run(), pages.transcript(), tokens, MIB)
+        assert len(built["messages"]) == LONG + 1
+        # At least one turn for every thousand messages.
+        assert turns >= LONG / 1000
+        turns = 0
+        await tokens.learn(built, 10**6)
+        assert turns >= LONG / 1000
     beside.cancel()
 
 
 async def test_the_newest_user_far_back_stays() -> None:
     thread = [message("user", "old"), message("user", "asked")]
     thread += [message("assistant", "x" * 1000) for _ in range(500)]
-    built = await prompt.build(run(), Pages(thread).transcript(), counter(2000), MIB)
+    async with counter(2000) as tokens:
+        built = await prompt.build(run(), Pages(thread).transcript(), tokens, MIB)
     assert [each["content"] for each in built["messages"][:2]] == ["Be brief.", "asked"]
     assert len(built["messages"]) == 502
 
@@ -195,11 +196,11 @@ async def test_the_newest_user_far_back_stays() -> None:
 async def test_what_was_read_is_not_read_again() -> None:
     pages = Pages(long_thread())
     read = pages.transcript()
-    tokens = counter(None)
-    first = await prompt.build(run(), read, tokens, MIB)
-    before = pages.read
-    await tokens.exceeded(first, 8192)
-    second = await prompt.build(run(), read, tokens, MIB)
+    async with counter(None) as tokens:
+        first = await prompt.build(run(), read, tokens, MIB)
+        before = pages.read
+        await tokens.exceeded(first, 8192)
+        second = await prompt.build(run(), read, tokens, MIB)
     assert 0 < len(second["messages"]) < len(first["messages"])
     assert pages.read == before
 

@@ -34,6 +34,7 @@ def transactions() -> Iterator[list[Executed]]:
     """Gives the list of the transactions that end meanwhile."""
     ended: list[Executed] = []
     current = threading.local()
+    """Has what this thread executes; nothing for what began before."""
     patch = pytest.MonkeyPatch()
 
     def recorded(name: str, commits: bool) -> None:
@@ -47,8 +48,11 @@ def transactions() -> Iterator[list[Executed]]:
             def watched(tx: Transaction) -> Any:
                 # On SQLite, what is busy is left to a thread, and begins once more.
                 own.statements.clear()
-                current.own = own
-                return work(tx)
+                current.statements = own.statements
+                try:
+                    return work(tx)
+                finally:
+                    del current.statements
 
             try:
                 result = await original(self, watched, *args, **kwargs)
@@ -59,20 +63,20 @@ def transactions() -> Iterator[list[Executed]]:
 
         patch.setattr(Database, name, method)
 
-    for name in ("read", "get", "write"):
-        recorded(name, name == "write")
+    for name, commits in {"read": False, "get": False, "write": True, "renew": True}.items():
+        recorded(name, commits)
     one, many = Transaction._execute, Transaction.many
 
     def execute(
         self: Transaction, statement: Statement[Any], params: dict[str, Any]
     ) -> Compiled[Any]:
-        current.own.statements.append((statement, dict(params)))
+        getattr(current, "statements", []).append((statement, dict(params)))
         return one(self, statement, params)
 
     def execute_many(
         self: Transaction, statement: Statement[Any], each: Iterable[Mapping[str, Any]]
     ) -> None:
-        current.own.statements.append((statement, {}))
+        getattr(current, "statements", []).append((statement, {}))
         many(self, statement, each)
 
     patch.setattr(Transaction, "_execute", execute)

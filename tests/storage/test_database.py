@@ -188,7 +188,16 @@ def test_urls(url: str, driver: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "nonsense", "mysql://h/d", "data/a.db", "sqlite://", "sqlite:///:memory:"]
+    "url",
+    [
+        "",
+        "nonsense",
+        "mysql://h/d",
+        "data/a.db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///a.db?mode=ro",
+    ],
 )
 def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not"):

@@ -4,20 +4,14 @@ Each statement that storage can execute is explained. None may read a whole tabl
 or sort what it has found, but those that are named here with the reason why that stays cheap.
 """
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
 from functools import partial
-from itertools import product
 from typing import Any
 
 import sqlalchemy as sa
 
-import storage as package
 from storage import Storage, ids, rows, tables
-from storage.pages import List
-from storage.statements import Statement
 from storage.transaction import Transaction
+from tests.storage.declared import Named, declared, is_built
 from tests.storage.everything import do_everything
 from tests.storage.recording import plan, transactions
 from tests.storage.rows import execute, fetch
@@ -49,50 +43,16 @@ USES = {
 
 MANY = 2000
 
-Named = dict[str, Statement[Any]]
-
-
-def _declared() -> Named:
-    """Returns the statements that modules of storage hold, those of pages in every shape."""
-    found: Named = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        for name, value in vars(importlib.import_module(f"storage.{module.name}")).items():
-            found |= {
-                f"{module.name}.{each}": statement for each, statement in _statements(name, value)
-            }
-    # Imported from one module into others, it is one all the same.
-    unique = {id(statement): name for name, statement in reversed(found.items())}
-    return {name: found[name] for name in unique.values()}
-
-
-def _statements(name: str, value: Any) -> Iterator[tuple[str, Statement[Any]]]:
-    match value:
-        case Statement():
-            yield name, value
-        case dict():
-            for key, each in value.items():
-                yield from _statements(f"{name}[{key}]", each)
-        case List():
-            yield f"{name}.position", value._position
-            for order, after, before in product(("asc", "desc"), (False, True), (False, True)):
-                shape = order == "desc", before and not after, after, before
-                yield f"{name}.page{shape}", value._statement(*shape)
-
-
-def _built(name: str) -> bool:
-    """Whether a statement is built when it is needed, in whatever shape."""
-    return ".page(" in name or name.endswith(".position") or "._" in name
-
 
 async def _executed(storage: Storage) -> Named:
     """Executes all statements, and returns them by their names."""
     with transactions() as ended:
         await do_everything(storage)
     executed = {id(each) for transaction in ended for each, _ in transaction.statements}
-    declared = _declared()
-    missed = {name for name, each in declared.items() if id(each) not in executed}
-    assert {name for name in missed if not _built(name)} == NEVER_EXECUTED
-    return declared
+    known = declared()
+    missed = {name for name, each in known.items() if id(each) not in executed}
+    assert {name for name in missed if not is_built(name)} == NEVER_EXECUTED
+    return known
 
 
 async def _fill(storage: Storage) -> None:

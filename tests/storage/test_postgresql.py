@@ -17,7 +17,7 @@ from storage.errors import Unreachable
 from storage.statements import Statement
 from storage.transaction import Transaction
 from tests.postgres import Postgres
-from tests.storage.rows import PROJECT, holding, make_thread, user
+from tests.storage.rows import PROJECT, claimed, holding, make_run, make_thread, user
 
 
 @pytest.fixture
@@ -259,3 +259,27 @@ async def test_turns_pass_on_from_callers_that_go_away(on_postgres: Storage) -> 
     await on_postgres.database.close()
     count = sql("SELECT count(*) FROM messages")
     assert await on_postgres.database.read(lambda tx: tx.value(count)) == 100
+
+
+async def test_a_lease_is_renewed_whoever_waits_for_a_thread(on_postgres: Storage) -> None:
+    """Though all the connections of calls and of the run engine are waiting."""
+    held = [await make_thread(on_postgres) for _ in range(10)]
+    claims = [
+        await claimed(on_postgres, await make_run(on_postgres, thread))
+        for thread in [*held, await make_thread(on_postgres)]
+    ]
+    async with contextlib.AsyncExitStack() as holding_all, asyncio.timeout(60):
+        for thread in held:
+            await holding_all.enter_async_context(holding(on_postgres, thread.id))
+        # They lock their threads.
+        waiting = [
+            asyncio.create_task(each)
+            for claim, thread in zip(claims, held, strict=False)
+            for each in (
+                on_postgres.claims.release(claim),
+                on_postgres.threads.modify(PROJECT, thread.id, {}),
+            )
+        ]
+        await asyncio.sleep(0)
+        assert await on_postgres.claims.renew(claims[-1]) == "in_progress"
+    await asyncio.gather(*waiting)

@@ -1,0 +1,64 @@
+"""A link to a PostgreSQL server, over TCP, that can stall: it takes what is sent, and keeps it."""
+
+import contextlib
+import socket
+import threading
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy.engine import make_url
+
+
+class Link:
+    """Forwards what comes to a local port, unless it stalls."""
+
+    def __init__(self, url: str) -> None:
+        """Leads to the database at this URL, whose server listens on a Unix socket."""
+        there = make_url(url)
+        directory = Path(str(there.query["host"]))
+        self._path = next(each for each in directory.glob(".s.PGSQL.*") if each.suffix != ".lock")
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        host, port = self._listener.getsockname()
+        self.url = there.set(host=host, port=port, query={}).render_as_string(hide_password=False)
+        self._forwards = threading.Event()
+        self._forwards.set()
+        self._sockets: list[socket.socket] = [self._listener]
+
+    def stall(self) -> None:
+        """Keeps from now on what either side sends."""
+        self._forwards.clear()
+
+    def resume(self) -> None:
+        """Forwards again, what was kept first."""
+        self._forwards.set()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resume()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(str(self._path))
+                self._sockets += [near, far]
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(2**16):
+                self._forwards.wait()
+                sink.sendall(data)
+        # What one side has closed is over for the other.
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)

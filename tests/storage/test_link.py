@@ -1,0 +1,139 @@
+"""A link to PostgreSQL that stalls: whoever waits is told in time, and everything recovers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from assistants.v1 import assistants_pb2, runs_pb2, threads_pb2
+
+from storage import Storage, postgresql
+from storage.database import Database
+from storage.errors import Unreachable
+from storage.transaction import Transaction
+from tests.grpc_face.stubs import Stubs, user
+from tests.link import Link
+from tests.model_server import ModelServer
+from tests.postgres import Postgres
+from tests.script import Answer, Hold
+from tests.served import served
+from tests.storage.rows import PROJECT, claimed, make_run, make_thread, new_run
+from tests.storage.rows import user as from_user
+from tests.waiting import SECONDS, until
+
+CALLERS = 12
+"""More than there are connections."""
+
+
+@pytest.fixture
+def link(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
+    """A link to a fresh database; who waits for anything has less patience than usual."""
+    monkeypatch.setattr(postgresql, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(postgresql, "WAIT_SECONDS", 5.0)
+    monkeypatch.setitem(postgresql.DEFAULTS, "connect_timeout", 2)
+    name = postgres.create_database()
+    with Link(postgres.url(name)) as link:
+        # The server's own limit on a statement, which is the client's, too.
+        link.url += "?options=-cstatement_timeout%3D1s"
+        yield link
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+async def storage(link: Link) -> AsyncIterator[Storage]:
+    database = Database(link.url)
+    yield Storage(database)
+    link.resume()
+    await database.close()
+
+
+async def outcomes(storage: Storage, thread_id: str) -> list[Any]:
+    """Reads and writes, many at once; returns what comes of each."""
+    calls = [
+        call
+        for _ in range(CALLERS)
+        for call in (
+            storage.threads.get(PROJECT, thread_id),
+            storage.messages.create(PROJECT, thread_id, from_user("Hi"), queue=True),
+            storage.runs.create_with_thread(PROJECT, {}, {}, [], new_run()),
+        )
+    ]
+    async with asyncio.timeout(SECONDS):
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_calls_are_answered_while_it_stalls_and_after(storage: Storage, link: Link) -> None:
+    thread = await make_thread(storage)
+    assert not any(isinstance(each, Exception) for each in await outcomes(storage, thread.id))
+    for _ in range(2):
+        link.stall()
+        assert {type(each) for each in await outcomes(storage, thread.id)} == {Unreachable}
+        link.resume()
+        found = await outcomes(storage, thread.id)
+        assert [each for each in found if isinstance(each, Exception)] == []
+
+
+@pytest.mark.parametrize("before", ["a statement", "the commit", "a refusal"])
+async def test_a_stall_in_the_middle_of_a_transaction(
+    storage: Storage, link: Link, before: str
+) -> None:
+    thread = await make_thread(storage)
+
+    def work(tx: Transaction) -> None:
+        tx.update(thread, last_position=before)
+        link.stall()
+        if before == "a statement":
+            tx.now()
+        if before == "a refusal":
+            raise LookupError
+
+    refused = LookupError if before == "a refusal" else Unreachable
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(refused):
+            await storage.database.write(work, PROJECT)
+    link.resume()
+    # What was kept on the way may arrive in the end: a commit is one, then, or is not.
+    changed = await storage.threads.get(PROJECT, thread.id)
+    assert changed.last_position in ([None, before] if before == "the commit" else [None])
+
+
+async def test_leases_are_renewed_after_it(storage: Storage, link: Link) -> None:
+    claim = await claimed(storage, await make_run(storage, await make_thread(storage)))
+    link.stall()
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(Unreachable):
+            await storage.claims.renew(claim)
+    link.resume()
+    assert await storage.claims.renew(claim) == "in_progress"
+
+
+async def test_a_server_behind_it(link: Link, tmp_path: Path, models: ModelServer) -> None:
+    """Calls are told that it is away, and the run goes on when it is back, with one answer."""
+    held = Hold(Answer("Lost."))
+    model = models.script(held, Answer("Hello."), Answer("Hello."))
+    async with served(tmp_path, link.url, models, lease_seconds=1) as stubs:
+        assistant = await stubs.assistants.CreateAssistant(
+            assistants_pb2.CreateAssistantRequest(model=model)
+        )
+        new = runs_pb2.CreateThreadAndRunRequest(
+            assistant_id=assistant.id, thread=threads_pb2.NewThread(messages=[user("Hi")])
+        )
+        run = await stubs.runs.CreateThreadAndRun(new)
+        await until(held.started.is_set)
+        link.stall()
+        held.release()
+        get = assistants_pb2.GetAssistantRequest(assistant_id=assistant.id)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stubs.assistants.GetAssistant(get, timeout=SECONDS)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        link.resume()
+        await _completed(stubs, run.thread_id, run.id)
+
+
+async def _completed(stubs: Stubs, thread_id: str, run_id: str) -> None:
+    get = runs_pb2.GetRunRequest(thread_id=thread_id, run_id=run_id)
+    async with asyncio.timeout(SECONDS):
+        while (run := await stubs.runs.GetRun(get)).status != run.Status.completed:
+            await asyncio.sleep(0.05)
