@@ -1,7 +1,9 @@
 """Steps and messages that begin: streams show them at once, and their write goes on beside."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 import structlog
 
@@ -9,6 +11,9 @@ from storage.claims import Claim, Claims
 from storage.errors import ClaimLost, Unreachable
 from storage.openings import Opening, open_message, open_tool_calls
 from storage.rows import RunStep
+
+FIRST_DELAY = 1.0
+"""Seconds before a beginning that could not be written is tried again; twice as long each time."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +66,7 @@ class Openings:
         """Writes under `claim`; `now` is the database's time.
 
         `refused` is called when the attempt may not write any more. A write that fails otherwise is
-        left to the end of the attempt, which writes all that is not stored.
+        tried again, and left at last to the end of the attempt, which writes all that is missing.
         """
         self._claims = claims
         self._claim = claim
@@ -71,6 +76,7 @@ class Openings:
         self._last = claim.last_position
         self._writes: list[tuple[Opening, asyncio.Task[bool]]] = []
         self._settle: list[Callable[[], None]] = []
+        self._ending = asyncio.Event()
 
     def message(self, ahead_of: RunStep | None = None) -> Opening:
         """Begins a message, and the step that writes it; see `open_message`."""
@@ -82,7 +88,8 @@ class Openings:
         return self._begin(open_tool_calls(self._claim.run, self._now(), after=self._last))
 
     async def unwritten(self) -> list[Opening]:
-        """Waits for all writes; returns what they may not have written."""
+        """Tries nothing again, waits for all writes, and returns what they may not have written."""
+        self._ending.set()
         return [opening for opening, write in self._writes if not await write]
 
     async def close(self) -> None:
@@ -105,17 +112,26 @@ class Openings:
     async def _write(
         self, opening: Opening, tried: Callable[[], None], stored: Callable[[], None]
     ) -> bool:
-        try:
-            await self._claims.open(self._claim, opening)
-        except ClaimLost:
-            self._refused()
-        except Unreachable as error:
-            log.warning("opening not written", id=opening.step.id, error=str(error))
-        except Exception:
-            log.exception("opening not written", id=opening.step.id)
-        else:
-            stored()
-            return True
-        finally:
-            tried()
-        return False
+        delay = FIRST_DELAY
+        write: Coroutine[Any, Any, object] = self._claims.open(self._claim, opening)
+        while True:
+            try:
+                await write
+                stored()
+                return True
+            except ClaimLost:
+                self._refused()
+                return False
+            except Unreachable as error:
+                log.warning("opening not written", id=opening.step.id, error=str(error))
+            except Exception:
+                log.exception("opening not written", id=opening.step.id)
+            finally:
+                tried()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), delay)
+            if self._ending.is_set():
+                return False
+            delay *= 2
+            # It may have been written, and only the answer was lost.
+            write = self._claims.save(self._claim, begun=[opening])

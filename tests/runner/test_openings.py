@@ -37,7 +37,7 @@ from tests.storage.rows import (
     start_message,
     user,
 )
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 CONTEXT: Any = None
 """The servicers ask nothing of it."""
@@ -138,6 +138,31 @@ async def test_what_was_shown_is_there(
         await asyncio.sleep(0)
     assert await calling == callers.message.id
     assert set(await following.ended()) >= {*PLAIN[:-4], "thread.run.completed"}
+
+
+async def test_what_could_not_be_stored_at_once_is_stored_later(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    """Long before the end: whoever asks for it does not wait for that."""
+    engine = engines.start()
+    hold = Hold(Answer("Hello there"), after="Hello")
+    new = new_run(model=models.script(hold))
+    await engines.rename("run_steps", "hidden")
+    run, first = await engine.start(
+        lambda claim: storage.runs.create_with_thread(
+            PROJECT, {}, {}, [user("Hi")], new, claim=claim
+        )
+    )
+    following = Following(run, engine.follow(run, first + 1))
+    await following.shown("Hello")
+    await engines.rename("hidden", "run_steps")
+    message = next(event.message for event in following.events if event.HasField("message"))
+    async with asyncio.timeout(SECONDS):
+        await engine.settled(message.id)
+    found = await storage.messages.get(following.run.project_id, message.thread_id, message.id)
+    assert (found.status, found.created_at) == ("in_progress", message.created_at)
+    hold.release()
+    assert await following.ended() == PLAIN
 
 
 async def test_what_was_shown_and_never_stored_is_withdrawn(
