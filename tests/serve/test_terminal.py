@@ -18,8 +18,14 @@ from tests.waiting import until
 
 CTRL_C, CTRL_D = "\x03", "\x04"
 
-# Makes the terminal the program's own, so that Ctrl-C reaches it as a signal.
-LOGIN = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+# Makes the terminal the program's own, so that Ctrl-C reaches it as a signal. What is started in
+# the background, as the tests may be, ignores it unless it is told otherwise.
+LOGIN = """
+import os, signal, sys
+os.login_tty(0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Terminal:
