@@ -25,7 +25,6 @@ from storage.transaction import Transaction
 
 _RUNS = table(tables.Run)
 _STEPS = table(tables.RunStep)
-_MESSAGES = table(tables.Message)
 
 HELD = (RunStatus.in_progress, RunStatus.cancelling)
 """Statuses in which a worker can hold a run."""
@@ -44,7 +43,6 @@ class Claim:
     """An attempt's hold of a run."""
 
     run: Run
-    attempt: int
     withdrawn: Withdrawn
     reclaimed: bool
     """Whether it was taken from a worker whose lease had run out."""
@@ -54,6 +52,11 @@ class Claim:
     """The greatest position in the thread then: what the attempt begins stands behind it."""
     context: Context | None = None
     """What the run's model may read, where that is known without reading it."""
+
+    @property
+    def attempt(self) -> int:
+        """The run's attempt that it is, which every write of it is conditional on."""
+        return self.run.attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,6 @@ class Claims(Repository):
             return None
         return Claim(
             run,
-            run.attempt,
             Withdrawn(*transitions.withdraw(tx, run_id)),
             reclaimed=before == RunStatus.in_progress,
             now=now,

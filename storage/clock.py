@@ -1,31 +1,24 @@
 """The database's clock: the only one that leases, expiry and timestamps go by."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
+from storage.dialects import InWords
 from storage.statements import Statement
 
 
-class now(FunctionElement[float]):
+class now(InWords):
     """The time in unix seconds with their fraction, read when the statement runs."""
 
     type = sa.Float()
     inherit_cache = True
-
-
-@compiles(now, "sqlite")
-def _sqlite(element: now, compiler: SQLCompiler, **_: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(now, "postgresql")
-def _postgresql(element: now, compiler: SQLCompiler, **_: Any) -> str:
-    # Not now(), which stands still for the length of a transaction.
-    return "extract(epoch from clock_timestamp())::double precision"
+    words: ClassVar[Mapping[str, str]] = {
+        # Not now(), which stands still for the length of a transaction.
+        "postgresql": "extract(epoch from clock_timestamp())::double precision",
+        "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    }
 
 
 NOW: Statement[Any] = Statement(sa.select(now()))

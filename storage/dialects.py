@@ -1,6 +1,7 @@
-"""Conditions that Core cannot say, in each database's own words."""
+"""What Core cannot say, in each database's own words."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Boolean, String, bindparam
 from sqlalchemy.ext.compiler import compiles
@@ -8,7 +9,20 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 
-class _Condition(FunctionElement[bool]):
+class InWords(FunctionElement[Any]):
+    """An expression whose SQL each database has in `words`, with {} for each of its clauses."""
+
+    inherit_cache = True
+    words: ClassVar[Mapping[str, str]]
+
+
+@compiles(InWords)
+def _words(element: InWords, compiler: SQLCompiler, **options: Any) -> str:
+    clauses = (compiler.process(each, **options) for each in element.clauses)
+    return element.words[compiler.dialect.name].format(*clauses)
+
+
+class _Condition(InWords):
     type = Boolean()
     inherit_cache = True
 
@@ -19,6 +33,16 @@ class _Condition(FunctionElement[bool]):
 
 class _HasPairs(_Condition):
     inherit_cache = True
+    words: ClassVar[Mapping[str, str]] = {
+        # The operator that an index with jsonb_path_ops is for.
+        "postgresql": "({0} @> CAST({1} AS JSONB))",
+        # Tables of pairs, not paths: a path cannot name every key, and compares escaped texts.
+        "sqlite": (
+            "(NOT EXISTS (SELECT 1 FROM json_each({1}) AS wanted WHERE NOT EXISTS "
+            "(SELECT 1 FROM json_each({0}) AS had "
+            "WHERE had.key = wanted.key AND had.value = wanted.value)))"
+        ),
+    }
 
 
 def has_pairs(column: Any, pairs: str) -> FunctionElement[bool]:
@@ -29,26 +53,13 @@ def has_pairs(column: Any, pairs: str) -> FunctionElement[bool]:
     return _HasPairs(column, bindparam(pairs, required=True, type_=String()))
 
 
-@compiles(_HasPairs, "postgresql")
-def _postgresql(element: _HasPairs, compiler: SQLCompiler, **options: Any) -> str:
-    column, pairs = (compiler.process(each, **options) for each in element.clauses)
-    # The operator that an index with jsonb_path_ops is for.
-    return f"({column} @> CAST({pairs} AS JSONB))"
-
-
-@compiles(_HasPairs, "sqlite")
-def _sqlite(element: _HasPairs, compiler: SQLCompiler, **options: Any) -> str:
-    column, pairs = (compiler.process(each, **options) for each in element.clauses)
-    # Tables of pairs, not paths: a path cannot name every key, and compares escaped texts.
-    return (
-        f"(NOT EXISTS (SELECT 1 FROM json_each({pairs}) AS wanted WHERE NOT EXISTS "
-        f"(SELECT 1 FROM json_each({column}) AS had "
-        "WHERE had.key = wanted.key AND had.value = wanted.value)))"
-    )
-
-
 class _InList(_Condition):
     inherit_cache = True
+    words: ClassVar[Mapping[str, str]] = {
+        # An array, which is looked up in the index of the column whatever there is to look through.
+        "postgresql": "({0} = ANY (ARRAY(SELECT json_array_elements_text({1}))))",
+        "sqlite": "({0} IN (SELECT value FROM json_each({1})))",
+    }
 
 
 def in_list(column: Any, ids: str) -> FunctionElement[bool]:
@@ -57,16 +68,3 @@ def in_list(column: Any, ids: str) -> FunctionElement[bool]:
     `ids` names the parameter that is the list: one parameter, however long it is.
     """
     return _InList(column, bindparam(ids, required=True, type_=JSON()))
-
-
-@compiles(_InList, "postgresql")
-def _in_list_postgresql(element: _InList, compiler: SQLCompiler, **options: Any) -> str:
-    column, ids = (compiler.process(each, **options) for each in element.clauses)
-    # An array, which is looked up in the index of the column whatever there is to look through.
-    return f"({column} = ANY (ARRAY(SELECT json_array_elements_text({ids}))))"
-
-
-@compiles(_InList, "sqlite")
-def _in_list_sqlite(element: _InList, compiler: SQLCompiler, **options: Any) -> str:
-    column, ids = (compiler.process(each, **options) for each in element.clauses)
-    return f"({column} IN (SELECT value FROM json_each({ids})))"

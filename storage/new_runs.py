@@ -113,7 +113,6 @@ def first_claim(
         context = Context(thread if last is None else thread[-last:], [], {})
     return Claim(
         held,
-        held.attempt,
         Withdrawn([], []),
         reclaimed=False,
         now=now,

@@ -7,7 +7,7 @@ What the run engine and the reconciler use is of all projects, and called withou
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from storage.database import Database
 from storage.transaction import Transaction
@@ -19,6 +19,8 @@ R = TypeVar("R", bound="Repository")
 Work = Callable[Concatenate[R, Transaction, P], T]
 OfProject = Callable[Concatenate[R, str, P], Coroutine[Any, Any, T]]
 OfAll = Callable[Concatenate[R, P], Coroutine[Any, Any, T]]
+Kind = Callable[[Database], Callable[..., Coroutine[Any, Any, Any]]]
+"""Which method of a database executes the work."""
 
 
 class Repository:
@@ -31,30 +33,24 @@ class Repository:
 
 def gets(work: Work[R, P, T]) -> OfProject[R, P, T]:
     """Marks a method that reads a few rows by their keys."""
-
-    @wraps(work)
-    async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.database.get(lambda tx: work(self, tx, *args, **kwargs), project)
-
-    return method
+    return _of_project(work, lambda database: database.get)
 
 
 def reads(work: Work[R, P, T]) -> OfProject[R, P, T]:
     """Marks a method that reads."""
-
-    @wraps(work)
-    async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.database.read(lambda tx: work(self, tx, *args, **kwargs), project)
-
-    return method
+    return _of_project(work, lambda database: database.read)
 
 
 def writes(work: Work[R, P, T]) -> OfProject[R, P, T]:
     """Marks a method that writes, but to no chat thread that exists."""
+    return _of_project(work, lambda database: database.write)
 
+
+def _of_project(work: Work[R, P, T], transaction: Kind) -> OfProject[R, P, T]:
     @wraps(work)
     async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.database.write(lambda tx: work(self, tx, *args, **kwargs), project)
+        execute = transaction(self.database)
+        return cast(T, await execute(lambda tx: work(self, tx, *args, **kwargs), project))
 
     return method
 
@@ -81,29 +77,23 @@ def _writes_to_thread(work: Work[R, P, T], *, alone: bool) -> OfProject[R, P, T]
 
 def reads_all(work: Work[R, P, T]) -> OfAll[R, P, T]:
     """Marks a method that reads rows of any project."""
-
-    @wraps(work)
-    async def method(self: R, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.database.read(lambda tx: work(self, tx, *args, **kwargs))
-
-    return method
+    return _of_all(work, lambda database: database.read)
 
 
 def writes_all(work: Work[R, P, T]) -> OfAll[R, P, T]:
     """Marks a method that writes rows of any project."""
-
-    @wraps(work)
-    async def method(self: R, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.database.write(lambda tx: work(self, tx, *args, **kwargs))
-
-    return method
+    return _of_all(work, lambda database: database.write)
 
 
 def renews(work: Work[R, P, T]) -> OfAll[R, P, T]:
     """Marks a method that renews a lease of a run of any project, and locks no thread."""
+    return _of_all(work, lambda database: database.renew)
 
+
+def _of_all(work: Work[R, P, T], transaction: Kind) -> OfAll[R, P, T]:
     @wraps(work)
     async def method(self: R, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.database.renew(lambda tx: work(self, tx, *args, **kwargs))
+        execute = transaction(self.database)
+        return cast(T, await execute(lambda tx: work(self, tx, *args, **kwargs)))
 
     return method
