@@ -1,4 +1,7 @@
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -7,6 +10,21 @@ from tests.model_server import ModelServer
 from tests.models.raw_server import RawServer, raw_server
 
 KEY = "sk-secret-0123456789"
+
+
+@asynccontextmanager
+async def serving(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+    idle_timeout: float = 60,
+) -> AsyncIterator[ChatModel]:
+    """Gives the client of a server that treats each connection so."""
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        model = ChatModel(f"http://127.0.0.1:{port}/v1", KEY, idle_timeout=idle_timeout)
+        try:
+            yield model
+        finally:
+            await model.close()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from service.models.client import ChatModel, Chunk, Finished, ModelError, TextDelta
 from service.models.connections import MAX_BODY
+from tests.models.conftest import serving
 from tests.models.raw_server import RawServer, choice, events, whole
 from tests.models.test_client import SECONDS, error_of, request
 
@@ -30,7 +31,6 @@ class GatedServer:
     """Sends the parts of an answer one by one, each when it is told to, and closes."""
 
     def __init__(self) -> None:
-        self.base_url = ""
         self.parts: list[bytes] = []
         self.go = asyncio.Semaphore(0)
         self.closed = asyncio.Event()
@@ -50,11 +50,8 @@ class GatedServer:
 @pytest.fixture
 async def gated() -> AsyncIterator[tuple[GatedServer, ChatModel]]:
     server = GatedServer()
-    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
-        port = listening.sockets[0].getsockname()[1]
-        model = ChatModel(f"http://127.0.0.1:{port}/v1", "none", idle_timeout=60)
+    async with serving(server.serve) as model:
         yield server, model
-        await model.close()
 
 
 async def batches(model: ChatModel) -> list[list[Chunk]]:

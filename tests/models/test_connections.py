@@ -3,14 +3,12 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
 from service.models.client import ChatModel, Finished, TextDelta
-from tests.models.conftest import KEY
+from tests.models.conftest import KEY, serving
 from tests.models.raw_server import RawServer, choice, events, whole
 from tests.models.test_client import SECONDS, answer, error_of, failure, request
 
@@ -48,11 +46,8 @@ class ClosingServer:
 async def closing() -> AsyncIterator[tuple[ClosingServer, ChatModel]]:
     """A server that closes connections, and its client."""
     closing = ClosingServer()
-    async with await asyncio.start_server(closing.serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        model = ChatModel(f"http://127.0.0.1:{port}/v1", "none", idle_timeout=60)
+    async with serving(closing.serve) as model:
         yield closing, model
-        await model.close()
 
 
 async def test_a_connection_that_was_kept_and_is_gone(
@@ -76,21 +71,6 @@ ANSWER = [TextDelta("x"), Finished("stop", None)]
 WHOLE = whole(STREAM.partition(b"\r\n\r\n")[2], "content-type: text/event-stream")
 LONG = request(padding="x" * 2**24)
 """More than any buffer on the way holds."""
-
-
-@asynccontextmanager
-async def serving(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
-    idle_timeout: float = 60,
-) -> AsyncIterator[ChatModel]:
-    """Gives the client of a server that treats each connection so."""
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        model = ChatModel(f"http://127.0.0.1:{port}/v1", KEY, idle_timeout=idle_timeout)
-        try:
-            yield model
-        finally:
-            await model.close()
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:

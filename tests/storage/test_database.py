@@ -109,20 +109,6 @@ async def test_whoever_comes_while_it_is_closed(storage: Storage) -> None:
     assert await storage.database.read(lambda tx: tx.value(COUNT)) == 41
 
 
-async def test_a_transaction_whose_caller_is_cancelled_is_done(storage: Storage) -> None:
-    thread = await make_thread(storage)
-    async with holding(storage, thread.id):
-        writer = asyncio.create_task(
-            storage.threads.modify(PROJECT, thread.id, {"metadata_": {"a": "1"}})
-        )
-        await asyncio.sleep(0)
-        writer.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await writer
-    await storage.database.close()
-    assert (await storage.threads.get(PROJECT, thread.id)).metadata_ == {"a": "1"}
-
-
 async def test_a_read_sees_one_moment(storage: Storage) -> None:
     thread = await make_thread(storage)
     read, deleted = asyncio.Event(), threading.Event()
