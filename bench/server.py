@@ -17,8 +17,7 @@ from google.api import annotations_pb2, http_pb2, httpbody_pb2
 from google.protobuf import descriptor_pb2
 
 from bench import profiler
-from gateway import envoy
-from service import cli
+from gateway import cli, envoy
 from service.settings import Settings
 
 PATH: Final = "/v1/no-op"

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import sqlalchemy as sa
 
 from bench import processes, profiler
-from service.child import dying_with_parent
+from service.process.child import dying_with_parent
 from tests.postgres import Postgres
 from tests.stack import Stack
 

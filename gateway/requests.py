@@ -18,8 +18,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from gateway.descriptor import IN_QUERY, NOT_IN_REST, Method
+from service.calls import parsed_or_none
 from service.errors import ApiError, Kind
-from service.interceptors import parsed_or_none
 
 BODY_KEYS_HEADER = "x-edge-body-keys"
 ORIGINAL_PATH_HEADER = "x-envoy-original-path"

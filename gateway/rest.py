@@ -21,10 +21,10 @@ from google.protobuf.message import Message
 from gateway import descriptor, sse
 from gateway.requests import Schema
 from service.errors import ApiError, Kind, from_exception
-from service.presentation import answers
-from service.presentation.answers import Answer
-from service.runner.events import error as error_event
-from service.streams import EventStream
+from service.runner.events.build import error as error_event
+from service.runner.events.streams import EventStream
+from service.types import answers
+from service.types.answers import Answer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from service.presentation.events import Event
+from service.types.events import Event
 
 CONTENT_TYPE = "text/event-stream"
 

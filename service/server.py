@@ -19,16 +19,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from service import typed
-from service.assistants import AssistantsServicer
-from service.interceptors import Errors
-from service.messages import MessagesServicer
+from service.api import typed
+from service.api.assistants import AssistantsServicer
+from service.api.messages import MessagesServicer
+from service.api.runs import RunsServicer
+from service.api.threads import ThreadsServicer
+from service.calls import Errors
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
 from service.runner.engine import Engine
-from service.runs import RunsServicer
 from service.settings import Settings, SettingsError
-from service.threads import ThreadsServicer
 from storage import Storage
 from storage.database import Database
 from storage.errors import Unreachable

@@ -5,7 +5,7 @@ from storage.claims import Claims
 from storage.database import Database
 from storage.messages import Messages
 from storage.runs import Runs
-from storage.sweep import Sweep
+from storage.stale_runs import StaleRuns
 from storage.threads import Threads
 
 
@@ -20,4 +20,4 @@ class Storage:
         self.messages = Messages(database)
         self.runs = Runs(database, lease_seconds)
         self.claims = Claims(database, lease_seconds)
-        self.sweep = Sweep(database)
+        self.stale_runs = StaleRuns(database)

@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, context, tables, thread_lock, transitions
-from storage.context import Context
+from storage import clock, conversation, tables, thread_lock, transitions
+from storage.conversation import Context
 from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
@@ -251,12 +251,12 @@ class Claims(Repository):
     @reads_all
     def context(self, tx: Transaction, run: Run, limit: int) -> Context:
         """Returns what the run's model may read; of the thread, the newest `limit` messages."""
-        return context.read(tx, run, limit)
+        return conversation.read(tx, run, limit)
 
     @reads_all
     def earlier(self, tx: Transaction, run: Run, before: Message, limit: int) -> list[Message]:
         """Returns up to `limit` messages that come right before one that was read."""
-        return context.earlier(tx, run, before, limit)
+        return conversation.earlier(tx, run, before, limit)
 
     def _hold(self, tx: Transaction, claim: Claim) -> Thread:
         """Locks the thread of a run in progress and renews the lease. Raises ClaimLost."""

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from storage import outage, postgresql, sqlite
+from storage import disconnects, postgresql, sqlite
 from storage.errors import Unreachable
 from storage.postgresql import PostgreSQL
 from storage.sqlite import SQLite
@@ -117,7 +117,7 @@ class Database:
                     connection.execute(lock, {"key": MIGRATION_LOCK})
                 _upgrade(connection)
         except DBAPIError as error:
-            away = outage.translate(error.orig or error)
+            away = disconnects.translate(error.orig or error)
             if isinstance(away, Unreachable):
                 raise away from error
             raise

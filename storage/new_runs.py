@@ -7,7 +7,7 @@ from typing import Any
 
 from storage import assistants, ids
 from storage.claims import Claim, Withdrawn
-from storage.context import Context
+from storage.conversation import Context
 from storage.lookup import by_id
 from storage.rows import Assistant, Message, Run, Thread
 from storage.tables import RunStatus

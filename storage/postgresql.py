@@ -18,11 +18,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.json import set_json_loads
 from sqlalchemy.engine import URL
 
+from storage.background import BackgroundTasks
+from storage.disconnects import translate
 from storage.errors import StorageError, Unreachable
-from storage.outage import translate
 from storage.statements import DIALECTS
 from storage.transaction import Transaction, perform
-from storage.unfinished import Unfinished
 
 DATABASE = "postgresql"
 
@@ -197,7 +197,7 @@ class PostgreSQL:
         """Connects to nothing yet. `pool_size` is the number of connections for calls, at most."""
         self._parameters = parameters(url)
         self._size = pool_size
-        self._tasks = Unfinished(StorageError)
+        self._tasks = BackgroundTasks(StorageError)
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @functools.cached_property

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from storage.outage import is_away, translate
+from storage.disconnects import is_away, translate
 from storage.sqlite_writer import DATABASE, Job, Writer
 from storage.transaction import Transaction, perform
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from storage.outage import report, translate
+from storage.disconnects import report, translate
 from storage.transaction import Transaction, perform
 
 DATABASE = "sqlite"

@@ -217,7 +217,7 @@ def end(
     guard: Guard = NONE,
 ) -> Ended | None:
     """Performs a transition that ends the run, and ends what it has open. None as in `apply`."""
-    # Whoever held it has lost it; and events are numbered by it (see service/runner/bus.py).
+    # Whoever held it has lost it; and events are numbered by it (see service/runner/events/bus.py).
     run = apply(tx, run_id, transition, now, guard, NEXT)
     if run is None:
         return None

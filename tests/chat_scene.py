@@ -11,7 +11,7 @@ import grpc_testing
 from assistants.v1 import assistants_pb2, events_pb2, runs_pb2, threads_pb2
 from rich.console import Console
 
-from service.chat import Chat
+from gateway.terminal.chat import Chat
 
 T = TypeVar("T")
 SECONDS = 60

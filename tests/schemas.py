@@ -36,7 +36,7 @@ def validate_response(method: str, path: str, body: object) -> None:
 def validate_event(name: str, data: Any) -> None:
     """Fails unless a streamed event is as documented; `data` is parsed, or `[DONE]`."""
     if name == "error":
-        # Once more under `error`, for the official Python client (service/runner/events.py).
+        # Once more under `error`, for the official Python client (service/runner/events/build.py).
         data = dict(data)
         assert data.pop("error") == data
     assert name in _events(), f"{name} is not an event of the contract"

@@ -13,8 +13,8 @@ import structlog
 import uvloop
 from structlog.testing import LogCapture
 
-from service import child
-from service.child import Child, ChildError
+from service.process import child
+from service.process.child import Child, ChildError
 from tests.waiting import until
 
 WRITE_PID = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); "
@@ -238,7 +238,7 @@ async def test_a_cancelled_start_leaves_nothing(spawn: Spawn) -> None:
 
 SERVER = """
 import asyncio, pathlib, sys, uvloop
-from service.child import Child
+from service.process.child import Child
 
 async def ready():
     return pathlib.Path("pid").exists()

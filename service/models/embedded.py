@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-from service.child import Child
 from service.models import llama
-from service.probe import http_status
+from service.process.child import Child
+from service.process.probe import http_status
 from service.settings import SettingsError
 
 HOST = "127.0.0.1"

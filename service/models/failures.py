@@ -113,8 +113,8 @@ def exceeded_context(status: int, error: object) -> int | None:
         return None
     # llama.cpp says it in a field; OpenAI, vLLM, SGLang and others in a sentence.
     context = error.get("n_ctx") if isinstance(error, dict) else None
-    if context is None and (said := _CONTEXT.search(error_text(error) or "")):
-        context = int(said[1])
+    if context is None and (transcript := _CONTEXT.search(error_text(error) or "")):
+        context = int(transcript[1])
     return context if type(context) is int and context >= SMALLEST_CONTEXT else None
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from service.models.client import CallDelta, Piece, RefusalDelta, TextDelta
 from service.models.replay import Replay
-from service.presentation.events import Event
-from service.runner import events
-from service.runner.journal import Journal
+from service.runner.events import build
+from service.runner.events.publisher import Publisher
 from service.runner.openings import Openings
+from service.types.events import Event
 from storage import ids, transitions
 from storage.claims import Claim, Claims, MessageEnd, RunEnd, StepEnd
 from storage.tables import Message, Run, RunStatus, RunStep, StepStatus
@@ -40,11 +40,13 @@ class Ending:
 class Answer:
     """The message and the calls of one turn, opened as the model comes to them."""
 
-    def __init__(self, claims: Claims, claim: Claim, journal: Journal, openings: Openings) -> None:
-        """Writes under `claim`; tells `journal` what happens."""
+    def __init__(
+        self, claims: Claims, claim: Claim, publisher: Publisher, openings: Openings
+    ) -> None:
+        """Writes under `claim`; tells `publisher` what happens."""
         self._claims = claims
         self._claim = claim
-        self._journal = journal
+        self._publisher = publisher
         self._openings = openings
         self._message: Message | None = None
         self._message_step: RunStep | None = None
@@ -85,12 +87,12 @@ class Answer:
             steps=self._step_ends(ending),
             run=ending.run,
         )
-        happened = [events.message(saved.message)] if saved.message else []
+        happened = [build.message(saved.message)] if saved.message else []
         happened += [
-            events.step(step) for step in saved.steps if step.status != StepStatus.in_progress
+            build.step(step) for step in saved.steps if step.status != StepStatus.in_progress
         ]
         if saved.run is not None:
-            happened += events.run(saved.run, saved.steps[-1] if saved.steps else None)
+            happened += build.run(saved.run, saved.steps[-1] if saved.steps else None)
         await self._publish(*happened)
         return saved.released
 
@@ -103,7 +105,7 @@ class Answer:
         saved = await self._claims.save(self._claim, run=ending.run)
         assert saved.run is not None
         at = saved.run.failed_at or saved.run.cancelled_at
-        await self._journal.withdraw(saved.run, saved.withdrawn, at, *events.run(saved.run))
+        await self._publisher.withdraw(saved.run, saved.withdrawn, at, *build.run(saved.run))
         return saved.released
 
     async def release(self) -> None:
@@ -114,14 +116,14 @@ class Answer:
         await self._openings.unwritten()
         withdrawn = await self._claims.release(self._claim)
         run = self._claim.run
-        await self._journal.withdraw(run, withdrawn, run.started_at)
+        await self._publisher.withdraw(run, withdrawn, run.started_at)
 
     async def close(self) -> None:
         """Waits for what is still being written. It will not be told of any more."""
         await self._openings.close()
 
     async def _publish(self, *happened: Event) -> None:
-        await self._journal.tell(self._claim.run.id, self._claim.attempt, *happened)
+        await self._publisher.tell(self._claim.run.id, self._claim.attempt, *happened)
 
     def _take(self, piece: Piece) -> list[Event]:
         match piece:
@@ -129,11 +131,11 @@ class Answer:
                 message, opened = self._opened_message()
                 first = "text" not in self._parts
                 index = self._append("text", text)
-                return [*opened, events.text_delta(message.id, index, text, first=first)]
+                return [*opened, build.text_delta(message.id, index, text, first=first)]
             case RefusalDelta(text):
                 message, opened = self._opened_message()
                 index = self._append("refusal", text)
-                return [*opened, events.refusal_delta(message.id, index, text)]
+                return [*opened, build.refusal_delta(message.id, index, text)]
             case CallDelta():
                 return self._add_call(piece)
 
@@ -144,7 +146,7 @@ class Answer:
         opening = self._openings.message(ahead_of=self._call_step)
         assert opening.message is not None
         self._message_step, self._message = opening.step, opening.message
-        opened = [*events.step_opened(opening.step), *events.message_opened(opening.message)]
+        opened = [*build.step_opened(opening.step), *build.message_opened(opening.message)]
         return opening.message, opened
 
     def _append(self, kind: str, text: str) -> int:
@@ -163,7 +165,7 @@ class Answer:
         happened = []
         if self._call_step is None:
             self._call_step = self._openings.tool_calls().step
-            happened += events.step_opened(self._call_step)
+            happened += build.step_opened(self._call_step)
         step_id = self._call_step.id
         if piece.index not in self._calls:
             # The id is ours: some servers give none, or the same one twice.
@@ -174,11 +176,11 @@ class Answer:
                 "function": {"name": name, "arguments": "", "output": None},
             }
             index = list(self._calls).index(piece.index)
-            happened.append(events.call_begun(step_id, index, call_id, name))
+            happened.append(build.call_begun(step_id, index, call_id, name))
         if piece.arguments:
             self._calls[piece.index]["function"]["arguments"] += piece.arguments
             index = list(self._calls).index(piece.index)
-            happened.append(events.call_arguments(step_id, index, piece.arguments))
+            happened.append(build.call_arguments(step_id, index, piece.arguments))
         return happened
 
     def _step_ends(self, ending: Ending) -> list[StepEnd]:

@@ -10,16 +10,17 @@ from typing import Any
 
 import structlog
 
-from service import metrics
 from service.errors import from_exception
 from service.models.client import ChatModel, Chunk, Finished, ModelError, Piece
-from service.runner import events, prompt
+from service.process import metrics
+from service.runner import prompt
 from service.runner.answer import Answer, Ending
-from service.runner.heart import Heart
-from service.runner.journal import Journal
-from service.runner.openings import Openings, Underway
+from service.runner.events import build
+from service.runner.events.publisher import Publisher
+from service.runner.history import History
+from service.runner.lease import LeaseRenewal
+from service.runner.openings import Openings, PendingWrites
 from service.runner.stops import STOPPED, Stop
-from service.runner.transcript import Transcript
 from storage.claims import Claim, Claims
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
@@ -56,18 +57,18 @@ class Attempt:
         self,
         claim: Claim,
         claims: Claims,
-        journal: Journal,
+        publisher: Publisher,
         model: ChatModel,
         limits: Limits,
-        underway: Underway,
+        pending_writes: PendingWrites,
     ) -> None:
-        """Executes the claimed run with `model`; tells `journal` what happens.
+        """Executes the claimed run with `model`; tells `publisher` what happens.
 
-        `underway` knows what has been told of it and is not stored yet.
+        `pending_writes` knows what has been told of it and is not stored yet.
         """
         self.claim = claim
         self._claims = claims
-        self._journal = journal
+        self._publisher = publisher
         self._model = model
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -76,8 +77,8 @@ class Attempt:
         self._deadline = self._claimed_at + lifetime
         self._why: Stop | None = None
         self._reading: asyncio.Task[Finished] | None = None
-        openings = Openings(claims, claim, self._now, underway, self._refused)
-        self._answer = Answer(claims, claim, journal, openings)
+        openings = Openings(claims, claim, self._now, pending_writes, self._refused)
+        self._answer = Answer(claims, claim, publisher, openings)
 
     def stop(self, why: Stop) -> None:
         """Breaks the model off, and lets `execute` end. The first reason counts."""
@@ -119,11 +120,11 @@ class Attempt:
 
     async def _begin(self) -> None:
         run, withdrawn = self.claim.run, self.claim.withdrawn
-        begun = events.run(run)
+        begun = build.run(run)
         if self.claim.reclaimed:
-            await self._journal.withdraw(run, withdrawn, run.started_at, *begun)
+            await self._publisher.withdraw(run, withdrawn, run.started_at, *begun)
         else:
-            await self._journal.tell(run.id, run.attempt, *begun)
+            await self._publisher.tell(run.id, run.attempt, *begun)
 
     async def _turn(self) -> Ending | None:
         """Has the model answer once. Returns None when the run is not to be ended by us."""
@@ -169,11 +170,11 @@ class Attempt:
 
         Raises ModelError for a failure that does not pass, or came after a piece of the answer.
         """
-        transcript = await Transcript.begin(self._claims, self.claim)
+        history = await History.begin(self._claims, self.claim)
         with metrics.TURN_SECONDS.time():
             for retry in itertools.count():
                 try:
-                    return await self._answered(transcript)
+                    return await self._answered(history)
                 except ModelError as error:
                     delay = self._delay(error, retry)
                     if delay is None:
@@ -183,9 +184,9 @@ class Attempt:
                     await asyncio.sleep(delay)
         raise AssertionError("unreachable")
 
-    async def _answered(self, transcript: Transcript) -> Finished:
+    async def _answered(self, history: History) -> Finished:
         """Takes one answer, as it comes. Raises ModelError."""
-        async with contextlib.aclosing(self._chunks(transcript)) as batches:
+        async with contextlib.aclosing(self._chunks(history)) as batches:
             async for chunks in batches:
                 pieces = [chunk for chunk in chunks if not isinstance(chunk, Finished)]
                 if pieces:
@@ -200,9 +201,9 @@ class Attempt:
             metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
         await self._answer.add(*pieces)
 
-    async def _chunks(self, transcript: Transcript) -> AsyncGenerator[list[Chunk], None]:
+    async def _chunks(self, history: History) -> AsyncGenerator[list[Chunk], None]:
         # One generator for both: the counting of tokens can be broken off, too.
-        request = await self._prompt(transcript)
+        request = await self._prompt(history)
         while True:
             try:
                 async with contextlib.aclosing(self._model.stream(request)) as batches:
@@ -213,15 +214,15 @@ class Attempt:
                 if error.context is None:
                     raise
                 # The refusal has told how much the model takes: with less, it may answer.
-                shorter = await self._prompt(transcript)
+                shorter = await self._prompt(history)
                 if len(shorter["messages"]) >= len(request["messages"]):
                     raise
                 log.info("asked with fewer messages", context=error.context)
                 request = shorter
 
-    async def _prompt(self, transcript: Transcript) -> dict[str, Any]:
+    async def _prompt(self, history: History) -> dict[str, Any]:
         return await prompt.build(
-            self.claim.run, transcript, self._model.tokens, self._limits.prompt_bytes
+            self.claim.run, history, self._model.tokens, self._limits.prompt_bytes
         )
 
     def _delay(self, error: ModelError, retry: int) -> float | None:
@@ -282,12 +283,12 @@ class Attempt:
     @contextlib.asynccontextmanager
     async def _kept_alive(self) -> AsyncIterator[None]:
         deadline = self._loop.call_at(self._deadline, self.stop, Stop.expired)
-        heart = Heart(self._claims, self.claim, self._limits.lease_seconds / 3, self.stop)
+        renewal = LeaseRenewal(self._claims, self.claim, self._limits.lease_seconds / 3, self.stop)
         try:
             yield
         finally:
             deadline.cancel()
-            await heart.stop()
+            await renewal.stop()
 
 
 def _failed(code: str, message: str) -> Ending:

@@ -6,27 +6,27 @@ from collections.abc import Awaitable, Callable
 
 from service.errors import ApiError, Kind
 from service.models.client import ChatModel
-from service.runner import events
 from service.runner.attempt import Limits
-from service.runner.bus import InProcessBus, Kept
-from service.runner.follower import Follower, numbered
-from service.runner.inquiry import Inquiry
-from service.runner.journal import Journal
-from service.runner.missed import Missed
-from service.runner.queue import InProcessQueue
+from service.runner.events import build
+from service.runner.events.bus import InProcessBus, Kept
+from service.runner.events.follower import Follower, numbered
+from service.runner.events.publisher import Publisher
+from service.runner.events.resync import Resync
+from service.runner.events.status_batcher import StatusBatcher
+from service.runner.events.streams import EventStream, Finished
+from service.runner.events.transcript import Transcript
+from service.runner.queue.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
-from service.runner.said import Said
 from service.runner.stops import Stop
 from service.runner.worker import Reservation, Worker
-from service.streams import EventStream, Finished
 from storage import Storage
+from storage.background import BackgroundTasks
 from storage.claims import Claim
 from storage.errors import NotCancellable, NotFound, StorageError
 from storage.new_runs import Created
 from storage.runs import Submitted
 from storage.tables import ACTIVE, Run, RunStatus
 from storage.transitions import Ended
-from storage.unfinished import Unfinished
 
 SILENCE = 10.0
 """Seconds without an event after which a follower asks how its run is."""
@@ -55,26 +55,26 @@ class Engine:
         self._storage = storage
         self._queue = InProcessQueue()
         self._bus = InProcessBus(max_bytes=events_max_bytes)
-        self._abandoned = Unfinished(StorageError)
-        self._journal = Journal(self._bus)
-        self._missed = Missed(storage, self._bus)
-        self._inquiry = Inquiry(storage.runs, SILENCE / 10)
+        self._abandoned = BackgroundTasks(StorageError)
+        self._publisher = Publisher(self._bus)
+        self._resync = Resync(storage, self._bus)
+        self._status_batcher = StatusBatcher(storage.runs, SILENCE / 10)
         self._worker = Worker(
             storage.claims,
             self._queue,
-            self._journal,
+            self._publisher,
             model,
             concurrency=concurrency,
             limits=limits,
         )
-        self._reconciler = Reconciler(storage.sweep, self._queue, self.announce)
+        self._reconciler = Reconciler(storage.stale_runs, self._queue, self.announce)
 
     async def work(self) -> None:
         """Executes runs until cancelled. Any exception is a defect of this program."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._worker.work(), name="worker")
             group.create_task(self._worker.watch(), name="watch")
-            group.create_task(self._inquiry.work(), name="inquiry")
+            group.create_task(self._status_batcher.work(), name="inquiry")
             group.create_task(self._reconciler.reconcile(), name="reconciler")
             group.create_task(self._reconciler.measure(), name="metrics")
 
@@ -94,8 +94,8 @@ class Engine:
         with self._worker.reserve() as reservation:
             created = await create(reservation is not None)
             run, thread = created.run, created.thread
-            begin = [] if thread is None else [events.thread_created(thread)]
-            first = await self._journal.tell(run.id, run.attempt, *begin, *events.run_created(run))
+            begin = [] if thread is None else [build.thread_created(thread)]
+            first = await self._publisher.tell(run.id, run.attempt, *begin, *build.run_created(run))
             await self._hand_over(run, created.claim, reservation)
         return run, first
 
@@ -104,8 +104,8 @@ class Engine:
         with self._worker.reserve() as reservation:
             submitted = await submit(reservation is not None)
             run = submitted.run
-            first = await self._journal.tell(
-                run.id, run.attempt, events.step(submitted.step), *events.run(run)
+            first = await self._publisher.tell(
+                run.id, run.attempt, build.step(submitted.step), *build.run(run)
             )
             await self._hand_over(run, submitted.claim, reservation)
         return run, first
@@ -126,7 +126,7 @@ class Engine:
 
         The id is that of a message or a step, or, for all that they hold, of a thread or a run.
         """
-        await self._worker.underway.settled(id)
+        await self._worker.pending_writes.settled(id)
 
     async def announce(self, ended: Ended) -> None:
         """Tells followers and workers that a run was ended, or asked to stop, by others than them.
@@ -134,13 +134,13 @@ class Engine:
         A worker that holds it all the same, as it was stuck, must say nothing after its end.
         """
         if ended.run.status == RunStatus.cancelling:
-            await self._journal.tell_end(ended)
+            await self._publisher.tell_end(ended)
             self._worker.stop(ended.run.id, Stop.cancelled)
             # A run that no worker holds yet is ended by the reconciler.
             self._reconciler.wake()
         else:
             self._worker.stop(ended.run.id, Stop.lost)
-            await self._journal.tell_end(ended)
+            await self._publisher.tell_end(ended)
         if ended.released is not None:
             await self._queue.put(ended.released.id, ended.released.assistant_id)
 
@@ -174,17 +174,25 @@ class Engine:
                 "after_sequence",
             )
         if kept.over and after == kept.last:
-            return Finished(numbered(events.done(), after))
-        said, first = Said(whole=kept.after <= BEGINNING), kept.after
-        async with contextlib.aclosing(self._journal.told(run.id, first, after)) as told:
+            return Finished(numbered(build.done(), after))
+        transcript, first = Transcript(whole=kept.after <= BEGINNING), kept.after
+        async with contextlib.aclosing(self._publisher.told(run.id, first, after)) as told:
             async for event in told:
-                first = said.hear(event).number
-        said.whole = said.whole and first == after
-        return self.follow(run, after + 1, said)
+                first = transcript.hear(event).number
+        transcript.whole = transcript.whole and first == after
+        return self.follow(run, after + 1, transcript)
 
-    def follow(self, run: Run, first: int, said: Said | None = None) -> EventStream:
+    def follow(self, run: Run, first: int, transcript: Transcript | None = None) -> EventStream:
         """Returns the run's events from number `first` on, up to `done` or `error`.
 
-        `said` has heard those before them.
+        `transcript` has heard those before them.
         """
-        return Follower(run, first, said or Said(), self._bus, self._missed, self._inquiry, SILENCE)
+        return Follower(
+            run,
+            first,
+            transcript or Transcript(),
+            self._bus,
+            self._resync,
+            self._status_batcher,
+            SILENCE,
+        )

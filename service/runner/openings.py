@@ -18,7 +18,7 @@ FIRST_DELAY = 1.0
 log = structlog.get_logger(__name__)
 
 
-class Underway:
+class PendingWrites:
     """What the streams of this server have shown and the database may not have yet."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Openings:
         claims: Claims,
         claim: Claim,
         now: Callable[[], int],
-        underway: Underway,
+        pending_writes: PendingWrites,
         refused: Callable[[], None],
     ) -> None:
         """Writes under `claim`; `now` is the database's time.
@@ -71,7 +71,7 @@ class Openings:
         self._claims = claims
         self._claim = claim
         self._now = now
-        self._underway = underway
+        self._pending_writes = pending_writes
         self._refused = refused
         self._last = claim.last_position
         self._writes: list[tuple[Opening, asyncio.Task[bool]]] = []
@@ -103,7 +103,10 @@ class Openings:
         run, step, message = self._claim.run, opening.step, opening.message
         ids = [step.id] if message is None else [step.id, message.id]
         # Lists do without it when the write has failed; whoever asks for it by its id does not.
-        tried, stored = self._underway.add([run.id, run.thread_id]), self._underway.add(ids)
+        tried, stored = (
+            self._pending_writes.add([run.id, run.thread_id]),
+            self._pending_writes.add(ids),
+        )
         self._settle += [tried, stored]
         write = asyncio.create_task(self._write(opening, tried, stored), name=f"opening {step.id}")
         self._writes.append((opening, write))

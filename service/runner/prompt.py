@@ -7,8 +7,8 @@ from typing import Any
 from service.models import sizes
 from service.models.sizes import Prompt
 from service.models.tokens import TokenCounter
-from service.runner.transcript import Transcript, turn_of
-from storage.context import Context
+from service.runner.history import History, turn_of
+from storage.conversation import Context
 from storage.tables import Run, RunStep
 
 ANSWER_SHARE = 4
@@ -27,9 +27,7 @@ class OutOfTokens(Exception):
         self.reason = reason
 
 
-async def build(
-    run: Run, transcript: Transcript, tokens: TokenCounter, max_bytes: int
-) -> dict[str, Any]:
+async def build(run: Run, history: History, tokens: TokenCounter, max_bytes: int) -> dict[str, Any]:
     """Returns the parameters of a chat completion. Raises OutOfTokens.
 
     `max_prompt_tokens` is for all turns of the run together: what earlier ones took is used up. To
@@ -40,10 +38,10 @@ async def build(
     So they are where the model's context is known, to keep each turn within it, with room for the
     answer, and where it is not, to keep the thread's turns within `max_bytes`. A prompt that is too
     long even so is built all the same: counts are not exact, and the server refuses in its own
-    words what it cannot take. The truncation strategy `last_messages` limits the transcript, and is
+    words what it cannot take. The truncation strategy `last_messages` limits the history, and is
     no different otherwise.
     """
-    context = transcript.context
+    context = history.context
     system = [{"role": "system", "content": run.instructions}] if run.instructions else []
     own = _own(context)
     request = _parameters(run, context, own)
@@ -54,10 +52,10 @@ async def build(
 
     def prompt(count: int) -> Prompt:
         def text() -> str:
-            read = [*sizes.texts(system), *transcript.texts(count), *sizes.texts(own)]
+            read = [*sizes.texts(system), *history.texts(count), *sizes.texts(own)]
             return "\n".join([*read, *sizes.option_texts(request)])
 
-        return Prompt(run.model, rest.plus(transcript.size(count)), text)
+        return Prompt(run.model, rest.plus(history.size(count)), text)
 
     left = None
     if run.max_prompt_tokens is not None:
@@ -67,36 +65,36 @@ async def build(
     budget = min((each for each in (left, room) if each is not None), default=None)
 
     async def fits(count: int) -> bool:
-        if known is None and transcript.bytes(count) > max_bytes:
+        if known is None and history.bytes(count) > max_bytes:
             return False
         return budget is None or await tokens.fits(prompt(count), budget)
 
-    count = await _most(transcript, fits)
+    count = await _most(history, fits)
     if count is None:
-        count = transcript.least or 0
+        count = history.least or 0
         if left is not None and not await tokens.fits(prompt(count), left):
             raise OutOfTokens("max_prompt_tokens")
-    request["messages"] = [*system, *transcript.newest(count), *own]
+    request["messages"] = [*system, *history.newest(count), *own]
     # A long one is put into JSON next, in one go: others get their turn before.
     await asyncio.sleep(0)
     return request
 
 
-async def _most(transcript: Transcript, fits: Callable[[int], Awaitable[bool]]) -> int | None:
+async def _most(history: History, fits: Callable[[int], Awaitable[bool]]) -> int | None:
     """Returns how many of the newest turns fit; None where not even those do that must stay.
 
     Reads no further than it must. Halves the range again and again, so that few prompts have to be
     counted.
     """
     fitting = None
-    while await fits(too_many := len(transcript)):
+    while await fits(too_many := len(history)):
         fitting = too_many
-        if not await transcript.extend():
+        if not await history.extend():
             return fitting
     # What must stay begins with the newest turn of the user, however far back that is.
-    while transcript.least is None and await transcript.extend():
+    while history.least is None and await history.extend():
         pass
-    least = transcript.least or 0
+    least = history.least or 0
     if fitting is None or fitting < least:
         if least >= too_many or not await fits(least):
             return None

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from service import metrics
-from service.runner.queue import RunQueue
-from storage.sweep import WAITING, Sweep
+from service.process import metrics
+from service.runner.queue.queue import RunQueue
+from storage.stale_runs import WAITING, StaleRuns
 from storage.tables import ACTIVE, RunStatus
 from storage.transitions import Ended
 
@@ -29,7 +29,7 @@ class Reconciler:
     """Starting a server is nothing special: it is the first round."""
 
     def __init__(
-        self, sweep: Sweep, queue: RunQueue, announce: Callable[[Ended], Awaitable[None]]
+        self, sweep: StaleRuns, queue: RunQueue, announce: Callable[[Ended], Awaitable[None]]
     ) -> None:
         """Reads and writes through `sweep`; puts into `queue`, has `announce` tell of ends."""
         self._sweep = sweep

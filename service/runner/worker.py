@@ -9,12 +9,12 @@ from collections.abc import Coroutine, Iterator
 
 import structlog
 
-from service import metrics
 from service.models.client import ChatModel
+from service.process import metrics
 from service.runner.attempt import Attempt, Limits
-from service.runner.journal import Journal
-from service.runner.openings import Underway
-from service.runner.queue import RunQueue
+from service.runner.events.publisher import Publisher
+from service.runner.openings import PendingWrites
+from service.runner.queue.queue import RunQueue
 from service.runner.slots import Slots
 from service.runner.stops import Stop
 from storage.claims import Claim, Claims
@@ -34,16 +34,16 @@ class Worker:
         self,
         claims: Claims,
         queue: RunQueue,
-        journal: Journal,
+        publisher: Publisher,
         model: ChatModel,
         *,
         concurrency: int,
         limits: Limits,
     ) -> None:
-        """Takes from `queue`, writes through `claims`, tells `journal`, asks `model`."""
+        """Takes from `queue`, writes through `claims`, tells `publisher`, asks `model`."""
         self._claims = claims
         self._queue = queue
-        self._journal = journal
+        self._publisher = publisher
         self._model = model
         self._limits = limits
         self._slots = Slots(concurrency)
@@ -52,7 +52,7 @@ class Worker:
         """Slots that are kept for runs which are being created."""
         self._stopping = False
         self._releasing = False
-        self.underway = Underway()
+        self.pending_writes = PendingWrites()
 
     async def work(self) -> None:
         """Takes runs until it is cancelled; those that are being executed go on."""
@@ -165,7 +165,7 @@ class Worker:
         if claim.reclaimed:
             metrics.RECLAIMED.inc()
         attempt = Attempt(
-            claim, self._claims, self._journal, self._model, self._limits, self.underway
+            claim, self._claims, self._publisher, self._model, self._limits, self.pending_writes
         )
         if self._releasing:
             attempt.stop(Stop.released)

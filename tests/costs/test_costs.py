@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from assistants.v1 import assistants_pb2, messages_pb2, runs_pb2, threads_pb2
 
-from storage import claims, sweep
+from storage import claims, stale_runs
 from tests.grpc_face.stubs import Run, RunEvent, Stubs, function, last_run, user
 from tests.model_server import ModelServer
 from tests.script import Answer, Calls, Hold
@@ -59,7 +59,7 @@ COSTS = {
     "StreamToolOutputs": Cost(23, 3),
 }
 
-BACKGROUND = (sweep.QUEUED, sweep.COUNTS, claims.ATTEMPTS)
+BACKGROUND = (stale_runs.QUEUED, stale_runs.COUNTS, claims.ATTEMPTS)
 """What the server asks by itself, again and again."""
 
 

@@ -8,7 +8,7 @@ from assistants.v1 import assistants_pb2, runs_pb2
 from gateway import descriptor
 from gateway.requests import Schema
 from service.errors import ApiError
-from service.json_value import from_python
+from service.types.json_value import from_python
 
 SCHEMAS = {method.name: Schema(method) for method in descriptor.methods()}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway import sse
-from service.presentation.events import Event
+from service.types.events import Event
 from tests.presentation.event_samples import EVENTS
 
 

@@ -19,9 +19,9 @@ from assistants.v1 import (
 )
 from google.rpc import error_details_pb2
 
+from service.calls import Errors
 from service.errors import TABLE, ApiError, Kind
-from service.interceptors import Errors
-from service.json_value import from_python
+from service.types.json_value import from_python
 from tests.exactness.errors import Refusal, refusal
 from tests.grpc_face.stubs import SECONDS, Stubs
 

@@ -3,8 +3,8 @@
 from itertools import product
 
 from service.errors import ApiError, Kind
-from service.presentation.events import Event
-from service.runner import events
+from service.runner.events import build
+from service.types.events import Event
 from storage.claims import Withdrawn
 from storage.tables import MessageStatus, RunStatus, StepStatus
 from storage.transitions import Ended
@@ -13,25 +13,25 @@ from tests.presentation import samples
 TEXTS = ["", "a", 'a\n\nb\r\u2028"\\\x7f\x00😀ü']
 
 EVENTS: list[Event] = [
-    *map(events.thread_created, samples.THREADS),
-    *(event for run in (samples.run(), samples.FULL_RUN) for event in events.run_created(run)),
-    *(event for status in RunStatus for event in events.run(samples.run(status=status))),
-    *events.run(samples.FULL_RUN, samples.FULL_STEP),
-    *(events.run(samples.run(response_format=form))[0] for form in samples.FORMATS),
-    *(events.step(samples.step(status=status)) for status in StepStatus),
-    *(event for step in samples.STEPS for event in events.step_opened(step)),
-    *(events.message(samples.message(status=status)) for status in MessageStatus),
-    *(event for message in samples.MESSAGES for event in events.message_opened(message)),
-    *events.ended(Ended(samples.FULL_RUN, samples.STEPS, samples.MESSAGES, None)),
-    *events.withdrawn(Withdrawn([samples.step(), samples.calls_step()], [samples.message()]), 7),
+    *map(build.thread_created, samples.THREADS),
+    *(event for run in (samples.run(), samples.FULL_RUN) for event in build.run_created(run)),
+    *(event for status in RunStatus for event in build.run(samples.run(status=status))),
+    *build.run(samples.FULL_RUN, samples.FULL_STEP),
+    *(build.run(samples.run(response_format=form))[0] for form in samples.FORMATS),
+    *(build.step(samples.step(status=status)) for status in StepStatus),
+    *(event for step in samples.STEPS for event in build.step_opened(step)),
+    *(build.message(samples.message(status=status)) for status in MessageStatus),
+    *(event for message in samples.MESSAGES for event in build.message_opened(message)),
+    *build.ended(Ended(samples.FULL_RUN, samples.STEPS, samples.MESSAGES, None)),
+    *build.withdrawn(Withdrawn([samples.step(), samples.calls_step()], [samples.message()]), 7),
     *(
-        events.text_delta("msg_1", index, text, first=index == 0)
+        build.text_delta("msg_1", index, text, first=index == 0)
         for index, text in product((0, 1), TEXTS)
     ),
-    *(events.refusal_delta("msg_1", index, text) for index, text in product((0, 1), TEXTS)),
-    *(events.call_begun("step_1", index, "call_1", "f") for index in (0, 1)),
-    *(events.call_arguments("step_1", index, text) for index, text in product((0, 1), TEXTS)),
-    events.error(ApiError(Kind.internal, "m")),
-    events.error(ApiError(Kind.invalid_value, "m", "p")),
-    events.done(),
+    *(build.refusal_delta("msg_1", index, text) for index, text in product((0, 1), TEXTS)),
+    *(build.call_begun("step_1", index, "call_1", "f") for index in (0, 1)),
+    *(build.call_arguments("step_1", index, text) for index, text in product((0, 1), TEXTS)),
+    build.error(ApiError(Kind.internal, "m")),
+    build.error(ApiError(Kind.invalid_value, "m", "p")),
+    build.done(),
 ]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.presentation.answers import Answer, Deleted
+from service.types.answers import Answer, Deleted
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage

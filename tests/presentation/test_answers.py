@@ -9,7 +9,7 @@ import pytest
 from assistants.v1 import assistants_pb2, messages_pb2, run_objects_pb2, runs_pb2, threads_pb2
 from google.protobuf.message import Message
 
-from service.presentation import answers
+from service.types import answers
 from tests.presentation import samples, walker
 from tests.schemas import validate, validate_response
 

@@ -4,8 +4,8 @@ import orjson
 import pytest
 from assistants.v1 import events_pb2
 
-from service.presentation.events import Event, to_proto
-from service.runner import events
+from service.runner.events import build
+from service.types.events import Event, to_proto
 from tests.presentation import samples, walker, walker_values
 from tests.presentation.event_samples import EVENTS
 from tests.presentation.test_answers import all_fields, set_fields
@@ -44,12 +44,12 @@ def test_no_field_of_protobuf_is_forgotten() -> None:
 
 
 def test_only_the_first_delta_of_a_text_or_call_introduces_it() -> None:
-    first, later = (events.text_delta("msg_1", 0, "a", first=first) for first in (True, False))
+    first, later = (build.text_delta("msg_1", 0, "a", first=first) for first in (True, False))
     [part] = orjson.loads(first.data)["delta"]["content"]
     assert part["text"] == {"value": "a", "annotations": []}
     [part] = orjson.loads(later.data)["delta"]["content"]
     assert part["text"] == {"value": "a"}
-    begun = events.call_begun("step_1", 0, "call_1", "f")
+    begun = build.call_begun("step_1", 0, "call_1", "f")
     [call] = orjson.loads(begun.data)["delta"]["step_details"]["tool_calls"]
     assert call == {
         "index": 0,
@@ -57,21 +57,21 @@ def test_only_the_first_delta_of_a_text_or_call_introduces_it() -> None:
         "type": "function",
         "function": {"name": "f", "arguments": "", "output": None},
     }
-    going_on = events.call_arguments("step_1", 0, "{}")
+    going_on = build.call_arguments("step_1", 0, "{}")
     [call] = orjson.loads(going_on.data)["delta"]["step_details"]["tool_calls"]
     assert call == {"index": 0, "type": "function", "function": {"arguments": "{}"}}
 
 
 def test_a_run_shows_its_reasoning_effort_in_protobuf_only() -> None:
-    for event in (*events.run_created(samples.FULL_RUN), *events.run(samples.FULL_RUN)):
+    for event in (*build.run_created(samples.FULL_RUN), *build.run(samples.FULL_RUN)):
         assert b"reasoning_effort" not in event.data
         assert event.name == "done" or to_proto(event).run.reasoning_effort == "low"
-    assert not to_proto(events.run(samples.run())[0]).run.HasField("reasoning_effort")
+    assert not to_proto(build.run(samples.run())[0]).run.HasField("reasoning_effort")
 
 
 def test_what_is_withdrawn_has_ended_when_it_is_told_or_began() -> None:
     for at, shown in ((7, 7), (None, 1)):
-        message = events.withdrawal(events.message(samples.message()), at)
+        message = build.withdrawal(build.message(samples.message()), at)
         assert orjson.loads(message.data)["incomplete_at"] == shown
-        step = events.withdrawal(events.step(samples.step()), at)
+        step = build.withdrawal(build.step(samples.step()), at)
         assert orjson.loads(step.data)["failed_at"] == shown

@@ -8,7 +8,7 @@ from typing import Any
 from assistants.v1 import common_pb2, messages_pb2, run_objects_pb2
 from google.protobuf.message import Message
 
-from service.json_value import struct_to_python
+from service.types.json_value import struct_to_python
 
 Json = dict[str, Any]
 

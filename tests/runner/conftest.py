@@ -9,7 +9,7 @@ import structlog
 from service.models.client import ChatModel
 from service.models.tokens import TokenCounter
 from storage import Storage
-from storage.context import Context
+from storage.conversation import Context
 from storage.tables import Run
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines

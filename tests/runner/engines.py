@@ -9,7 +9,7 @@ from sqlalchemy import text
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
 from service.runner.engine import Engine
-from service.streams import EventStream
+from service.runner.events.streams import EventStream
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run, RunStep

@@ -5,8 +5,8 @@ from typing import Any
 
 from service.models.tokens import TokenCounter
 from service.runner import prompt
-from service.runner.transcript import Transcript
-from storage.context import Context
+from service.runner.history import History
+from storage.conversation import Context
 from storage.tables import Message, Run, RunStep
 from tests.storage.rows import text_part
 
@@ -20,7 +20,7 @@ async def build_whole(run: Run, context: Context, tokens: TokenCounter) -> dict[
     async def earlier(before: Message, limit: int) -> list[Message]:
         raise AssertionError("there is nothing before")
 
-    return await prompt.build(run, Transcript(context, earlier, left=0), tokens, 2**20)
+    return await prompt.build(run, History(context, earlier, left=0), tokens, 2**20)
 
 
 def run(**changes: Any) -> Run:

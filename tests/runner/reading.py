@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 
 from assistants.v1 import events_pb2
 
-from service.presentation.events import Event, to_proto
-from service.runner.bus import Subscription
-from service.streams import EventStream
+from service.runner.events.bus import Subscription
+from service.runner.events.streams import EventStream
+from service.types.events import Event, to_proto
 
 RunEvent = events_pb2.RunEvent
 

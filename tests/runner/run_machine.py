@@ -18,7 +18,7 @@ from storage import Storage
 from storage import rows as stored_rows
 from storage.claims import Claim
 from storage.openings import Opening
-from storage.sweep import Overdue
+from storage.stale_runs import Overdue
 from storage.tables import Message, RunStep
 from storage.tables import Run as StoredRun
 from storage.transitions import Ended
@@ -199,7 +199,7 @@ class Machine(RuleBasedStateMachine):
 
     def look_around(self) -> Overdue:
         """Asks, as reconcilers do, what nobody cares for."""
-        overdue = self.go(self.storage.sweep.overdue(0))
+        overdue = self.go(self.storage.stale_runs.overdue(0))
         unattended = [run for run in self.thread.runs if not run.leased(self.now)]
         claimable = [run for run in unattended if run.claimable(self.now)]
         expected = {

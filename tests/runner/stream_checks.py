@@ -9,7 +9,7 @@ from assistants.v1.messages_pb2 import Message
 from assistants.v1.run_objects_pb2 import Run as ProtoRun
 from assistants.v1.run_objects_pb2 import RunStep
 
-from service.presentation import answers
+from service.types import answers
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run

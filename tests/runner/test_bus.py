@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 
 from service.errors import ApiError, Kind
-from service.presentation.events import Event
-from service.runner import bus as bus_module
-from service.runner.bus import InProcessBus, size_of
+from service.runner.events import bus as bus_module
+from service.runner.events.bus import InProcessBus, size_of
+from service.types.events import Event
 from tests.runner.reading import one_by_one
 
 RUN, OTHER = "run_1", "run_2"

@@ -7,11 +7,11 @@ import pytest
 from assistants.json import json_pb2
 from assistants.v1 import events_pb2, messages_pb2, runs_pb2, threads_pb2
 
+from service.api.runs import RunsServicer
 from service.project import PROJECT
-from service.runner.events import MESSAGE_DELTA
-from service.runs import RunsServicer
-from service.streams import EventStream
-from storage import Storage, claims, context, sweep
+from service.runner.events.build import MESSAGE_DELTA
+from service.runner.events.streams import EventStream
+from storage import Storage, claims, conversation, stale_runs
 from storage.rows import Run, RunStep
 from storage.statements import insert
 from storage.tables import RunStatus
@@ -31,12 +31,12 @@ CONTEXT: Any = None
 INSERTS = {"run": insert(Run), "step": insert(RunStep)}
 ANSWER = ["step", ""]
 WATCHED = {
-    sweep.COUNTS,
-    sweep.OLDEST,
-    sweep.QUEUED,
-    sweep.ORPHANED,
-    sweep.CANCELLING,
-    sweep.EXPIRED,
+    stale_runs.COUNTS,
+    stale_runs.OLDEST,
+    stale_runs.QUEUED,
+    stale_runs.ORPHANED,
+    stale_runs.CANCELLING,
+    stale_runs.EXPIRED,
 }
 """What a reconciler asks, whatever happens."""
 
@@ -98,7 +98,7 @@ async def test_a_run_with_its_thread(
     assert commits(executed) == ["run", *ANSWER]
     # The model is shown what was created; it is not read again.
     statements = [statement for each in executed for statement, _ in each.statements]
-    assert context.NEWEST not in statements
+    assert conversation.NEWEST not in statements
     assert [turn["content"] for turn in models.requests(model)[0]["messages"][1:]] == ["Hi", "Hi"]
 
 

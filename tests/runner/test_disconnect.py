@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from assistants.v1 import runs_pb2
 
+from service.api.runs import RunsServicer
 from service.project import PROJECT
 from service.runner import engine as engine_module
-from service.runs import RunsServicer
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import ACTIVE, Run

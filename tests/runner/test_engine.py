@@ -8,9 +8,9 @@ import pytest
 from service.models.client import ChatModel
 from service.runner import reconciler as reconciler_module
 from service.runner.attempt import Limits
-from service.runner.bus import InProcessBus
-from service.runner.journal import Journal
-from service.runner.queue import InProcessQueue
+from service.runner.events.bus import InProcessBus
+from service.runner.events.publisher import Publisher
+from service.runner.queue.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
 from service.runner.worker import Worker
 from storage import Storage
@@ -115,7 +115,9 @@ async def test_the_reconciler_outlives_a_database_that_is_away(
     run = await make_run(storage, await make_thread(storage))
     await set_run(storage, run, status=RunStatus.cancelling)
     await engines.rename("runs", "hidden")
-    reconciler = Reconciler(storage.sweep, InProcessQueue(), Journal(InProcessBus()).tell_end)
+    reconciler = Reconciler(
+        storage.stale_runs, InProcessQueue(), Publisher(InProcessBus()).tell_end
+    )
     with pytest.raises(Exception, match="runs"):
         await reconciler.round(0)
     task = asyncio.create_task(reconciler.reconcile())
@@ -180,7 +182,7 @@ async def test_a_run_that_is_claimed_during_the_drain_is_released(
     worker = Worker(
         storage.claims,
         queue,
-        Journal(InProcessBus()),
+        Publisher(InProcessBus()),
         chat_model,
         concurrency=1,
         limits=Limits(NEVER, model_retries=0),

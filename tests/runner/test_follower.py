@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from service.presentation.events import Event
-from service.runner import events
-from service.runner.bus import PORTION, InProcessBus
-from service.runner.follower import Follower
-from service.runner.inquiry import Inquiry
-from service.runner.missed import Missed
-from service.runner.said import Said
-from service.streams import Attended, Finished
+from service.runner.events import build
+from service.runner.events.bus import PORTION, InProcessBus
+from service.runner.events.follower import Follower
+from service.runner.events.resync import Resync
+from service.runner.events.status_batcher import StatusBatcher
+from service.runner.events.streams import Attended, Finished
+from service.runner.events.transcript import Transcript
+from service.types.events import Event
 from storage import Storage
 from tests.runner.engines import NEVER
 from tests.storage.rows import make_run, make_thread
@@ -25,13 +25,13 @@ async def heard(storage: Storage) -> Heard:
     """A follower of a run that nobody executes, the bus it listens to, and the run's id."""
     bus = InProcessBus()
     run = await make_run(storage, await make_thread(storage))
-    inquiry = Inquiry(storage.runs, 0.01)
-    follower = Follower(run, 1, Said(), bus, Missed(storage, bus), inquiry, NEVER)
+    inquiry = StatusBatcher(storage.runs, 0.01)
+    follower = Follower(run, 1, Transcript(), bus, Resync(storage, bus), inquiry, NEVER)
     return follower, bus, run.id
 
 
 def pieces(count: int) -> list[Event]:
-    return [events.text_delta("msg_1", 0, str(number), first=False) for number in range(count)]
+    return [build.text_delta("msg_1", 0, str(number), first=False) for number in range(count)]
 
 
 async def test_what_is_ready_comes_together(heard: Heard) -> None:
@@ -44,7 +44,7 @@ async def test_what_is_ready_comes_together(heard: Heard) -> None:
 
 async def test_what_follows_the_end_belongs_to_another_stream(heard: Heard) -> None:
     follower, bus, run_id = heard
-    told = [*pieces(2), events.done()]
+    told = [*pieces(2), build.done()]
     await bus.publish(run_id, 0, *told, *pieces(1))
     assert await follower.take() == told
     assert follower.ended
@@ -80,7 +80,7 @@ async def test_an_event_takes_no_task(heard: Heard) -> None:
     loop = asyncio.get_running_loop()
     reading = asyncio.ensure_future(read())
     loop.set_task_factory(count)
-    told = [*pieces(200), events.done()]
+    told = [*pieces(200), build.done()]
     for event in told:
         await bus.publish(run_id, 0, event)
         await asyncio.sleep(0)
@@ -98,9 +98,9 @@ class Broken(Finished):
 
 async def test_who_leaves_a_stream_before_its_end_is_told_of() -> None:
     left = list[str]()
-    early = Attended(Finished(events.done()), lambda: left.append("early"))
+    early = Attended(Finished(build.done()), lambda: left.append("early"))
     await early.aclose()
-    late = Attended(Finished(events.done()), lambda: left.append("late"))
+    late = Attended(Finished(build.done()), lambda: left.append("late"))
     assert [event.name for event in await late.take()] == ["done"]
     assert late.ended
     await late.aclose()

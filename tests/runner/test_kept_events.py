@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from service.errors import Kind
-from service.presentation.events import Event
-from service.runner import bus as bus_module
-from service.runner import events
-from service.runner.bus import InProcessBus, size_of
+from service.runner.events import build
+from service.runner.events import bus as bus_module
+from service.runner.events.bus import InProcessBus, size_of
+from service.types.events import Event
 from storage.tables import ACTIVE, RunStatus
 from tests.hostile.processes import resident
 from tests.runner.test_bus import OTHER, RUN, named, refused, subscribe, take
@@ -231,7 +231,7 @@ async def test_what_is_kept_takes_as_much_memory_as_is_counted() -> None:
     before = resident(os.getpid())
     counted = 0
     for number in range(20_000):
-        event = events.text_delta("msg_1", 0, f" {number}", first=False)
+        event = build.text_delta("msg_1", 0, f" {number}", first=False)
         counted += size_of(event)
         await bus.publish(RUN, 0, event)
     assert resident(os.getpid()) - before < 2 * counted

@@ -183,7 +183,7 @@ async def test_what_was_heard_in_part_ends_with_its_run(
     following = await engines.run(engines.start(), models.script(held))
     await following.heard("Hello")
     await set_run(storage, following.run, lease_until=PAST, expires_at=PAST)
-    await storage.sweep.end(following.run.id, RunStatus.expired)
+    await storage.stale_runs.end(following.run.id, RunStatus.expired)
     end = ["thread.message.incomplete", "thread.run.step.expired", "thread.run.expired", "done"]
     assert await following.ended() == [*BEGUN, *end]
     [message] = [each.message for each in following.events if each.event == end[0]]

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from assistants.v1 import messages_pb2, runs_pb2, threads_pb2
 from sqlmodel import col
 
-from service.messages import MessagesServicer
+from service.api.messages import MessagesServicer
+from service.api.runs import RunsServicer
+from service.api.threads import ThreadsServicer
 from service.project import PROJECT
 from service.runner import reconciler as reconciler_module
 from service.runner.engine import Engine
-from service.runs import RunsServicer
-from service.threads import ThreadsServicer
 from storage import Storage
 from storage.errors import NotFound
 from storage.openings import open_message

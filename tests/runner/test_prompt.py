@@ -7,7 +7,7 @@ import pytest
 
 from service.models.client import ChatModel
 from service.runner.prompt import OutOfTokens
-from storage.context import Context
+from storage.conversation import Context
 from storage.tables import Run
 from tests.model_server import ModelServer
 from tests.runner.prompts import (

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.runner.queue import InProcessQueue
+from service.runner.queue.queue import InProcessQueue
 
 
 async def test_oldest_first_and_each_once() -> None:

@@ -7,9 +7,9 @@ from assistants.json import json_pb2
 from assistants.v1 import common_pb2, messages_pb2, runs_pb2, threads_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from service.api.runs import RunsServicer
 from service.errors import ApiError, from_exception
 from service.project import PROJECT
-from service.runs import RunsServicer
 from storage import Storage
 from storage.errors import StorageError
 from storage.pages import PageRequest

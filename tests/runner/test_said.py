@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 
-from service.presentation.events import Event
-from service.runner import events
-from service.runner.bus import InProcessBus
-from service.runner.said import Said
+from service.runner.events import build
+from service.runner.events.bus import InProcessBus
+from service.runner.events.transcript import Transcript
+from service.types.events import Event
 from tests.presentation.samples import message
 from tests.runner.reading import one_by_one
 from tests.storage.rows import text_part
@@ -17,23 +17,23 @@ ID = "msg_1"
 
 
 def ended(status: str, text: str = "") -> Event:
-    return events.message(message(status=status, content=[text_part(text)] if text else []))
+    return build.message(message(status=status, content=[text_part(text)] if text else []))
 
 
 def told(*happened: Event) -> list[dict[str, Any]]:
     """Returns the parts of the message in the last of the events."""
-    said = Said()
+    said = Transcript()
     last = [said.hear(event) for event in happened][-1]
     content: list[dict[str, Any]] = orjson.loads(last.data)["content"]
     return content
 
 
 def text(index: int, piece: str) -> Event:
-    return events.text_delta(ID, index, piece, first=False)
+    return build.text_delta(ID, index, piece, first=False)
 
 
 def test_a_message_that_ends_without_its_text_gets_it_in_the_order_of_its_parts() -> None:
-    no = events.refusal_delta(ID, 1, "N"), events.refusal_delta(ID, 1, "o")
+    no = build.refusal_delta(ID, 1, "N"), build.refusal_delta(ID, 1, "o")
     whole = told(*no, *(text(0, piece) for piece in "Hello"), ended("incomplete"))
     assert whole == [text_part("Hello"), {"type": "refusal", "refusal": "No"}]
 

@@ -58,15 +58,15 @@ class Everybody(Callers, Workers):
     def sweep_active(self, data: st.DataObject) -> None:
         assert self.thread.active is not None
         cancelling = self.thread.active.status == "cancelling"
-        self.sweep(self.thread.active, "cancelled" if cancelling else "expired")
+        self.end_stale(self.thread.active, "cancelled" if cancelling else "expired")
 
     @move(1)
     def sweep_any(self, data: st.DataObject) -> None:
-        self.sweep(self.draw_run(data), data.draw(st.sampled_from(["cancelled", "expired"])))
+        self.end_stale(self.draw_run(data), data.draw(st.sampled_from(["cancelled", "expired"])))
 
-    def sweep(self, run: Run, status: str) -> None:
+    def end_stale(self, run: Run, status: str) -> None:
         """A reconciler ends the run, if there is reason to."""
-        ending = self.storage.sweep.end(run.id, RunStatus(status))
+        ending = self.storage.stale_runs.end(run.id, RunStatus(status))
         due = run.status == "cancelling" if status == "cancelled" else run.expired(self.now)
         if run.gone or not due or run.leased(self.now):
             return self.nothing(ending)
@@ -93,7 +93,7 @@ class Everybody(Callers, Workers):
         for status, runs in (("cancelled", overdue.cancelling), ("expired", overdue.expired)):
             for each in runs:
                 if each.id in ours:
-                    self.sweep(ours[each.id], status)
+                    self.end_stale(ours[each.id], status)
                     self.holds()
         for each in [*overdue.queued, *overdue.orphaned]:
             if each.id in ours:

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from service.probe import http_status
+from service.process.probe import http_status
 from tests.grpc_face.client import connect
 from tests.model_server import ModelServer
 from tests.serve.processes import kill, pid_of_envoy, processes_of

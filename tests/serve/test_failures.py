@@ -27,7 +27,7 @@ def taken() -> Iterator[str]:
 
 def refusal(env: dict[str, str], hidden: str = "") -> str:
     """Starts a server that is to fail, and returns the one line that it prints."""
-    code = hidden + "from service.cli import main; main()"
+    code = hidden + "from gateway.cli import main; main()"
     with Stack(env) as stack:
         done = subprocess.run(
             [sys.executable, "-c", code, "serve"],
@@ -79,7 +79,7 @@ def test_a_data_directory_that_another_server_holds(server: Stack) -> None:
     ("url", "reason"),
     [
         ("postgresql://nobody@127.0.0.1:1/x", "Connection refused"),
-        ("postgresql://nobody@/x?host=/nonexistent", "No such file or directory"),
+        ("postgresql://nobody/x?host=/nonexistent", "No such file or directory"),
         ("sqlite:////nonexistent/x.db", "unable to open database file"),
         ("postgresql://u@h/x?foo=1", 'invalid connection option "foo"'),
     ],
@@ -116,7 +116,7 @@ def test_no_way_to_the_model(name: str, value: str, reason: str) -> None:
 def test_openais_package_is_for_the_demo() -> None:
     """A server does without it, and without its HTTP client."""
     hidden = "import sys; sys.modules |= dict.fromkeys(('openai', 'httpx2')); "
-    code = hidden + "from service.cli import main; main()"
+    code = hidden + "from gateway.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "demo"], capture_output=True, text=True, check=False
     )

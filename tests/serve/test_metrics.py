@@ -13,7 +13,7 @@ from assistants.v1 import runs_pb2
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import metrics
+from service.process import metrics
 from tests.grpc_face.client import connect
 from tests.grpc_face.stubs import Run, Stubs
 from tests.model_server import ModelServer

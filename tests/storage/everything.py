@@ -147,11 +147,11 @@ async def _outsiders(storage: Storage) -> None:
         else:
             await set_run(storage, run, expires_at=1)
         await set_run(storage, run, lease_until=PAST)
-        assert await storage.sweep.end(run.id, status) is not None
+        assert await storage.stale_runs.end(run.id, status) is not None
     thread, _ = await _abandoned(storage)
     await storage.threads.delete(PROJECT, thread.id)
-    await storage.sweep.overdue(0)
-    await storage.sweep.census()
+    await storage.stale_runs.overdue(0)
+    await storage.stale_runs.census()
 
 
 async def _abandoned(storage: Storage) -> tuple[Thread, Run]:

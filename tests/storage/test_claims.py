@@ -107,7 +107,7 @@ async def test_a_released_run_is_claimed_at_once(storage: Storage) -> None:
     withdrawn = await storage.claims.release(claim)
     assert [each.id for each in withdrawn.steps] == [step.id]
     assert [each.id for each in withdrawn.messages] == [message.id]
-    assert [each.id for each in (await storage.sweep.overdue(0)).orphaned] == [claim.run.id]
+    assert [each.id for each in (await storage.stale_runs.overdue(0)).orphaned] == [claim.run.id]
     again = await claimed(storage, claim.run)
     assert again.attempt > claim.attempt
     assert (again.withdrawn.steps, again.withdrawn.messages) == ([], [])
@@ -273,7 +273,7 @@ async def _released(storage: Storage, thread: Thread, claim: Claim) -> None:
 
 async def _expired(storage: Storage, thread: Thread, claim: Claim) -> None:
     await set_run(storage, claim.run, lease_until=PAST, expires_at=1)
-    assert await storage.sweep.end(claim.run.id, RunStatus.expired) is not None
+    assert await storage.stale_runs.end(claim.run.id, RunStatus.expired) is not None
 
 
 async def _put_down(storage: Storage, thread: Thread, claim: Claim) -> None:

@@ -218,7 +218,7 @@ async def test_everything_at_once_ends_in_storage_errors_at_worst(servers: list[
                     steps=[StepEnd(step.id, StepStatus.completed)],
                     run=RunEnd(RunStatus.completed),
                 ),
-                storage.sweep.end(run.id, RunStatus.cancelled),
+                storage.stale_runs.end(run.id, RunStatus.cancelled),
                 storage.runs.cancel(PROJECT, thread.id, run.id),
                 storage.runs.modify(PROJECT, thread.id, run.id, {"metadata_": {"a": "1"}}),
                 storage.runs.create(PROJECT, thread.id, new_run(), [user("three")]),

@@ -83,7 +83,7 @@ async def test_a_connection_that_is_lost_while_it_works(on_postgres: Storage) ->
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://nobody@127.0.0.1:1/x", "postgresql://nobody@/x?host=/nonexistent"]
+    "url", ["postgresql://nobody@127.0.0.1:1/x", "postgresql://nobody/x?host=/nonexistent"]
 )
 async def test_a_server_that_is_not_there(url: str) -> None:
     database = Database(url)

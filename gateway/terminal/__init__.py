@@ -1,0 +1,1 @@
+"""Commands for a person at a terminal: a conversation, and a demonstration."""

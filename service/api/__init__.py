@@ -1,0 +1,1 @@
+"""The servicers: they unpack and check requests, delegate, and return rows."""

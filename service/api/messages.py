@@ -1,0 +1,75 @@
+"""MessagesService: unpacks and checks requests, and hands them to storage."""
+
+from typing import Any
+
+import grpc
+from assistants.v1 import messages_pb2
+
+from service.api import masks
+from service.project import PROJECT
+from service.runner.engine import Engine
+from service.settings import WhenActive
+from service.types import content, fields, validate
+from service.types.answers import Deleted
+from storage import Storage
+from storage.pages import Page
+from storage.rows import Message
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class MessagesServicer:
+    """The methods of MessagesService."""
+
+    def __init__(self, storage: Storage, engine: Engine, when_active: WhenActive) -> None:
+        """Works on `storage`; `engine` knows which messages are being written.
+
+        `when_active` is what happens to a message whose thread has an active run, unless it says.
+        """
+        self._storage = storage
+        self._engine = engine
+        self._when_active = when_active
+
+    async def CreateMessage(
+        self, request: messages_pb2.CreateMessageRequest, context: Context
+    ) -> Message:
+        """Adds a message to the end of a thread."""
+        new = content.new_message("", request)
+        queue = fields.queues(request, self._when_active)
+        return await self._storage.messages.create(PROJECT, request.thread_id, new, queue=queue)
+
+    async def ListMessages(
+        self, request: messages_pb2.ListMessagesRequest, context: Context
+    ) -> Page[Message]:
+        """Returns a page of a thread's messages."""
+        run_id = validate.text("run_id", request.run_id, 512) or None
+        page = fields.page(request)
+        await self._engine.settled(request.thread_id)
+        return await self._storage.messages.list(PROJECT, request.thread_id, page, run_id)
+
+    async def GetMessage(
+        self, request: messages_pb2.GetMessageRequest, context: Context
+    ) -> Message:
+        """Returns a message."""
+        await self._engine.settled(request.message_id)
+        return await self._storage.messages.get(PROJECT, request.thread_id, request.message_id)
+
+    async def ModifyMessage(
+        self, request: messages_pb2.ModifyMessageRequest, context: Context
+    ) -> Message:
+        """Replaces a message's metadata."""
+        changes = {}
+        if masks.to_modify(request, request.update_mask, ["metadata"]):
+            changes["metadata_"] = validate.metadata("metadata", request.metadata)
+        await self._engine.settled(request.message_id)
+        return await self._storage.messages.modify(
+            PROJECT, request.thread_id, request.message_id, changes
+        )
+
+    async def DeleteMessage(
+        self, request: messages_pb2.DeleteMessageRequest, context: Context
+    ) -> Deleted:
+        """Deletes a message."""
+        await self._engine.settled(request.message_id)
+        await self._storage.messages.delete(PROJECT, request.thread_id, request.message_id)
+        return Deleted("thread.message", request.message_id)

@@ -1,1 +1,0 @@
-"""How answers look: OpenAI's JSON, made of rows, and protobuf, made of that JSON."""

@@ -1,0 +1,1 @@
+"""Child processes, probes, metrics and logs."""

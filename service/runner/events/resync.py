@@ -1,0 +1,158 @@
+"""What happened to a run on another server, told from its rows to those who follow it on this one.
+
+Each server has a bus of its own, which hears of what that server does. A follower that finds its
+run paused or ended, and has not heard of it, has the bus told what is missing.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import orjson
+
+from service.errors import ApiError, Kind
+from service.runner.events import build
+from service.runner.events.bus import EventBus
+from service.runner.events.transcript import Transcript
+from service.types.events import Event
+from storage import Storage, rows
+from storage.errors import NotFound
+from storage.pages import PageRequest
+from storage.tables import Message, MessageStatus, Run, RunStep, StepStatus
+
+
+class Resync:
+    """Reads what a stream lacks, and publishes it."""
+
+    def __init__(self, storage: Storage, bus: EventBus) -> None:
+        """Reads from `storage`, publishes on `bus`."""
+        self._storage = storage
+        self._bus = bus
+
+    async def tell(self, run: Run, transcript: Transcript, last: int) -> None:
+        """Publishes what a stream has not told of a run that has paused or ended.
+
+        `transcript` and `last`, an event's number, are how far the stream has come: if its run goes
+        on meanwhile, nothing is published. Raises ApiError: `not_found` when the run is gone,
+        `events_gone` when the stream lacks its beginning, so that what is missing is not known.
+        """
+        try:
+            found = await self._storage.runs.get(run.project_id, run.thread_id, run.id)
+            end = build.run(found.run, found.pending)
+            if len(end) == 1 or _told(end[0], transcript):
+                return
+            if not transcript.whole:
+                raise ApiError(
+                    Kind.events_gone, f"Another server executed run {run.id}: read it instead."
+                )
+            happened = [event async for event in self._missing(found.run, transcript)]
+            now = (await self._storage.runs.get(run.project_id, run.thread_id, run.id)).run
+        except NotFound as error:
+            raise ApiError(Kind.not_found, "The run was deleted.") from error
+        # Resumed, it would have steps that do not belong before this end. Each change of a run that
+        # is paused gives it another attempt.
+        if now.attempt == found.run.attempt:
+            # Not through the journal: it is no news, whoever made it happen has logged it.
+            await self._bus.publish_behind(last, run.id, now.attempt, *happened, *end)
+
+    async def _missing(self, run: Run, transcript: Transcript) -> AsyncIterator[Event]:
+        steps = [step async for step in self._steps(run, transcript.resumed)]
+        known = {step.id for step in steps} | {_message_id(step) for step in steps}
+        withdrawn = [event for id, event in transcript.open.items() if id not in known]
+        for event in sorted(withdrawn, key=build.shows_step):
+            yield build.withdrawal(event, run.started_at)
+        for step in steps:
+            if step.id in transcript.ended:
+                continue
+            if step.id not in transcript.open:
+                for event in _opened(step):
+                    yield event
+            if (message_id := _message_id(step)) and message_id not in transcript.ended:
+                # A caller may have deleted it.
+                with contextlib.suppress(NotFound):
+                    message = await self._storage.messages.get(
+                        run.project_id, run.thread_id, message_id
+                    )
+                    for event in _message(message, transcript):
+                        yield event
+            if step.status != StepStatus.in_progress:
+                yield build.step(step)
+
+    async def _steps(self, run: Run, after: str | None) -> AsyncIterator[RunStep]:
+        more = True
+        while more:
+            page = await self._storage.runs.list_steps(
+                run.project_id,
+                run.thread_id,
+                run.id,
+                PageRequest(limit=100, order="asc", after=after),
+            )
+            for step in page.data:
+                yield step
+                after = step.id
+            more = page.has_more
+
+
+def _told(end: Event, transcript: Transcript) -> bool:
+    """Tells whether it is the very pause that the stream has told last."""
+    if transcript.run is None:
+        return False
+    told, now = orjson.loads(transcript.run.data), orjson.loads(end.data)
+    return all(told[key] == now[key] for key in ("status", "required_action"))
+
+
+def _message_id(step: RunStep) -> str | None:
+    written = step.step_details.get("message_creation")
+    return None if written is None else str(written["message_id"])
+
+
+def _opened(step: RunStep) -> list[Event]:
+    """Returns the beginning of a step that nobody was told of, with its calls."""
+    row = _begun(step)
+    calls = step.step_details.get("tool_calls")
+    if calls is None:
+        return build.step_opened(row)
+    row.step_details = {"type": "tool_calls", "tool_calls": []}
+    happened = build.step_opened(row)
+    for index, call in enumerate(calls):
+        function = call["function"]
+        happened.append(build.call_begun(step.id, index, call["id"], function["name"]))
+        if function["arguments"]:
+            happened.append(build.call_arguments(step.id, index, function["arguments"]))
+    return happened
+
+
+def _message(message: Message, transcript: Transcript) -> list[Event]:
+    """Returns what was not told of a message: all of it, or the rest of its text and its end."""
+    row, happened = _begun(message), list[Event]()
+    row.content = []
+    if message.id not in transcript.open:
+        happened += build.message_opened(row)
+    texts = transcript.texts(message.id)
+    for index, part in enumerate(message.content):
+        kind = part["type"]
+        whole = part["text"]["value"] if kind == "text" else part["refusal"]
+        rest = whole[len(texts.get(index, "")) :]
+        if index in texts and not rest:
+            continue
+        if kind == "text":
+            happened.append(build.text_delta(message.id, index, rest, first=index not in texts))
+        else:
+            happened.append(build.refusal_delta(message.id, index, rest))
+    if message.status != MessageStatus.in_progress:
+        happened.append(build.message(message))
+    return happened
+
+
+Begun = TypeVar("Begun", RunStep, Message)
+
+
+def _begun(row: Begun) -> Begun:
+    """Returns the row as it was when it began, but for what it holds."""
+    since = {"usage", "last_error", "incomplete_reason"}
+    values = {
+        name: value
+        for name, value in rows.values(row).items()
+        if name not in since and (name == "created_at" or not name.endswith("_at"))
+    }
+    return type(row)(**values | {"status": "in_progress"})

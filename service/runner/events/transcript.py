@@ -1,0 +1,100 @@
+"""What a stream has told so far: for what is ended from outside, and for what it did not hear of.
+
+Storage does not have the text of a message before its end. Where its writer cannot end it (its
+thread is deleted, its worker is dead), the text so far is known to those only who heard it; and
+clients fail on a message that ends with less than its deltas.
+"""
+
+import dataclasses
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from service.runner.events import build
+from service.types.events import Event
+
+
+@dataclass(slots=True)
+class _Part:
+    """A text or a refusal, piece by piece: joined once, however long it gets."""
+
+    refused: bool
+    pieces: list[str] = field(default_factory=list)
+
+    def content(self) -> dict[str, Any]:
+        whole = "".join(self.pieces)
+        if self.refused:
+            return {"type": "refusal", "refusal": whole}
+        return {"type": "text", "text": {"value": whole, "annotations": []}}
+
+
+class Transcript:
+    """The steps and messages that one stream has told, and the texts of those unfinished."""
+
+    def __init__(self, *, whole: bool = True) -> None:
+        """Has heard nothing yet; `whole` is whether it is to hear a run from its beginning."""
+        self.whole = whole
+        """Whether all that the run has begun since `resumed` was heard."""
+        self.run: Event | None = None
+        """The run as it was told last."""
+        self.open: dict[str, Event] = {}
+        """What has begun and not ended, by id, each as it was told last."""
+        self.ended: set[str] = set()
+        """The ids of what has ended."""
+        self.resumed: str | None = None
+        """The step whose tool outputs came, but not its calls: what is older was told elsewhere."""
+        self._parts: dict[str, dict[int, _Part]] = defaultdict(dict)
+
+    def hear(self, event: Event) -> Event:
+        """Takes the stream's next event and returns it, with the text so far if it lacks it."""
+        if build.shows_run(event):
+            self.run = event
+        if event.id is None:
+            return event
+        state = event.name.rpartition(".")[2]
+        if state != "delta":
+            self._track(event, event.id, state)
+        match event.name:
+            case "thread.message.delta":
+                self._add(event.id, event.data)
+            case "thread.message.completed":
+                self._parts.pop(event.id, None)
+            case "thread.message.incomplete" if parts := self._parts.pop(event.id, None):
+                return _with_text(event, parts)
+        return event
+
+    def texts(self, message_id: str) -> dict[int, str]:
+        """Returns the text so far, or the refusal, of each part of an unfinished message."""
+        parts = self._parts.get(message_id, {})
+        return {index: "".join(part.pieces) for index, part in parts.items()}
+
+    def _track(self, event: Event, id: str, state: str) -> None:
+        if state in ("created", "in_progress"):
+            self.open[id] = event
+            return
+        if self.open.pop(id, None) is None and state == "completed" and _has_calls(event):
+            self.resumed, self.whole = id, True
+        self.ended.add(id)
+
+    def _add(self, message_id: str, data: bytes) -> None:
+        parts = self._parts[message_id]
+        for piece in orjson.loads(data)["delta"]["content"]:
+            refused = piece["type"] == "refusal"
+            if (part := parts.get(piece["index"])) is None:
+                part = parts[piece["index"]] = _Part(refused)
+            part.pieces.append(piece["refusal"] if refused else piece["text"]["value"])
+
+
+def _has_calls(event: Event) -> bool:
+    return build.shows_step(event) and orjson.loads(event.data)["type"] == "tool_calls"
+
+
+def _with_text(event: Event, parts: dict[int, _Part]) -> Event:
+    """Returns the end of a message with these parts, unless it has its own."""
+    shown = orjson.loads(event.data)
+    if shown["content"]:
+        return event
+    shown["content"] = [parts[index].content() for index in sorted(parts)]
+    return dataclasses.replace(event, data=orjson.dumps(shown))

@@ -1,0 +1,106 @@
+"""What servicers return, and how each transport presents it.
+
+Servicers answer with rows, pages of rows and the like: what a call means, not how it looks. The
+REST services write `to_json` of it, the typed ones the bytes of `to_proto`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from google.protobuf.message import Message as ProtoMessage
+
+from service.types import assistants, messages, runs, steps, threads
+from service.types.values import Json
+from storage import rows
+from storage.pages import Page
+from storage.runs import Found, RunPage
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """An object of this kind was deleted."""
+
+    kind: Literal["assistant", "thread", "thread.message"]
+    id: str
+
+
+Answer = (
+    rows.Assistant
+    | rows.Thread
+    | rows.Message
+    | rows.Run
+    | rows.RunStep
+    | Found
+    | Page[Any]
+    | Deleted
+)
+"""What a unary method returns."""
+
+
+def to_json(answer: Answer) -> Json:
+    """Returns the whole body that OpenAI's API answers with."""
+    return _JSON[type(answer)](answer)
+
+
+def to_proto(answer: Answer, kind: type[ProtoMessage]) -> ProtoMessage:
+    """Returns the answer as a message of `kind`, the method's output."""
+    match answer:
+        case Page():
+            data = [_PROTO[type(item)](item) for item in _items(answer)]
+            return kind(data=data, has_more=answer.has_more, **_ends(answer))
+        case Deleted():
+            return kind(id=answer.id, deleted=True)
+        case _:
+            return _PROTO[type(answer)](answer)
+
+
+def _page(page: Page[Any]) -> Json:
+    ends = _ends(page)
+    return {
+        "object": "list",
+        "data": [_JSON[type(item)](item) for item in _items(page)],
+        "first_id": ends.get("first_id"),
+        "last_id": ends.get("last_id"),
+        "has_more": page.has_more,
+    }
+
+
+def _items(page: Page[Any]) -> list[Any]:
+    if isinstance(page, RunPage):
+        return [Found(run, page.pending) for run in page.data]
+    return page.data
+
+
+def _ends(page: Page[Any]) -> dict[str, str]:
+    return {"first_id": page.data[0].id, "last_id": page.data[-1].id} if page.data else {}
+
+
+def _deleted(answer: Deleted) -> Json:
+    return {"id": answer.id, "object": f"{answer.kind}.deleted", "deleted": True}
+
+
+def _found(found: Found) -> Json:
+    return runs.to_json(found.run, found.pending)
+
+
+_JSON: Mapping[type, Callable[[Any], Json]] = {
+    rows.Assistant: assistants.to_json,
+    rows.Thread: threads.to_json,
+    rows.Message: messages.to_json,
+    rows.Run: runs.to_json,
+    rows.RunStep: steps.to_json,
+    Found: _found,
+    Page: _page,
+    RunPage: _page,
+    Deleted: _deleted,
+}
+
+_PROTO: Mapping[type, Callable[[Any], ProtoMessage]] = {
+    rows.Assistant: lambda row: assistants.to_proto(assistants.to_json(row), row.reasoning_effort),
+    rows.Thread: lambda row: threads.to_proto(threads.to_json(row)),
+    rows.Message: lambda row: messages.to_proto(messages.to_json(row)),
+    rows.Run: lambda row: runs.to_proto(runs.to_json(row), row.reasoning_effort),
+    rows.RunStep: lambda row: steps.to_proto(steps.to_json(row)),
+    Found: lambda found: runs.to_proto(_found(found), found.run.reasoning_effort),
+}

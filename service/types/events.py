@@ -1,0 +1,55 @@
+"""Events of a run's stream: their data is OpenAI's JSON, rendered once, for all who read it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from assistants.v1 import common_pb2, events_pb2
+
+from service.types import deltas, messages, runs, steps, threads
+
+DONE = "done"
+ERROR = "error"
+
+
+@dataclass(slots=True)
+class Event:
+    """One event. Whoever follows a run gets the same one: it does not change once published."""
+
+    name: str
+    data: bytes
+    """JSON, or `[DONE]`."""
+    id: str | None = None
+    """The message or the step that it is about."""
+    reasoning_effort: str | None = None
+    """The run's, which OpenAI's JSON has no key for."""
+    number: int = 0
+    """Its place in the run's log, given when it is published."""
+
+
+def to_proto(event: Event) -> events_pb2.RunEvent:
+    """Returns the same in protobuf."""
+    result = events_pb2.RunEvent(sequence_number=event.number, event=event.name)
+    if event.name == DONE:
+        result.done.SetInParent()
+        return result
+    value = orjson.loads(event.data)
+    if event.name == ERROR:
+        error = {key: value[key] for key in ("message", "type", "param", "code")}
+        result.error.CopyFrom(common_pb2.Error(**error))
+    elif value["object"] == "thread.run":
+        result.run.CopyFrom(runs.to_proto(value, event.reasoning_effort))
+    else:
+        field, present = _DATA[value["object"]]
+        getattr(result, field).CopyFrom(present(value))
+    return result
+
+
+_DATA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "thread": ("thread", threads.to_proto),
+    "thread.message": ("message", messages.to_proto),
+    "thread.message.delta": ("message_delta", deltas.message_to_proto),
+    "thread.run.step": ("run_step", steps.to_proto),
+    "thread.run.step.delta": ("run_step_delta", deltas.step_to_proto),
+}

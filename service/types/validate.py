@@ -1,0 +1,196 @@
+"""Checks of single values, and the wording of what is wrong with them.
+
+Servicers read their requests through these, so that both faces refuse the same input in the same
+words. `param` is the value's path in OpenAI's notation, such as `tools[0].function.name`.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from service.errors import ApiError, Kind
+from service.types.json_value import checked_text
+
+MAX_TEXT = 256_000
+"""Characters of instructions and of a message's text."""
+
+_TYPE_NAMES = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
+_FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]+")
+
+
+def missing(param: str) -> NoReturn:
+    """Refuses a request that lacks `param`."""
+    raise ApiError(Kind.missing, f"Missing required parameter: '{param}'.", param)
+
+
+def wrong_type(param: str, expected: str, value: Any) -> NoReturn:
+    """Refuses a value of the wrong JSON type; `expected` reads like `a string`."""
+    got = _TYPE_NAMES[type(value)]
+    raise ApiError(
+        Kind.invalid_type,
+        f"Invalid type for '{param}': expected {expected}, but got {got} instead.",
+        param,
+    )
+
+
+def unsupported(param: str, value: str, choices: Sequence[str]) -> NoReturn:
+    """Refuses a value that is not one of `choices`."""
+    quoted = [f"'{choice}'" for choice in choices]
+    if len(quoted) == 1:
+        listed = f"Value must be {quoted[0]}"
+    elif len(quoted) == 2:
+        listed = f"Supported values are: {quoted[0]} and {quoted[1]}"
+    else:
+        listed = f"Supported values are: {', '.join(quoted[:-1])}, and {quoted[-1]}"
+    raise ApiError(Kind.invalid_value, f"Invalid value: '{value}'. {listed}.", param)
+
+
+def choice(param: str, value: str, choices: Sequence[str]) -> str:
+    """Returns the value if it is one of `choices`."""
+    if not value:
+        missing(param)
+    if value not in choices:
+        unsupported(param, value, choices)
+    return value
+
+
+def text(param: str, value: str, maximum: int) -> str:
+    """Returns the text if it has at most `maximum` characters."""
+    if len(value) > maximum:
+        raise ApiError(
+            Kind.string_above_max,
+            f"Invalid '{param}': string too long. Expected a string with maximum length "
+            f"{maximum}, but got a string with length {len(value)} instead.",
+            param,
+        )
+    return checked_text(value, param)
+
+
+def required_text(param: str, value: str, maximum: int) -> str:
+    """Returns a text that must be there and not be empty."""
+    if not value:
+        missing(param)
+    return text(param, value, maximum)
+
+
+def integer(param: str, value: int, minimum: int, maximum: int | None = None) -> int:
+    """Returns the integer if it is within the bounds, both included."""
+    if value < minimum:
+        raise ApiError(
+            Kind.integer_below_min,
+            f"Invalid '{param}': integer below minimum value. Expected a value >= {minimum}, "
+            f"but got {value} instead.",
+            param,
+        )
+    if maximum is not None and value > maximum:
+        raise ApiError(
+            Kind.integer_above_max,
+            f"Invalid '{param}': integer above maximum value. Expected a value <= {maximum}, "
+            f"but got {value} instead.",
+            param,
+        )
+    return value
+
+
+def decimal(param: str, value: float, minimum: float, maximum: float) -> float:
+    """Returns the number if it is finite and within the bounds, both included."""
+    if not math.isfinite(value):
+        raise ApiError(Kind.invalid_value, f"Invalid '{param}': expected a finite number.", param)
+    if value < minimum:
+        raise ApiError(
+            Kind.decimal_below_min,
+            f"Invalid '{param}': decimal below minimum value. Expected a value >= {minimum:g}, "
+            f"but got {value:g} instead.",
+            param,
+        )
+    if value > maximum:
+        raise ApiError(
+            Kind.decimal_above_max,
+            f"Invalid '{param}': decimal above maximum value. Expected a value <= {maximum:g}, "
+            f"but got {value:g} instead.",
+            param,
+        )
+    return value
+
+
+def array(param: str, length: int, maximum: int | None = None, minimum: int = 0) -> None:
+    """Refuses an array that is too long or too short."""
+    if maximum is not None and length > maximum:
+        raise ApiError(
+            Kind.array_above_max,
+            f"Invalid '{param}': array too long. Expected an array with maximum length "
+            f"{maximum}, but got an array with length {length} instead.",
+            param,
+        )
+    if length < minimum:
+        raise ApiError(
+            Kind.array_below_min,
+            f"Invalid '{param}': empty array. Expected an array with minimum length "
+            f"{minimum}, but got an empty array instead.",
+            param,
+        )
+
+
+def metadata(param: str, value: Mapping[str, str]) -> dict[str, str]:
+    """Returns metadata within its limits: 16 pairs, keys of 64 and values of 512 characters."""
+    if len(value) > 16:
+        raise ApiError(
+            Kind.too_many_properties,
+            f"Invalid '{param}': too many properties. Expected an object with at most 16 "
+            f"properties, but got an object with {len(value)} properties instead.",
+            param,
+        )
+    for key, item in value.items():
+        text(f"{param} key", key, 64)
+        text(f"{param}.{key}", item, 512)
+    return dict(value)
+
+
+def function_name(param: str, value: str) -> str:
+    """Returns the name of a function or a format: 1 to 64 of a-z, A-Z, 0-9, `_` and `-`."""
+    required_text(param, value, 64)
+    if not _FUNCTION_NAME.fullmatch(value):
+        raise ApiError(
+            Kind.invalid_value,
+            f"Invalid '{param}': string does not match pattern. Expected a string that matches "
+            "the pattern '^[a-zA-Z0-9_-]+$'.",
+            param,
+        )
+    return value
+
+
+def json_object(param: str, value: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """Returns a JSON object with `keys` only: others are refused, or left out if null."""
+    if not isinstance(value, dict):
+        wrong_type(param, "an object", value)
+    for key, item in value.items():
+        if key not in keys and item is not None:
+            path = f"{param}.{key}"
+            raise ApiError(Kind.unknown_parameter, f"Unknown parameter: '{path}'.", path)
+    return {key: item for key, item in value.items() if key in keys}
+
+
+def json_text(param: str, value: Any, maximum: int = MAX_TEXT) -> str:
+    """Returns a JSON value that must be a string."""
+    if not isinstance(value, str):
+        wrong_type(param, "a string", value)
+    return text(param, value, maximum)
+
+
+def no_file(file_id: str) -> NoReturn:
+    """Refuses a file that is named: this server keeps none."""
+    raise ApiError(Kind.not_found, f"No file found with id '{file_id}'.")
+
+
+def no_vector_store(vector_store_id: str) -> NoReturn:
+    """Refuses a vector store that is named: this server keeps none."""
+    raise ApiError(Kind.not_found, f"No vector store found with id '{vector_store_id}'.")
