@@ -11,8 +11,9 @@ from rich.console import Console
 
 from gateway.serve import run
 from gateway.terminal.chat import Chat, details
+from service.errors import SettingsError
 from service.process import logs
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 
 app = typer.Typer(
     help="A self-hosted server for code written against the OpenAI Assistants API (v2).",

@@ -9,7 +9,8 @@ import orjson
 import yaml
 
 from gateway import descriptor
-from service.settings import Settings, SettingsError
+from service.errors import SettingsError
+from service.settings import Settings
 
 _HERE = Path(__file__).parent
 

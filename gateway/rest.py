@@ -193,8 +193,8 @@ def _metadata(context: Context) -> dict[str, str]:
 
 
 async def _abort(context: Context, error: ApiError) -> Any:
-    trailers = (("openai-error", error_header(error)), ("openai-status", str(error.row.http)))
-    await context.abort(error.row.grpc, error.kind.value, trailers)
+    trailers = (("openai-error", error_header(error)), ("openai-status", str(error.spec.http)))
+    await context.abort(error.spec.grpc, error.kind.value, trailers)
 
 
 def error_header(error: ApiError) -> str:

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 
 from gateway import envoy, rest
+from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.models.embedded import EmbeddedModel
 from service.process import metrics
 from service.process.child import Child, ChildError
 from service.process.probe import http_status
 from service.server import Server
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 
 
 async def run(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """Every error that a caller can meet, in one table.
 
-`ApiError` is raised anywhere behind the two faces. gRPC callers get its status, its message and a
+`ApiError` is raised anywhere behind the two transports. gRPC callers get its status, its message and a
 `google.rpc.ErrorInfo`; REST callers get its HTTP status and OpenAI's body. Both read the row of
 the table that the error's `kind` names.
 """
@@ -26,8 +26,12 @@ message twice, once with three characters for each byte that is not ASCII.
 """
 
 
+class SettingsError(Exception):
+    """A setting is broken; the message is one line that names it, for whoever starts the server."""
+
+
 @dataclass(frozen=True, slots=True)
-class Row:
+class ErrorSpec:
     """How one kind of error looks on both faces. `code` is OpenAI's, where it gives one."""
 
     http: int
@@ -65,14 +69,14 @@ class Kind(StrEnum):
     internal = "internal"
 
 
-def _bad(code: str | None) -> Row:
-    return Row(400, grpc.StatusCode.INVALID_ARGUMENT, _INVALID, code)
+def _bad(code: str | None) -> ErrorSpec:
+    return ErrorSpec(400, grpc.StatusCode.INVALID_ARGUMENT, _INVALID, code)
 
 
-TABLE: dict[Kind, Row] = {
-    Kind.not_found: Row(404, grpc.StatusCode.NOT_FOUND, _INVALID, None),
-    Kind.active_run: Row(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
-    Kind.wrong_status: Row(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
+TABLE: dict[Kind, ErrorSpec] = {
+    Kind.not_found: ErrorSpec(404, grpc.StatusCode.NOT_FOUND, _INVALID, None),
+    Kind.active_run: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
+    Kind.wrong_status: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_tool_outputs: _bad(None),
     Kind.unavailable_tool: _bad(None),
     Kind.missing: _bad(Kind.missing),
@@ -88,9 +92,9 @@ TABLE: dict[Kind, Row] = {
     Kind.array_above_max: _bad(Kind.array_above_max),
     Kind.array_below_min: _bad(Kind.array_below_min),
     Kind.too_many_properties: _bad(Kind.too_many_properties),
-    Kind.events_gone: Row(410, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
-    Kind.unavailable: Row(503, grpc.StatusCode.UNAVAILABLE, "server_error", None),
-    Kind.internal: Row(500, grpc.StatusCode.INTERNAL, "server_error", None),
+    Kind.events_gone: ErrorSpec(410, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
+    Kind.unavailable: ErrorSpec(503, grpc.StatusCode.UNAVAILABLE, "server_error", None),
+    Kind.internal: ErrorSpec(500, grpc.StatusCode.INTERNAL, "server_error", None),
 }
 
 
@@ -104,7 +108,7 @@ class ApiError(Exception):
         self.param = param
 
     @property
-    def row(self) -> Row:
+    def spec(self) -> ErrorSpec:
         """The error's row of the table."""
         return TABLE[self.kind]
 
@@ -115,20 +119,20 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object: the four keys that stand under `error`."""
-        row = self.row
+        spec = self.spec
         return {
             "message": self.message,
-            "type": row.type,
+            "type": spec.type,
             "param": self.param,
-            "code": row.code,
+            "code": spec.code,
         }
 
     def status(self) -> status_pb2.Status:
-        """The rich status of the gRPC face; long texts are cut."""
+        """The rich status of gRPC; long texts are cut."""
         status = status_pb2.Status(
-            code=code_pb2.Code.Value(self.row.grpc.name), message=_cut(self.message)
+            code=code_pb2.Code.Value(self.spec.grpc.name), message=_cut(self.message)
         )
-        info = error_details_pb2.ErrorInfo(reason=self.row.code or self.kind, domain=DOMAIN)
+        info = error_details_pb2.ErrorInfo(reason=self.spec.code or self.kind, domain=DOMAIN)
         if self.param is not None:
             info.metadata["param"] = _cut(self.param)
         status.details.add().Pack(info)

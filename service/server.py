@@ -25,10 +25,11 @@ from service.api.messages import MessagesServicer
 from service.api.runs import RunsServicer
 from service.api.threads import ThreadsServicer
 from service.calls import Errors
+from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
 from service.runner.engine import Engine
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from storage import Storage
 from storage.database import Database
 from storage.errors import Unreachable

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.errors import SettingsError
 from service.models.dialect import Quirk
 from storage.database import parse_url
 
@@ -50,10 +51,6 @@ Address = Annotated[str, AfterValidator(_address)]
 
 
 WhenActive = Literal["reject", "queue"]
-
-
-class SettingsError(Exception):
-    """A setting is broken; the message is one line that names it."""
 
 
 class Settings(BaseSettings):

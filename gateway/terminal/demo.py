@@ -21,8 +21,8 @@ from openai import AssistantEventHandler
 from openai.types.beta.threads import Text, TextDelta
 from rich.console import Console
 
+from service.errors import SettingsError
 from service.process.child import dying_with_parent
-from service.settings import SettingsError
 
 STARTUP = 120
 """Seconds that the server may take to start."""

@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
+from service.errors import SettingsError
 from service.models import llama
 from service.process.child import Child
 from service.process.probe import http_status
-from service.settings import SettingsError
 
 HOST = "127.0.0.1"
 

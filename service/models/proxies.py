@@ -5,7 +5,7 @@ from urllib.request import getproxies
 
 from yarl import URL
 
-from service.settings import SettingsError
+from service.errors import SettingsError
 
 
 def proxy_of(url: URL) -> URL | None:

@@ -3,7 +3,7 @@
 import os
 import ssl
 
-from service.settings import SettingsError
+from service.errors import SettingsError
 
 BUNDLES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",

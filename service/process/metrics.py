@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from service.settings import SettingsError
+from service.errors import SettingsError
 
 RUNS = Gauge("assistants_runs", "Runs that have not ended, by status; of all servers.", ["status"])
 QUEUE_DEPTH = Gauge("assistants_queue_depth", "Runs that wait for a worker; of all servers.")

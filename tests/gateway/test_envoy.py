@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gateway import envoy
-from service.settings import Settings, SettingsError
+from service.errors import SettingsError
+from service.settings import Settings
 
 
 def settings(data_dir: Path, http: str = "127.0.0.1:1", grpc: str = "[::1]:2") -> Settings:

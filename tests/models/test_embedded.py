@@ -13,9 +13,9 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from service.errors import SettingsError
 from service.models import embedded, llama
 from service.models.client import ChatModel, Finished, ModelError, TextDelta
-from service.settings import SettingsError
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
+from service.errors import SettingsError
 from service.models.client import ChatModel, Finished, TextDelta
 from service.models.proxies import proxy_of
-from service.settings import SettingsError
 from tests.models.conftest import KEY
 from tests.models.proxy import Proxy, proxy_to
 from tests.models.raw_server import SILENCE, RawServer, choice, events, raw_server

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import SettingsError
 from service.models import tls
 from service.models.client import ChatModel
-from service.settings import SettingsError
 from tests.models.conftest import KEY
 from tests.models.raw_server import RawServer, raw_server
 from tests.models.test_client import answer, failure, request

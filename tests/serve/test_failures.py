@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings, SettingsError
+from service.errors import SettingsError
+from service.settings import Settings
 from tests.serve.processes import processes_of
 from tests.stack import Stack, free_address
 
