@@ -57,12 +57,12 @@ class Transaction:
         """Returns the first row, or None where there is none."""
         compiled = self._execute(statement, params)
         row = self._cursor.fetchone()
-        return None if row is None else compiled.read(row)
+        return None if row is None else compiled.read([row])[0]
 
     def all(self, statement: Statement[T], **params: Any) -> list[T]:
         """Returns all rows."""
         compiled = self._execute(statement, params)
-        return list(map(compiled.read, self._cursor.fetchall()))
+        return compiled.read(self._cursor.fetchall())
 
     def value(self, statement: Statement[Any], **params: Any) -> Any:
         """Returns the first value of the first row, or None where there is none."""
