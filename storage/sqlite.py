@@ -19,6 +19,9 @@ BUSY_SECONDS = 60.0
 READERS = 4
 """Threads that read."""
 
+PATIENCE_SECONDS = 0.05
+"""How long a read waits for the first of them, before another one takes it."""
+
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
 
@@ -98,20 +101,39 @@ class _Connections:
 
 
 class _Readers:
-    """Threads that read."""
+    """Threads that read: one, and more for what it does not come to soon.
+
+    Threads that read at the same time take Python's lock from one another, and from the loop.
+    """
 
     def __init__(self, size: int, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connections = _Connections(connect)
-        self._threads = ThreadPoolExecutor(size, thread_name_prefix="sqlite-reader")
+        self._first = ThreadPoolExecutor(1, thread_name_prefix="sqlite-reader")
+        self._moving = threading.Lock()
+        self._more = ThreadPoolExecutor(size - 1, thread_name_prefix="sqlite-readers")
 
     async def read(self, work: Work[T], project: str | None) -> T:
         """Returns what `work` returns, which one of the threads executes."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._read, work, project)
+        future = self._first.submit(self._read, work, project)
+        answer = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait([answer], timeout=PATIENCE_SECONDS)
+        except asyncio.CancelledError:
+            answer.cancel()
+            raise
+        with self._moving:
+            # Only what the thread has not begun is cancelled.
+            if future.cancel():
+                answer = loop.run_in_executor(self._more, self._read, work, project)
+        return await answer
 
     def close(self) -> None:
         """Ends the threads, once they have read what was asked for. Blocks."""
-        self._threads.shutdown()
+        self._first.shutdown()
+        with self._moving:
+            pass  # Nothing comes to the others any more.
+        self._more.shutdown()
         self._connections.close()
 
     def _read(self, work: Work[T], project: str | None) -> T:

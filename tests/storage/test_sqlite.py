@@ -209,6 +209,35 @@ async def test_one_whose_savepoint_fails_is_answered(on_sqlite: Storage) -> None
         await make_thread(on_sqlite)
 
 
+async def test_a_long_read_holds_up_no_other_and_is_finished_before_closing(
+    on_sqlite: Storage,
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def hold(tx: Transaction) -> float:
+        begun.set()
+        assert ended.wait(30)
+        return tx.now()
+
+    held = asyncio.create_task(on_sqlite.database.read(hold))
+    await asyncio.to_thread(begun.wait, 30)
+    reads = [on_sqlite.database.read(lambda tx: tx.now()) for _ in range(8)]
+    async with asyncio.timeout(30):
+        assert all(await asyncio.gather(*reads))
+    given_up = asyncio.create_task(on_sqlite.database.read(hold))
+    late = [asyncio.create_task(on_sqlite.database.read(lambda tx: tx.now())) for _ in range(8)]
+    await asyncio.sleep(0)
+    given_up.cancel()
+    closing = asyncio.create_task(on_sqlite.database.close())
+    async with asyncio.timeout(30):
+        assert all(await asyncio.gather(*late))
+    assert not closing.done()
+    ended.set()
+    assert await held
+    await closing
+    assert given_up.cancelled()
+
+
 async def test_a_read_cannot_write(on_sqlite: Storage) -> None:
     thread = await make_thread(on_sqlite)
     changed = Statement[Any](
