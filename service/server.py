@@ -100,6 +100,8 @@ class Server:
             # for a tenth of a second each time.
             gc.collect()
             gc.freeze()
+            # A page makes a thousand objects, which are no garbage: it is looked for less often.
+            gc.set_threshold(20_000, 10, 10)
             serving.set()
             await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()

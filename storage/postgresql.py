@@ -11,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
-import orjson
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
-from psycopg.types.json import set_json_loads
+from psycopg.types.string import TextLoader
 from sqlalchemy.engine import URL
 
 from storage.errors import StorageError, Unreachable
@@ -173,7 +172,8 @@ def _connect(parameters: Mapping[str, Any]) -> _Connection:
     connection = _Connection.connect(autocommit=True, prepare_threshold=2, **parameters)
     connection.patience = SILENCE_SECONDS
     try:
-        set_json_loads(orjson.loads, connection)
+        for kind in ("json", "jsonb"):
+            connection.adapters.register_loader(kind, TextLoader)
         connection.execute(LIMITS)
         [(limit,)] = connection.execute(LIMIT).fetchall()
     except BaseException:

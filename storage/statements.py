@@ -106,8 +106,8 @@ def _reader(
     """Returns what makes of a driver's rows those that are asked for."""
     columns = list(getattr(core, "exported_columns", None) or ())
     make: Any = tuple if row is None else rows.maker(row, [column.name for column in columns])
-    # PostgreSQL's driver knows these types; SQLite's has texts and numbers only.
-    loaded = _places(columns, sa.JSON) if database == "sqlite" else []
+    # Both drivers give documents as texts, and SQLite's knows no truths.
+    loaded = _places(columns, sa.JSON)
     truths = _places(columns, sa.Boolean) if database == "sqlite" else []
     if not loaded and not truths:
         return lambda given: list(map(make, given))
