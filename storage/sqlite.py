@@ -6,10 +6,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from storage.outage import is_away, translate
+from storage.outage import is_away
+from storage.sqlite_readers import Readers
 from storage.sqlite_writer import DATABASE, Job, Writer
 from storage.transaction import Transaction, perform
 
@@ -18,9 +18,6 @@ BUSY_SECONDS = 60.0
 
 READERS = 4
 """Threads that read."""
-
-PATIENCE_SECONDS = 0.05
-"""How long a read waits for the first of them, before another one takes it."""
 
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
@@ -38,8 +35,9 @@ class SQLite:
         return Writer(lambda: connect(self._path))
 
     @functools.cached_property
-    def _readers(self) -> "_Readers":
-        return _Readers(READERS, lambda: _reading(connect(self._path)))
+    def _readers(self) -> Readers:
+        own = _Connections(lambda: _reading(connect(self._path)))
+        return Readers(READERS, functools.partial(_read_on, own), own.close)
 
     @functools.cached_property
     def _at_once(self) -> "_Connections":
@@ -100,49 +98,6 @@ class _Connections:
             connection.close()
 
 
-class _Readers:
-    """Threads that read: one, and more for what it does not come to soon.
-
-    Threads that read at the same time take Python's lock from one another, and from the loop.
-    """
-
-    def __init__(self, size: int, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connections = _Connections(connect)
-        self._first = ThreadPoolExecutor(1, thread_name_prefix="sqlite-reader")
-        self._moving = threading.Lock()
-        self._more = ThreadPoolExecutor(size - 1, thread_name_prefix="sqlite-readers")
-
-    async def read(self, work: Work[T], project: str | None) -> T:
-        """Returns what `work` returns, which one of the threads executes."""
-        loop = asyncio.get_running_loop()
-        future = self._first.submit(self._read, work, project)
-        answer = asyncio.wrap_future(future)
-        try:
-            await asyncio.wait([answer], timeout=PATIENCE_SECONDS)
-        except asyncio.CancelledError:
-            answer.cancel()
-            raise
-        with self._moving:
-            # Only what the thread has not begun is cancelled.
-            if future.cancel():
-                answer = loop.run_in_executor(self._more, self._read, work, project)
-        return await answer
-
-    def close(self) -> None:
-        """Ends the threads, once they have read what was asked for. Blocks."""
-        self._first.shutdown()
-        with self._moving:
-            pass  # Nothing comes to the others any more.
-        self._more.shutdown()
-        self._connections.close()
-
-    def _read(self, work: Work[T], project: str | None) -> T:
-        try:
-            return _in_snapshot(self._connections.own(), work, project)
-        except sqlite3.Error as error:
-            raise translate(error) from error
-
-
 def connect(path: str) -> sqlite3.Connection:
     """Returns a connection whose commits reach the disk, and which begins nothing by itself."""
     connection = _open(path, BUSY_SECONDS)
@@ -180,6 +135,10 @@ def _reading(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Returns the connection, on which nothing can be written any more."""
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def _read_on(connections: _Connections, work: Work[T], project: str | None) -> T:
+    return _in_snapshot(connections.own(), work, project)
 
 
 def _in_snapshot(connection: sqlite3.Connection, work: Work[T], project: str | None) -> T:
