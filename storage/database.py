@@ -102,7 +102,10 @@ class Database:
         return await self._adapter.read(work, project)
 
     async def get(self, work: Work[T], project: str | None = None) -> T:
-        """Does the same for work that reads a few rows by key: on SQLite, without a thread."""
+        """Does the same for work that reads a few rows by their keys, or a page by its index.
+
+        On SQLite, what is short is read without a thread.
+        """
         return await self._adapter.get(work, project)
 
     async def migrate(self) -> None:

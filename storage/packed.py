@@ -39,6 +39,8 @@ class Packed(Statement[T]):
         try:
             return tx.all(self, **params)
         except sqlite3.DataError:
+            if tx.brief:
+                raise
             # A text of them all is too long for SQLite.
             return tx.all(self.apart, **params)
 
@@ -63,20 +65,19 @@ def _all_of(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     value = sa.type_coerce(column, sa.String())
     if isinstance(column.type, sa.Boolean):
         is_false = value == sa.literal_column("0")
-        shown = sa.case(
-            (value.is_(sa.null()), _said("null")), (is_false, _said("false")), else_=_said("true")
-        )
+        null, false, true = map(_literal, ("null", "false", "true"))
+        shown = sa.case((value.is_(sa.null()), null), (is_false, false), else_=true)
     elif isinstance(column.type, sa.JSON | sa.Float):
         # Of a number SQLite itself shows 15 digits; 20 are always read as the same one. A document
         # is JSON text, but SQLite keeps one that is a number as the number.
-        is_real = sa.func.typeof(value) == _said("real")
-        digits = sa.func.printf(_said("%!.20g"), value)
-        shown = sa.case((is_real, digits), else_=sa.func.coalesce(value, _said("null")))
+        is_real = sa.func.typeof(value) == _literal("real")
+        digits = sa.func.printf(_literal("%!.20g"), value)
+        shown = sa.case((is_real, digits), else_=sa.func.coalesce(value, _literal("null")))
     else:
         return sa.func.json_group_array(value)
-    listed = sa.func.coalesce(sa.func.group_concat(shown), _said(""))
-    return _said("[").concat(listed).concat(_said("]"))
+    listed = sa.func.coalesce(sa.func.group_concat(shown), _literal(""))
+    return _literal("[").concat(listed).concat(_literal("]"))
 
 
-def _said(text: str) -> sa.ColumnElement[str]:
+def _literal(text: str) -> sa.ColumnElement[str]:
     return sa.literal_column(f"'{text}'", sa.String())

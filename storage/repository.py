@@ -32,7 +32,7 @@ class Repository:
 
 
 def gets(work: Work[R, P, T]) -> OfProject[R, P, T]:
-    """Marks a method that reads a few rows by their keys."""
+    """Marks a method that reads a few rows by their keys, or a page by its index."""
     return _of_project(work, lambda database: database.get)
 
 

@@ -1,4 +1,4 @@
-"""SQLite: one thread that writes, some that read, and single rows that are read at once."""
+"""SQLite: one thread that writes, some that read, and what is short is read at once."""
 
 import asyncio
 import functools
@@ -6,10 +6,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from storage.outage import is_away
-from storage.sqlite_readers import Readers
+from storage.outage import is_away, translate
 from storage.sqlite_writer import DATABASE, Job, Writer
 from storage.transaction import Transaction, perform
 
@@ -18,6 +18,9 @@ BUSY_SECONDS = 60.0
 
 READERS = 4
 """Threads that read."""
+
+AT_ONCE = 2**18
+"""Bytes of a value, or a row, that are read on the event loop; a thread reads what is longer."""
 
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
@@ -35,14 +38,12 @@ class SQLite:
         return Writer(lambda: connect(self._path))
 
     @functools.cached_property
-    def _readers(self) -> Readers:
-        own = _Connections(lambda: _reading(connect(self._path)))
-        return Readers(READERS, functools.partial(_read_on, own), own.close)
+    def _readers(self) -> "_Readers":
+        return _Readers(READERS, lambda: _reading(connect(self._path)))
 
     @functools.cached_property
     def _at_once(self) -> "_Connections":
-        # Whatever is busy is left to a thread, that can wait.
-        return _Connections(lambda: _reading(_open(self._path, busy_seconds=0)))
+        return _Connections(lambda: _at_once(self._path))
 
     async def write(self, work: Work[T], project: str | None, *, alone: bool = False) -> T:
         """Returns what `work` returns, once it is committed; `alone` in a commit of its own.
@@ -58,9 +59,15 @@ class SQLite:
         return await self._readers.read(work, project)
 
     async def get(self, work: Work[T], project: str | None) -> T:
-        """Returns what `work` returns, which reads single rows by their keys: without a thread."""
+        """Returns what `work` returns, which reads rows by their keys, or a page by its index.
+
+        What is short is read here and now: to ask a thread takes longer. What is busy or long is
+        left to one, which can wait.
+        """
         try:
-            return _in_snapshot(self._at_once.own(), work, project)
+            return _in_snapshot(self._at_once.own(), work, project, brief=True)
+        except sqlite3.DataError:
+            pass  # It is long.
         except sqlite3.OperationalError as error:
             if not is_away(error):
                 raise
@@ -96,6 +103,30 @@ class _Connections:
         """Closes them all."""
         for connection in self._open:
             connection.close()
+
+
+class _Readers:
+    """Threads that read."""
+
+    def __init__(self, size: int, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connections = _Connections(connect)
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="sqlite-reader")
+
+    async def read(self, work: Work[T], project: str | None) -> T:
+        """Returns what `work` returns, which one of the threads executes."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._read, work, project)
+
+    def close(self) -> None:
+        """Ends the threads, once they have read what was asked for. Blocks."""
+        self._threads.shutdown()
+        self._connections.close()
+
+    def _read(self, work: Work[T], project: str | None) -> T:
+        try:
+            return _in_snapshot(self._connections.own(), work, project)
+        except sqlite3.Error as error:
+            raise translate(error) from error
 
 
 def connect(path: str) -> sqlite3.Connection:
@@ -137,15 +168,20 @@ def _reading(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def _read_on(connections: _Connections, work: Work[T], project: str | None) -> T:
-    return _in_snapshot(connections.own(), work, project)
+def _at_once(path: str) -> sqlite3.Connection:
+    """Returns a connection for the event loop: it waits for nobody, and refuses what is long."""
+    connection = _reading(_open(path, busy_seconds=0))
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, AT_ONCE)
+    return connection
 
 
-def _in_snapshot(connection: sqlite3.Connection, work: Work[T], project: str | None) -> T:
+def _in_snapshot(
+    connection: sqlite3.Connection, work: Work[T], project: str | None, *, brief: bool = False
+) -> T:
     cursor = connection.cursor()
     connection.execute("BEGIN")
     try:
-        return perform(work, Transaction(cursor, DATABASE, project))
+        return perform(work, Transaction(cursor, DATABASE, project, brief=brief))
     finally:
         cursor.close()
         if connection.in_transaction:

@@ -29,7 +29,7 @@ GROUP_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A transaction that waits for a thread, and whoever waits for it."""
+    """A transaction that waits for the writer, and whoever waits for it."""
 
     work: Callable[[Transaction], Any]
     project: str | None
@@ -38,7 +38,7 @@ class Job:
     future: asyncio.Future[Any]
 
 
-Result = tuple[Job, Any, BaseException | None]
+_Result = tuple[Job, Any, BaseException | None]
 
 
 class Writer:
@@ -96,10 +96,10 @@ class Writer:
             self._jobs.put(None)
         return jobs
 
-    def _group(self, connection: sqlite3.Connection, first: Job) -> list[Result]:
+    def _group(self, connection: sqlite3.Connection, first: Job) -> list[_Result]:
         """Executes transactions within the one that has begun, and commits it."""
         taken: list[Job] = []
-        results: list[Result] = []
+        results: list[_Result] = []
         try:
             for job in self._members(first):
                 taken.append(job)
@@ -153,21 +153,20 @@ def _in_savepoint(connection: sqlite3.Connection, job: Job) -> tuple[Any, BaseEx
     return result, problem
 
 
-def _failed(jobs: Iterable[Job], error: BaseException) -> list[Result]:
+def _failed(jobs: Iterable[Job], error: BaseException) -> list[_Result]:
     """Returns the results of transactions that failed together, each with an error of its own."""
     return [(job, None, copy.copy(error).with_traceback(error.__traceback__)) for job in jobs]
 
 
-def _answer(results: list[Result]) -> None:
+def _answer(results: list[_Result]) -> None:
     for loop in {job.future.get_loop() for job, _, _ in results}:
         own = [result for result in results if result[0].future.get_loop() is loop]
         # A loop that is closed has nobody who waits.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(deliver, own)
+            loop.call_soon_threadsafe(_deliver, own)
 
 
-def deliver(results: list[Result]) -> None:
-    """Answers those who wait, in the thread of their loop."""
+def _deliver(results: list[_Result]) -> None:
     for job, result, error in results:
         if job.future.cancelled():
             report(error)

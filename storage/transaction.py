@@ -38,10 +38,16 @@ class Transaction:
     which rolls back and translates it.
     """
 
-    __slots__ = ("_cursor", "_database", "_project")
+    __slots__ = ("_cursor", "_database", "_project", "brief")
 
-    def __init__(self, cursor: Cursor, database: str, project: str | None) -> None:
-        """Executes on `cursor`, in the dialect of `database`."""
+    def __init__(
+        self, cursor: Cursor, database: str, project: str | None, *, brief: bool = False
+    ) -> None:
+        """Executes on `cursor`, in the dialect of `database`.
+
+        `brief`: what is long is refused, and read elsewhere.
+        """
+        self.brief = brief
         self._cursor = cursor
         self._database = database
         self._project = project

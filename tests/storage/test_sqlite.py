@@ -17,8 +17,10 @@ from sqlmodel import col, func, select, update
 from storage import Storage, sqlite_writer
 from storage.database import Database
 from storage.errors import NotFound
+from storage.messages import LIST, NewMessage
 from storage.pages import PageRequest
 from storage.rows import Message
+from storage.sqlite import AT_ONCE
 from storage.statements import Statement
 from storage.tables import Thread
 from storage.transaction import Transaction
@@ -209,35 +211,6 @@ async def test_one_whose_savepoint_fails_is_answered(on_sqlite: Storage) -> None
         await make_thread(on_sqlite)
 
 
-async def test_a_long_read_holds_up_no_other_and_is_finished_before_closing(
-    on_sqlite: Storage,
-) -> None:
-    begun, ended = threading.Event(), threading.Event()
-
-    def hold(tx: Transaction) -> float:
-        begun.set()
-        assert ended.wait(30)
-        return tx.now()
-
-    held = asyncio.create_task(on_sqlite.database.read(hold))
-    await asyncio.to_thread(begun.wait, 30)
-    reads = [on_sqlite.database.read(lambda tx: tx.now()) for _ in range(8)]
-    async with asyncio.timeout(30):
-        assert all(await asyncio.gather(*reads))
-    given_up = asyncio.create_task(on_sqlite.database.read(hold))
-    late = [asyncio.create_task(on_sqlite.database.read(lambda tx: tx.now())) for _ in range(8)]
-    await asyncio.sleep(0)
-    given_up.cancel()
-    closing = asyncio.create_task(on_sqlite.database.close())
-    async with asyncio.timeout(30):
-        assert all(await asyncio.gather(*late))
-    assert not closing.done()
-    ended.set()
-    assert await held
-    await closing
-    assert given_up.cancelled()
-
-
 async def test_a_read_cannot_write(on_sqlite: Storage) -> None:
     thread = await make_thread(on_sqlite)
     changed = Statement[Any](
@@ -271,3 +244,25 @@ def test_loops_of_several_threads(on_sqlite: Storage) -> None:
     for each in threads:
         each.join()
     assert failures == []
+
+
+async def test_what_is_long_is_read_by_a_thread(on_sqlite: Storage) -> None:
+    words = [
+        NewMessage("user", [{"type": "text", "text": {"value": word * 1000}}]) for word in "ab"
+    ]
+    thread = await on_sqlite.threads.create(PROJECT, {}, {}, words)
+    readers: list[int] = []
+
+    def read(tx: Transaction) -> list[str]:
+        found = LIST.page(tx, PageRequest(), thread_id=thread.id).data
+        readers.append(threading.get_ident())
+        return [each.id for each in found]
+
+    short = await on_sqlite.database.get(read, PROJECT)
+    assert readers == [threading.get_ident()]
+    long = NewMessage("user", [{"type": "text", "text": {"value": "c" * AT_ONCE}}])
+    created = await on_sqlite.messages.create(PROJECT, thread.id, long)
+    assert await on_sqlite.database.get(read, PROJECT) == [created.id, *short]
+    assert len(readers) == 2
+    assert readers[1] != threading.get_ident()
+    assert (await on_sqlite.messages.get(PROJECT, thread.id, created.id)).content == long.content
