@@ -11,15 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
-import orjson
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
-from psycopg.types.json import set_json_loads
 from sqlalchemy.engine import URL
 
 from storage.errors import StorageError, Unreachable
 from storage.outage import translate
+from storage.postgresql_connection import Connection, Cursor
 from storage.statements import DIALECTS
 from storage.transaction import Transaction, perform
 from storage.unfinished import Unfinished
@@ -57,15 +56,15 @@ ENGINE_CONNECTIONS = 4
 RENEWAL_CONNECTIONS = 2
 """Connections that only renew leases: nobody who waits for a thread keeps them from it."""
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5
 """How often a wait for an answer looks at the clock."""
 
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
 
 # Said, because a database may have another default: what is read behind a lock is as it is then.
-_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
-_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 def parameters(url: URL) -> dict[str, Any]:
@@ -80,31 +79,21 @@ def parameters(url: URL) -> dict[str, Any]:
     return {**DEFAULTS, **given}
 
 
-class _Connection(psycopg.Connection[Any]):
-    """A connection that gives up a server which says nothing.
-
-    TCP notices that nothing arrives there any more. Something on the way may take it all the same,
-    and pass nothing on.
-    """
-
-    patience: float | None = None
-    """Seconds within which each statement is answered."""
+class _Connecting(psycopg.Connection[Any]):
+    """A connection of the driver's that gives up a server which says nothing when it connects."""
 
     def wait(
         self, gen: PQGen[T], interval: float = POLL_SECONDS, timeout: float | None = None
     ) -> T:
         """Returns what comes of a statement. Raises OperationalError if there is no answer."""
-        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        return super().wait(gen, interval, SILENCE_SECONDS if timeout is None else timeout)
 
-    def at_once(self, statement: str) -> None:
-        """Executes what takes no time; closes the connection if that fails."""
-        patience, self.patience = self.patience, SILENCE_SECONDS
-        try:
-            self.execute(statement.encode())
-        except BaseException:
-            self.close()
-            raise
-        self.patience = patience
+
+class _Job:
+    """A transaction that a thread executes."""
+
+    connection: Connection | None = None
+    """The connection that it has, if it has one."""
 
 
 class _Pool:
@@ -113,17 +102,24 @@ class _Pool:
     def __init__(self, parameters: Mapping[str, Any], size: int, name: str) -> None:
         self._parameters = parameters
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
         """Connections that no thread uses; the last one was in use last."""
 
-    async def run(self, begin: str, work: Work[T], project: str | None) -> T:
+    async def run(self, begin: bytes, work: Work[T], project: str | None) -> T:
         """Executes a transaction, which goes on also if the caller is cancelled."""
-        future = self._threads.submit(self._execute, begin, work, project)
+        job = _Job()
+        future = self._threads.submit(self._execute, job, begin, work, project)
         answer = asyncio.wrap_future(future)
-        await asyncio.wait([answer], timeout=WAIT_SECONDS)
-        # Only what no thread has begun is cancelled.
-        if future.cancel():
-            raise Unreachable("every connection to the database is in use")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + WAIT_SECONDS
+        await asyncio.wait([answer], timeout=min(POLL_SECONDS, WAIT_SECONDS))
+        while not answer.done():
+            # Only what no thread has begun is cancelled.
+            if loop.time() >= until and future.cancel():
+                raise Unreachable("every connection to the database is in use")
+            if job.connection is not None:
+                job.connection.give_up_if_silent()
+            await asyncio.wait([answer], timeout=POLL_SECONDS)
         return await answer
 
     async def close(self) -> None:
@@ -131,13 +127,12 @@ class _Pool:
         for connection in self._idle:
             connection.close()
 
-    def _execute(self, begin: str, work: Work[T], project: str | None) -> T:
+    def _execute(self, job: _Job, begin: bytes, work: Work[T], project: str | None) -> T:
         try:
-            connection = self._begun(begin)
+            connection = self._begun(job, begin)
             try:
-                with connection.cursor() as cursor:
-                    result = perform(work, Transaction(cursor, DATABASE, project))
-                    _commit(cursor)
+                result = perform(work, Transaction(Cursor(connection), DATABASE, project))
+                _commit(connection)
             except psycopg.Error:
                 # Nobody knows what it is worth: it may have lost its prepared statements.
                 connection.close()
@@ -145,7 +140,7 @@ class _Pool:
             except BaseException:
                 # Closed where that fails; the error that is told is the first one.
                 with contextlib.suppress(psycopg.Error):
-                    connection.at_once("ROLLBACK")
+                    connection.command(b"ROLLBACK", SILENCE_SECONDS)
                 raise
             finally:
                 if not connection.closed:
@@ -154,38 +149,36 @@ class _Pool:
         except psycopg.Error as error:
             raise translate(error) from error
 
-    def _begun(self, begin: str) -> _Connection:
+    def _begun(self, job: _Job, begin: bytes) -> Connection:
         """Returns a connection on which a transaction has begun."""
         try:
-            connection = self._idle.pop()
-            connection.at_once(begin)
+            connection = job.connection = self._idle.pop()
+            connection.command(begin, SILENCE_SECONDS)
             return connection
         except IndexError:
             pass
         except psycopg.Error:
             pass  # It was lost while it was idle, as when the server was restarted.
-        connection = _connect(self._parameters)
-        connection.at_once(begin)
+        connection = job.connection = _connect(self._parameters)
+        connection.command(begin, SILENCE_SECONDS)
         return connection
 
 
-def _connect(parameters: Mapping[str, Any]) -> _Connection:
-    connection = _Connection.connect(autocommit=True, prepare_threshold=2, **parameters)
-    connection.patience = SILENCE_SECONDS
+def _connect(parameters: Mapping[str, Any]) -> Connection:
+    driver = _Connecting.connect(autocommit=True, prepare_threshold=None, **parameters)
     try:
-        set_json_loads(orjson.loads, connection)
-        connection.execute(LIMITS)
-        [(limit,)] = connection.execute(LIMIT).fetchall()
+        driver.execute(LIMITS)
+        [(limit,)] = driver.execute(LIMIT).fetchall()
+        connection = Connection(driver)
     except BaseException:
-        connection.close()
+        driver.close()
         raise
     connection.patience = limit / 1000 + SILENCE_SECONDS if limit else None
     return connection
 
 
-def _commit(cursor: psycopg.Cursor[Any]) -> None:
-    cursor.execute("COMMIT")
-    if cursor.statusmessage != "COMMIT":
+def _commit(connection: Connection) -> None:
+    if connection.command(b"COMMIT", connection.patience) != b"COMMIT":
         # The answer, without an error, where a statement has failed and the work went on.
         raise psycopg.errors.InFailedSqlTransaction("a statement of the transaction had failed")
 

@@ -177,10 +177,9 @@ async def test_a_connection_whose_prepared_statements_have_gone(on_postgres: Sto
     thread = await make_thread(on_postgres)
     for _ in range(5):
         await on_postgres.threads.get(PROJECT, thread.id)
+    await on_postgres.database.read(lambda tx: tx.run(sql("DO $$ BEGIN DEALLOCATE ALL; END $$")))
     with pytest.raises(psycopg.errors.InvalidSqlStatementName):
-        await on_postgres.database.read(
-            lambda tx: tx.run(sql("DO $$ BEGIN DEALLOCATE ALL; END $$"))
-        )
+        await on_postgres.threads.get(PROJECT, thread.id)
     assert await on_postgres.threads.get(PROJECT, thread.id) == thread
 
 
