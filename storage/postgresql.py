@@ -105,7 +105,7 @@ class _Pool:
         self._idle: list[Connection] = []
         """Connections that no thread uses; the last one was in use last."""
 
-    async def run(self, begin: bytes, work: Work[T], project: str | None) -> T:
+    async def run(self, begin: bytes | None, work: Work[T], project: str | None) -> T:
         """Executes a transaction, which goes on also if the caller is cancelled."""
         job = _Job()
         future = self._threads.submit(self._execute, job, begin, work, project)
@@ -127,20 +127,22 @@ class _Pool:
         for connection in self._idle:
             connection.close()
 
-    def _execute(self, job: _Job, begin: bytes, work: Work[T], project: str | None) -> T:
+    def _execute(self, job: _Job, begin: bytes | None, work: Work[T], project: str | None) -> T:
         try:
             connection = self._begun(job, begin)
             try:
                 result = perform(work, Transaction(Cursor(connection), DATABASE, project))
-                _commit(connection)
+                if begin is not None:
+                    _commit(connection)
             except psycopg.Error:
                 # Nobody knows what it is worth: it may have lost its prepared statements.
                 connection.close()
                 raise
             except BaseException:
                 # Closed where that fails; the error that is told is the first one.
-                with contextlib.suppress(psycopg.Error):
-                    connection.command(b"ROLLBACK", SILENCE_SECONDS)
+                if begin is not None:
+                    with contextlib.suppress(psycopg.Error):
+                        connection.command(b"ROLLBACK", SILENCE_SECONDS)
                 raise
             finally:
                 if not connection.closed:
@@ -149,19 +151,28 @@ class _Pool:
         except psycopg.Error as error:
             raise translate(error) from error
 
-    def _begun(self, job: _Job, begin: bytes) -> Connection:
-        """Returns a connection on which a transaction has begun."""
-        try:
+    def _begun(self, job: _Job, begin: bytes | None) -> Connection:
+        """Returns a connection on which a transaction has begun, if one is to begin."""
+        with contextlib.suppress(IndexError, psycopg.Error):
             connection = job.connection = self._idle.pop()
-            connection.command(begin, SILENCE_SECONDS)
-            return connection
-        except IndexError:
-            pass
-        except psycopg.Error:
-            pass  # It was lost while it was idle, as when the server was restarted.
+            if _begins(connection, begin):
+                return connection
+            # It was lost while it was idle, as when the server was restarted.
+            connection.close()
         connection = job.connection = _connect(self._parameters)
-        connection.command(begin, SILENCE_SECONDS)
+        _begins(connection, begin)
         return connection
+
+
+def _begins(connection: Connection, begin: bytes | None) -> bool:
+    """Begins a transaction, if there is to be one. Returns whether the connection is there."""
+    if begin is None:
+        # Its statements find out by themselves, as if each began.
+        connection.patience = SILENCE_SECONDS
+        return not connection.says_something()
+    connection.patience = connection.limit
+    connection.command(begin, SILENCE_SECONDS)
+    return True
 
 
 def _connect(parameters: Mapping[str, Any]) -> Connection:
@@ -173,7 +184,7 @@ def _connect(parameters: Mapping[str, Any]) -> Connection:
     except BaseException:
         driver.close()
         raise
-    connection.patience = limit / 1000 + SILENCE_SECONDS if limit else None
+    connection.limit = limit / 1000 + SILENCE_SECONDS if limit else None
     return connection
 
 
@@ -224,7 +235,10 @@ class PostgreSQL:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
         return await self._tasks.finish(self._tasks.begin(self._calls.run(_READ, work, project)))
 
-    get = read
+    async def get(self, work: Work[T], project: str | None, *, together: bool = False) -> T:
+        """Does the same for single rows by their keys; `together`, only if it is asked for."""
+        begin = _READ if together else None
+        return await self._tasks.finish(self._tasks.begin(self._calls.run(begin, work, project)))
 
     async def close(self) -> None:
         """Closes every connection, once all that was begun has ended."""

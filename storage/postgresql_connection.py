@@ -8,6 +8,7 @@ themselves, it would do so eight times, and threads that work beside others most
 import contextlib
 import functools
 import re
+import select
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,11 +38,15 @@ class Connection:
         set_json_loads(orjson.loads, driver)
         self.patience: float | None = None
         """Seconds within which each statement is answered."""
+        self.limit: float | None = None
+        """The same for statements that may take long."""
         self._driver = driver
         self._pg = driver.pgconn
         self._pg.nonblocking = 0
         # The driver closes its own where it likes: its number may be another file's by then.
         self._socket = socket.socket(fileno=dup(self._pg.socket))
+        self._unasked = select.poll()
+        self._unasked.register(self._socket, select.POLLIN)
         self._values = Transformer(driver)
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         """Names, by what they are prepared for: a statement, and the types of its parameters."""
@@ -51,6 +56,10 @@ class Connection:
     def closed(self) -> bool:
         """Whether it is of no use any more."""
         return self._driver.closed
+
+    def says_something(self) -> bool:
+        """Whether there is something from the server, which nobody has asked: it is over."""
+        return bool(self._unasked.poll(0))
 
     def close(self) -> None:
         """Closes it."""

@@ -15,7 +15,15 @@ from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages, new_messages
 from storage.new_runs import Created, Draft, NewRun, first_claim, new_row, settled, taken
 from storage.pages import Page, PageRequest
-from storage.repository import Repository, gets, reads, reads_all, writes, writes_to_thread
+from storage.repository import (
+    Repository,
+    gets,
+    gets_together,
+    reads,
+    reads_all,
+    writes,
+    writes_to_thread,
+)
 from storage.rows import Run, RunStep, table
 from storage.statements import Statement, one_of, param
 from storage.tables import RunStatus, StepStatus
@@ -132,7 +140,7 @@ class Runs(Repository):
         tx.insert(held.run if held else run)
         return Created(run, held, thread)
 
-    @gets
+    @gets_together
     def get(self, tx: Transaction, thread_id: str, run_id: str) -> Found:
         """Returns a run. Raises NotFound."""
         thread_lock.find(tx, thread_id)

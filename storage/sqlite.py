@@ -56,7 +56,7 @@ class SQLite:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
         return await self._readers.read(work, project)
 
-    async def get(self, work: Work[T], project: str | None) -> T:
+    async def get(self, work: Work[T], project: str | None, *, together: bool = True) -> T:
         """Returns what `work` returns, which reads single rows by their keys: without a thread."""
         try:
             return _in_snapshot(self._at_once.own(), work, project)
