@@ -124,55 +124,74 @@ class _Pool:
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
-        for connection in self._idle:
-            connection.close()
+        self._close_idle()
 
     def _execute(self, job: _Job, begin: bytes | None, work: Work[T], project: str | None) -> T:
         try:
-            connection = self._begun(job, begin)
             try:
-                result = perform(work, Transaction(Cursor(connection), DATABASE, project))
-                if begin is not None:
-                    _commit(connection)
-            except psycopg.Error:
-                # Nobody knows what it is worth: it may have lost its prepared statements.
-                connection.close()
-                raise
-            except BaseException:
-                # Closed where that fails; the error that is told is the first one.
-                if begin is not None:
-                    with contextlib.suppress(psycopg.Error):
-                        connection.command(b"ROLLBACK", SILENCE_SECONDS)
-                raise
-            finally:
-                if not connection.closed:
-                    self._idle.append(connection)
-            return result
+                return self._attempt(job, begin, work, project)
+            except psycopg.OperationalError as error:
+                if begin is not None or not _lost(job, error):
+                    raise
+                # While it was idle, as when the server was restarted. It only reads: once more.
+                self._close_idle()
+                return self._attempt(job, begin, work, project)
         except psycopg.Error as error:
             raise translate(error) from error
 
+    def _attempt(self, job: _Job, begin: bytes | None, work: Work[T], project: str | None) -> T:
+        connection = self._begun(job, begin)
+        try:
+            result = perform(work, Transaction(Cursor(connection), DATABASE, project))
+            if begin is not None:
+                _commit(connection)
+        except psycopg.Error:
+            # Nobody knows what it is worth: it may have lost its prepared statements.
+            connection.close()
+            raise
+        except BaseException:
+            # Closed where that fails; the error that is told is the first one.
+            if begin is not None:
+                with contextlib.suppress(psycopg.Error):
+                    connection.command(b"ROLLBACK", SILENCE_SECONDS)
+            raise
+        finally:
+            if not connection.closed:
+                self._idle.append(connection)
+        return result
+
     def _begun(self, job: _Job, begin: bytes | None) -> Connection:
         """Returns a connection on which a transaction has begun, if one is to begin."""
+        # One may have been lost while it was idle, as when the server was restarted.
         with contextlib.suppress(IndexError, psycopg.Error):
             connection = job.connection = self._idle.pop()
-            if _begins(connection, begin):
-                return connection
-            # It was lost while it was idle, as when the server was restarted.
-            connection.close()
+            _begin(connection, begin)
+            return connection
         connection = job.connection = _connect(self._parameters)
-        _begins(connection, begin)
+        _begin(connection, begin)
         return connection
 
+    def _close_idle(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
-def _begins(connection: Connection, begin: bytes | None) -> bool:
-    """Begins a transaction, if there is to be one. Returns whether the connection is there."""
+
+def _begin(connection: Connection, begin: bytes | None) -> None:
     if begin is None:
-        # Its statements find out by themselves, as if each began.
+        # Each statement is as short as the beginning of a transaction.
         connection.patience = SILENCE_SECONDS
-        return not connection.says_something()
-    connection.patience = connection.limit
-    connection.command(begin, SILENCE_SECONDS)
-    return True
+    else:
+        connection.patience = connection.limit
+        connection.command(begin, SILENCE_SECONDS)
+
+
+def _lost(job: _Job, error: psycopg.OperationalError) -> bool:
+    """Whether the connection of a job was broken by the other side."""
+    broken = error.sqlstate is None or isinstance(
+        error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
+    )
+    return broken and job.connection is not None and not job.connection.silent
 
 
 def _connect(parameters: Mapping[str, Any]) -> Connection:

@@ -8,7 +8,6 @@ themselves, it would do so eight times, and threads that work beside others most
 import contextlib
 import functools
 import re
-import select
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +37,8 @@ class Connection:
         set_json_loads(orjson.loads, driver)
         self.patience: float | None = None
         """Seconds within which each statement is answered."""
+        self.silent = False
+        """Whether it was given up, because an answer did not come in time."""
         self.limit: float | None = None
         """The same for statements that may take long."""
         self._driver = driver
@@ -45,8 +46,6 @@ class Connection:
         self._pg.nonblocking = 0
         # The driver closes its own where it likes: its number may be another file's by then.
         self._socket = socket.socket(fileno=dup(self._pg.socket))
-        self._unasked = select.poll()
-        self._unasked.register(self._socket, select.POLLIN)
         self._values = Transformer(driver)
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         """Names, by what they are prepared for: a statement, and the types of its parameters."""
@@ -57,10 +56,6 @@ class Connection:
         """Whether it is of no use any more."""
         return self._driver.closed
 
-    def says_something(self) -> bool:
-        """Whether there is something from the server, which nobody has asked: it is over."""
-        return bool(self._unasked.poll(0))
-
     def close(self) -> None:
         """Closes it."""
         self._driver.close()
@@ -70,6 +65,7 @@ class Connection:
         """Ends the wait of the thread that uses it, if the answer is overdue: it has failed."""
         deadline = self._deadline
         if deadline is not None and time.monotonic() > deadline:
+            self.silent = True
             # It may have ended already.
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
