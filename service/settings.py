@@ -108,8 +108,11 @@ class Settings(BaseSettings):
     Only as long as nothing of its answer has been streamed, and within the run's lifetime.
     """
 
-    worker_concurrency: int = Field(default=16, ge=1, le=1000)
-    """Runs that this server executes at once. More wait in the queue."""
+    worker_concurrency: int = Field(default=64, ge=1, le=1000)
+    """Runs that this server executes at once. More wait in the queue.
+
+    A model server that answers fewer at once must queue the others for less than the idle timeout.
+    """
 
     when_active: WhenActive = "reject"
     """What happens to a run or a message whose thread has an active run, unless the call says.

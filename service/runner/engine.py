@@ -116,6 +116,8 @@ class Engine:
         if claim is not None:
             assert reservation is not None
             reservation.execute(claim)
+            # The worker begins before the stream is read, and what both tell first is one write.
+            await asyncio.sleep(0)
         elif not run.waiting:
             await self._queue.put(run.id, run.assistant_id)
 
