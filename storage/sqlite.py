@@ -58,7 +58,7 @@ class SQLite:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
         return await self._readers.read(work, project)
 
-    async def get(self, work: Work[T], project: str | None) -> T:
+    async def get(self, work: Work[T], project: str | None, *, together: bool = True) -> T:
         """Returns what `work` returns, which reads rows by their keys, or a page by its index.
 
         What is short is read here and now: to ask a thread takes longer. What is busy or long is
