@@ -9,7 +9,7 @@ from storage import ids, pages, tables
 from storage.errors import NotFound
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
-from storage.repository import Repository, gets, reads, writes
+from storage.repository import Repository, gets, writes
 from storage.rows import Assistant, table
 from storage.statements import Statement, param, project
 from storage.transaction import Transaction
@@ -46,7 +46,7 @@ class Assistants(Repository):
         """Returns an assistant. Raises NotFound."""
         return by_id(tx, GET, "assistant", assistant_id)
 
-    @reads
+    @gets
     def list(self, tx: Transaction, page: PageRequest) -> Page[Assistant]:
         """Returns a page of the project's assistants. Raises InvalidCursor."""
         return LIST.page(tx, page)

@@ -17,7 +17,7 @@ from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
 from storage.openings import Opening
-from storage.repository import Repository, reads_all, renews, writes_all
+from storage.repository import Repository, reads_all, renews, writes_all, writes_claimed
 from storage.rows import Message, Run, RunStep, Thread, table
 from storage.statements import Statement, one_of, param
 from storage.tables import MessageStatus, RunStatus, StepStatus
@@ -182,19 +182,19 @@ class Claims(Repository):
             if attempts[run_id] == attempt
         }
 
-    @writes_all
+    @writes_claimed
     def release(self, tx: Transaction, claim: Claim) -> Withdrawn:
         """Gives the run back, for anybody to claim at once. Raises ClaimLost."""
         self._hold(tx, claim)
         tx.run(RELEASE, id=claim.run.id, attempt=claim.attempt)
         return Withdrawn(*transitions.withdraw(tx, claim.run.id))
 
-    @writes_all
+    @writes_claimed
     def open(self, tx: Transaction, claim: Claim, opening: Opening) -> None:
         """Inserts what the attempt has begun. Raises ClaimLost."""
         _insert(tx, self._hold(tx, claim), opening)
 
-    @writes_all
+    @writes_claimed
     def save(
         self,
         tx: Transaction,

@@ -101,9 +101,13 @@ class Database:
         """
         return await self._adapter.read(work, project)
 
-    async def get(self, work: Work[T], project: str | None = None) -> T:
-        """Does the same for work that reads a few rows by key: on SQLite, without a thread."""
-        return await self._adapter.get(work, project)
+    async def get(self, work: Work[T], project: str | None = None, *, together: bool = False) -> T:
+        """Does the same for work that reads a few rows by their keys, or a page by its index.
+
+        On SQLite, what is short is read without a thread. On PostgreSQL, it takes no transaction:
+        each statement sees what is there when it begins, unless rows are to be read `together`.
+        """
+        return await self._adapter.get(work, project, together=together)
 
     async def migrate(self) -> None:
         """Brings the schema up to date. Servers may do so at the same time. Raises Unreachable."""

@@ -10,7 +10,7 @@ from storage import ids, pages, tables, thread_lock
 from storage.errors import LockedThread
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
-from storage.repository import Repository, gets, reads, writes_to_thread
+from storage.repository import Repository, gets, writes_to_thread
 from storage.rows import Message, Thread, table
 from storage.statements import Statement, param
 from storage.tables import MessageStatus
@@ -70,7 +70,7 @@ class Messages(Repository):
         thread_lock.find(tx, thread_id)
         return by_id(tx, GET, "message", message_id, thread_id=thread_id)
 
-    @reads
+    @gets
     def list(
         self, tx: Transaction, thread_id: str, page: PageRequest, run_id: str | None = None
     ) -> Page[Message]:

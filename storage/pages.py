@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from storage import ids, tables
 from storage.errors import InvalidCursor
+from storage.packed import Packed
 from storage.rows import table
 from storage.statements import Statement, param
 from storage.transaction import Transaction
@@ -47,7 +48,7 @@ class List(Generic[T]):
         self._prefix = prefix
         self._table = table(getattr(tables, row.__name__))
         self._where = (parent, *where)
-        self._statements: dict[tuple[bool, ...], Statement[T]] = {}
+        self._statements: dict[tuple[bool, ...], Packed[T]] = {}
         # An id that was imported from elsewhere does not tell its position.
         imported = sa.select(self._table.c.position).where(parent, self._table.c.id == param("id"))
         self._position: Statement[Any] = Statement(imported)
@@ -69,7 +70,7 @@ class List(Generic[T]):
         statement = self._statement(
             page.order == "desc", backwards, page.after is not None, page.before is not None
         )
-        rows = tx.all(statement, limit=page.limit + 1, **given, **params)
+        rows = statement.all(tx, limit=page.limit + 1, **given, **params)
         data = rows[: page.limit]
         return Page(data[::-1] if backwards else data, has_more=len(rows) > page.limit)
 
@@ -85,9 +86,7 @@ class List(Generic[T]):
             raise InvalidCursor(name, cursor)
         return str(found)
 
-    def _statement(
-        self, descending: bool, backwards: bool, after: bool, before: bool
-    ) -> Statement[T]:
+    def _statement(self, descending: bool, backwards: bool, after: bool, before: bool) -> Packed[T]:
         shape = (descending, backwards, after, before)
         if (found := self._statements.get(shape)) is None:
             position = self._table.c.position
@@ -97,7 +96,8 @@ class List(Generic[T]):
                     behind = (name == "after") != descending
                     at = param(name, position)
                     statement = statement.where(position > at if behind else position < at)
-            order = position.desc() if descending != backwards else position.asc()
-            limited = statement.order_by(order).limit(param("limit", sa.column("", sa.Integer())))
-            found = self._statements[shape] = Statement(limited, self._row)
+            limited = statement.limit(param("limit", sa.column("", sa.Integer())))
+            found = self._statements[shape] = Packed(
+                limited, self._row, [position], descending=descending != backwards
+            )
         return found

@@ -11,16 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
-import orjson
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
-from psycopg.types.json import set_json_loads
 from sqlalchemy.engine import URL
 
 from storage.background import BackgroundTasks
 from storage.disconnects import translate
 from storage.errors import StorageError, Unreachable
+from storage.postgresql_connection import Connection, Cursor
 from storage.statements import DIALECTS
 from storage.transaction import Transaction, perform
 
@@ -57,15 +56,15 @@ ENGINE_CONNECTIONS = 4
 RENEWAL_CONNECTIONS = 2
 """Connections that only renew leases: nobody who waits for a thread keeps them from it."""
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5
 """How often a wait for an answer looks at the clock."""
 
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
 
 # Said, because a database may have another default: what is read behind a lock is as it is then.
-_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
-_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 def parameters(url: URL) -> dict[str, Any]:
@@ -80,31 +79,21 @@ def parameters(url: URL) -> dict[str, Any]:
     return {**DEFAULTS, **given}
 
 
-class _Connection(psycopg.Connection[Any]):
-    """A connection that gives up a server which says nothing.
-
-    TCP notices that nothing arrives there any more. Something on the way may take it all the same,
-    and pass nothing on.
-    """
-
-    patience: float | None = None
-    """Seconds within which each statement is answered."""
+class _Connecting(psycopg.Connection[Any]):
+    """A connection of the driver's that gives up a server which says nothing when it connects."""
 
     def wait(
         self, gen: PQGen[T], interval: float = POLL_SECONDS, timeout: float | None = None
     ) -> T:
         """Returns what comes of a statement. Raises OperationalError if there is no answer."""
-        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        return super().wait(gen, interval, SILENCE_SECONDS if timeout is None else timeout)
 
-    def at_once(self, statement: str) -> None:
-        """Executes what takes no time; closes the connection if that fails."""
-        patience, self.patience = self.patience, SILENCE_SECONDS
-        try:
-            self.execute(statement.encode())
-        except BaseException:
-            self.close()
-            raise
-        self.patience = patience
+
+class _Job:
+    """A transaction that a thread executes."""
+
+    connection: Connection | None = None
+    """The connection that it has, if it has one."""
 
 
 class _Pool:
@@ -113,79 +102,113 @@ class _Pool:
     def __init__(self, parameters: Mapping[str, Any], size: int, name: str) -> None:
         self._parameters = parameters
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
         """Connections that no thread uses; the last one was in use last."""
 
-    async def run(self, begin: str, work: Work[T], project: str | None) -> T:
+    async def run(self, begin: bytes | None, work: Work[T], project: str | None) -> T:
         """Executes a transaction, which goes on also if the caller is cancelled."""
-        future = self._threads.submit(self._execute, begin, work, project)
+        job = _Job()
+        future = self._threads.submit(self._execute, job, begin, work, project)
         answer = asyncio.wrap_future(future)
-        await asyncio.wait([answer], timeout=WAIT_SECONDS)
-        # Only what no thread has begun is cancelled.
-        if future.cancel():
-            raise Unreachable("every connection to the database is in use")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + WAIT_SECONDS
+        await asyncio.wait([answer], timeout=min(POLL_SECONDS, WAIT_SECONDS))
+        while not answer.done():
+            # Only what no thread has begun is cancelled.
+            if loop.time() >= until and future.cancel():
+                raise Unreachable("every connection to the database is in use")
+            if job.connection is not None:
+                job.connection.give_up_if_silent()
+            await asyncio.wait([answer], timeout=POLL_SECONDS)
         return await answer
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
-        for connection in self._idle:
-            connection.close()
+        self._close_idle()
 
-    def _execute(self, begin: str, work: Work[T], project: str | None) -> T:
+    def _execute(self, job: _Job, begin: bytes | None, work: Work[T], project: str | None) -> T:
         try:
-            connection = self._begun(begin)
             try:
-                with connection.cursor() as cursor:
-                    result = perform(work, Transaction(cursor, DATABASE, project))
-                    _commit(cursor)
-            except psycopg.Error:
-                # Nobody knows what it is worth: it may have lost its prepared statements.
-                connection.close()
-                raise
-            except BaseException:
-                # Closed where that fails; the error that is told is the first one.
-                with contextlib.suppress(psycopg.Error):
-                    connection.at_once("ROLLBACK")
-                raise
-            finally:
-                if not connection.closed:
-                    self._idle.append(connection)
-            return result
+                return self._attempt(job, begin, work, project)
+            except psycopg.OperationalError as error:
+                if begin is not None or not _lost(job, error):
+                    raise
+                # While it was idle, as when the server was restarted. It only reads: once more.
+                self._close_idle()
+                return self._attempt(job, begin, work, project)
         except psycopg.Error as error:
             raise translate(error) from error
 
-    def _begun(self, begin: str) -> _Connection:
-        """Returns a connection on which a transaction has begun."""
+    def _attempt(self, job: _Job, begin: bytes | None, work: Work[T], project: str | None) -> T:
+        connection = self._begun(job, begin)
         try:
-            connection = self._idle.pop()
-            connection.at_once(begin)
-            return connection
-        except IndexError:
-            pass
+            result = perform(work, Transaction(Cursor(connection), DATABASE, project))
+            if begin is not None:
+                _commit(connection)
         except psycopg.Error:
-            pass  # It was lost while it was idle, as when the server was restarted.
-        connection = _connect(self._parameters)
-        connection.at_once(begin)
+            # Nobody knows what it is worth: it may have lost its prepared statements.
+            connection.close()
+            raise
+        except BaseException:
+            # Closed where that fails; the error that is told is the first one.
+            if begin is not None:
+                with contextlib.suppress(psycopg.Error):
+                    connection.command(b"ROLLBACK", SILENCE_SECONDS)
+            raise
+        finally:
+            if not connection.closed:
+                self._idle.append(connection)
+        return result
+
+    def _begun(self, job: _Job, begin: bytes | None) -> Connection:
+        """Returns a connection on which a transaction has begun, if one is to begin."""
+        # One may have been lost while it was idle, as when the server was restarted.
+        with contextlib.suppress(IndexError, psycopg.Error):
+            connection = job.connection = self._idle.pop()
+            _begin(connection, begin)
+            return connection
+        connection = job.connection = _connect(self._parameters)
+        _begin(connection, begin)
         return connection
 
+    def _close_idle(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
-def _connect(parameters: Mapping[str, Any]) -> _Connection:
-    connection = _Connection.connect(autocommit=True, prepare_threshold=2, **parameters)
-    connection.patience = SILENCE_SECONDS
+
+def _begin(connection: Connection, begin: bytes | None) -> None:
+    if begin is None:
+        # Each statement is as short as the beginning of a transaction.
+        connection.patience = SILENCE_SECONDS
+    else:
+        connection.patience = connection.limit
+        connection.command(begin, SILENCE_SECONDS)
+
+
+def _lost(job: _Job, error: psycopg.OperationalError) -> bool:
+    """Whether the connection of a job was broken by the other side."""
+    broken = error.sqlstate is None or isinstance(
+        error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
+    )
+    return broken and job.connection is not None and not job.connection.silent
+
+
+def _connect(parameters: Mapping[str, Any]) -> Connection:
+    driver = _Connecting.connect(autocommit=True, prepare_threshold=None, **parameters)
     try:
-        set_json_loads(orjson.loads, connection)
-        connection.execute(LIMITS)
-        [(limit,)] = connection.execute(LIMIT).fetchall()
+        driver.execute(LIMITS)
+        [(limit,)] = driver.execute(LIMIT).fetchall()
+        connection = Connection(driver)
     except BaseException:
-        connection.close()
+        driver.close()
         raise
-    connection.patience = limit / 1000 + SILENCE_SECONDS if limit else None
+    connection.limit = limit / 1000 + SILENCE_SECONDS if limit else None
     return connection
 
 
-def _commit(cursor: psycopg.Cursor[Any]) -> None:
-    cursor.execute("COMMIT")
-    if cursor.statusmessage != "COMMIT":
+def _commit(connection: Connection) -> None:
+    if connection.command(b"COMMIT", connection.patience) != b"COMMIT":
         # The answer, without an error, where a statement has failed and the work went on.
         raise psycopg.errors.InFailedSqlTransaction("a statement of the transaction had failed")
 
@@ -231,7 +254,10 @@ class PostgreSQL:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
         return await self._tasks.finish(self._tasks.begin(self._calls.run(_READ, work, project)))
 
-    get = read
+    async def get(self, work: Work[T], project: str | None, *, together: bool = False) -> T:
+        """Does the same for single rows by their keys; `together`, only if it is asked for."""
+        begin = _READ if together else None
+        return await self._tasks.finish(self._tasks.begin(self._calls.run(begin, work, project)))
 
     async def close(self) -> None:
         """Closes every connection, once all that was begun has ended."""

@@ -6,21 +6,31 @@ What the run engine and the reconciler use is of all projects, and called withou
 """
 
 from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from storage.database import Database
+from storage.rows import Run
 from storage.transaction import Transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R", bound="Repository")
+C = TypeVar("C", bound="OfRun")
 
 Work = Callable[Concatenate[R, Transaction, P], T]
 OfProject = Callable[Concatenate[R, str, P], Coroutine[Any, Any, T]]
 OfAll = Callable[Concatenate[R, P], Coroutine[Any, Any, T]]
 Kind = Callable[[Database], Callable[..., Coroutine[Any, Any, Any]]]
 """Which method of a database executes the work."""
+
+
+class OfRun(Protocol):
+    """What belongs to a run."""
+
+    @property
+    def run(self) -> Run:
+        """The run."""
 
 
 class Repository:
@@ -32,8 +42,13 @@ class Repository:
 
 
 def gets(work: Work[R, P, T]) -> OfProject[R, P, T]:
-    """Marks a method that reads a few rows by their keys."""
+    """Marks a method that reads a few rows by their keys, or a page by its index."""
     return _of_project(work, lambda database: database.get)
+
+
+def gets_together(work: Work[R, P, T]) -> OfProject[R, P, T]:
+    """Marks one whose rows must fit together: all are as they were at its first statement."""
+    return _of_project(work, lambda database: partial(database.get, together=True))
 
 
 def reads(work: Work[R, P, T]) -> OfProject[R, P, T]:
@@ -83,6 +98,20 @@ def reads_all(work: Work[R, P, T]) -> OfAll[R, P, T]:
 def writes_all(work: Work[R, P, T]) -> OfAll[R, P, T]:
     """Marks a method that writes rows of any project."""
     return _of_all(work, lambda database: database.write)
+
+
+def writes_claimed(
+    work: Callable[Concatenate[R, Transaction, C, P], T],
+) -> Callable[Concatenate[R, C, P], Coroutine[Any, Any, T]]:
+    """Marks a method that writes to the chat thread of a claim, which is its first argument."""
+
+    @wraps(work)
+    async def method(self: R, claim: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.write(
+            lambda tx: work(self, tx, claim, *args, **kwargs), thread=claim.run.thread_id
+        )
+
+    return method
 
 
 def renews(work: Work[R, P, T]) -> OfAll[R, P, T]:

@@ -4,7 +4,9 @@ A row has the table's attributes and nothing else: no session, no tracking of ch
 see the SQLModel class itself, whose attributes are the same.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import field, make_dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table
@@ -26,7 +28,7 @@ def table(model: type[SQLModel]) -> Table:
 
 
 def columns(row: type[Any]) -> list[tuple[str, str]]:
-    """Returns the columns of a class of rows in their order, each with its attribute."""
+    """Returns the columns of a class of rows, each with its attribute, as the class takes them."""
     return _COLUMNS[row.__name__]
 
 
@@ -38,17 +40,26 @@ def values(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for _, name in columns(type(row))}
 
 
+def maker(row: type[Any], names: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
+    """Returns what makes a row of the values of all of its columns, which come in this order."""
+    pick = itemgetter(*(names.index(column) for column, _ in columns(row)))
+    return lambda values: row(*pick(values))
+
+
 def _row_class(model: type[SQLModel]) -> Any:
-    """Returns a slotted class with the attributes of a table, in the order of its columns."""
-    fields = []
-    for column, name in zip(table(model).c, attributes(model).values(), strict=True):
-        default = model.model_fields[name].get_default(call_default_factory=True)
-        optional = column.nullable or not model.model_fields[name].is_required()
-        fields.append((name, Any, field(default=default)) if optional else (name, Any))
-    # Keywords may leave out what has a default, wherever it stands.
-    made = make_dataclass(model.__name__, fields, slots=True, kw_only=True)
+    """Returns a slotted class with the attributes of a table."""
+    names = attributes(model)
+    optional = {}
+    for column in table(model).c:
+        given = model.model_fields[names[column.name]]
+        if column.nullable or not given.is_required():
+            optional[column.name] = field(default=given.get_default(call_default_factory=True))
+    # What has a default comes last: then values may be given without their names.
+    ordered = sorted(names, key=lambda column: column in optional)
+    fields = [(names[column], Any, optional.get(column, field())) for column in ordered]
+    made = make_dataclass(model.__name__, fields, slots=True)
     made.__doc__ = model.__doc__
-    _COLUMNS[model.__name__] = list(attributes(model).items())
+    _COLUMNS[model.__name__] = [(column, names[column]) for column in ordered]
     return made
 
 

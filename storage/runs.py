@@ -15,7 +15,14 @@ from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages, new_messages
 from storage.new_runs import Created, Draft, NewRun, first_claim, new_row, settled, taken
 from storage.pages import Page, PageRequest
-from storage.repository import Repository, gets, reads, reads_all, writes, writes_to_thread
+from storage.repository import (
+    Repository,
+    gets,
+    gets_together,
+    reads_all,
+    writes,
+    writes_to_thread,
+)
 from storage.rows import Run, RunStep, table
 from storage.statements import Statement, one_of, param
 from storage.tables import RunStatus, StepStatus
@@ -132,7 +139,7 @@ class Runs(Repository):
         tx.insert(held.run if held else run)
         return Created(run, held, thread)
 
-    @gets
+    @gets_together
     def get(self, tx: Transaction, thread_id: str, run_id: str) -> Found:
         """Returns a run. Raises NotFound."""
         thread_lock.find(tx, thread_id)
@@ -144,7 +151,7 @@ class Runs(Repository):
         found = tx.all(STATUSES, ids=[*run_ids])
         return {run_id: RunStatus(status) for run_id, status in found}
 
-    @reads
+    @gets_together
     def list(self, tx: Transaction, thread_id: str, page: PageRequest) -> RunPage:
         """Returns a page of a thread's runs. Raises NotFound (the thread), InvalidCursor."""
         thread_lock.find(tx, thread_id)
@@ -240,7 +247,7 @@ class Runs(Repository):
         taken_at_once = None if held is None else first_claim(held, now, last)
         return Submitted(queued, completed, taken_at_once)
 
-    @reads
+    @gets
     def list_steps(
         self, tx: Transaction, thread_id: str, run_id: str, page: PageRequest
     ) -> Page[RunStep]:

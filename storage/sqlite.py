@@ -1,4 +1,4 @@
-"""SQLite: one thread that writes, some that read, and single rows that are read at once."""
+"""SQLite: one thread that writes, some that read, and what is short is read at once."""
 
 import asyncio
 import functools
@@ -18,6 +18,9 @@ BUSY_SECONDS = 60.0
 
 READERS = 4
 """Threads that read."""
+
+AT_ONCE = 2**18
+"""Bytes of a value, or a row, that are read on the event loop; a thread reads what is longer."""
 
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
@@ -40,8 +43,7 @@ class SQLite:
 
     @functools.cached_property
     def _at_once(self) -> "_Connections":
-        # Whatever is busy is left to a thread, that can wait.
-        return _Connections(lambda: _reading(_open(self._path, busy_seconds=0)))
+        return _Connections(lambda: _at_once(self._path))
 
     async def write(self, work: Work[T], project: str | None, *, alone: bool = False) -> T:
         """Returns what `work` returns, once it is committed; `alone` in a commit of its own.
@@ -56,10 +58,16 @@ class SQLite:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
         return await self._readers.read(work, project)
 
-    async def get(self, work: Work[T], project: str | None) -> T:
-        """Returns what `work` returns, which reads single rows by their keys: without a thread."""
+    async def get(self, work: Work[T], project: str | None, *, together: bool = True) -> T:
+        """Returns what `work` returns, which reads rows by their keys, or a page by its index.
+
+        What is short is read here and now: to ask a thread takes longer. What is busy or long is
+        left to one, which can wait.
+        """
         try:
-            return _in_snapshot(self._at_once.own(), work, project)
+            return _in_snapshot(self._at_once.own(), work, project, brief=True)
+        except sqlite3.DataError:
+            pass  # It is long.
         except sqlite3.OperationalError as error:
             if not is_away(error):
                 raise
@@ -160,11 +168,20 @@ def _reading(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def _in_snapshot(connection: sqlite3.Connection, work: Work[T], project: str | None) -> T:
+def _at_once(path: str) -> sqlite3.Connection:
+    """Returns a connection for the event loop: it waits for nobody, and refuses what is long."""
+    connection = _reading(_open(path, busy_seconds=0))
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, AT_ONCE)
+    return connection
+
+
+def _in_snapshot(
+    connection: sqlite3.Connection, work: Work[T], project: str | None, *, brief: bool = False
+) -> T:
     cursor = connection.cursor()
     connection.execute("BEGIN")
     try:
-        return perform(work, Transaction(cursor, DATABASE, project))
+        return perform(work, Transaction(cursor, DATABASE, project, brief=brief))
     finally:
         cursor.close()
         if connection.in_transaction:

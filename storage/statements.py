@@ -40,7 +40,8 @@ class Compiled(Generic[T]):
     """The parameters that an execution gives."""
     in_project: bool
     """Whether it takes the transaction's project."""
-    read: Callable[[Sequence[Any]], T]
+    read: Callable[[Sequence[Sequence[Any]]], list[T]]
+    """Makes of the driver's rows those that are asked for."""
 
 
 class Statement(Generic[T]):
@@ -64,16 +65,23 @@ class Statement(Generic[T]):
         return self.compiled("sqlite").given
 
     def _compile(self, database: str) -> Compiled[T]:
-        compiled = self._core.compile(dialect=DIALECTS[database])
-        binds = {name: bind for bind, name in compiled.bind_names.items()}
-        return Compiled(
-            sql=str(compiled),
-            fixed={name: _fixed(bind) for name, bind in binds.items() if not bind.required},
-            documents=tuple(name for name, bind in binds.items() if isinstance(bind.type, sa.JSON)),
-            given=frozenset(name for name, bind in binds.items() if bind.required),
-            in_project=PROJECT in binds,
-            read=_reader(self._core, self._row, database),
-        )
+        return compile(self._core, database, _reader(self._core, self._row, database))
+
+
+def compile(
+    core: Any, database: str, read: Callable[[Sequence[Sequence[Any]]], list[T]]
+) -> Compiled[T]:
+    """Returns a statement for a database, with what reads its rows."""
+    compiled = core.compile(dialect=DIALECTS[database])
+    binds = {name: bind for bind, name in compiled.bind_names.items()}
+    return Compiled(
+        sql=str(compiled),
+        fixed={name: _fixed(bind) for name, bind in binds.items() if not bind.required},
+        documents=tuple(name for name, bind in binds.items() if isinstance(bind.type, sa.JSON)),
+        given=frozenset(name for name, bind in binds.items() if bind.required),
+        in_project=PROJECT in binds,
+        read=read,
+    )
 
 
 def _fixed(bind: sa.BindParameter[Any]) -> Any:
@@ -92,33 +100,30 @@ def document(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _reader(core: Any, row: type[T] | None, database: str) -> Callable[[Sequence[Any]], T]:
-    """Returns what makes of a driver's row the row that is asked for."""
+def _reader(
+    core: Any, row: type[T] | None, database: str
+) -> Callable[[Sequence[Sequence[Any]]], list[T]]:
+    """Returns what makes of a driver's rows those that are asked for."""
     columns = list(getattr(core, "exported_columns", None) or ())
-    # PostgreSQL's driver knows these types; SQLite's has texts and numbers only.
-    loaded = _places(columns, sa.JSON) if database == "sqlite" else []
+    make: Any = tuple if row is None else rows.maker(row, [column.name for column in columns])
+    # Both drivers give documents as texts, and SQLite's knows no truths.
+    loaded = _places(columns, sa.JSON)
     truths = _places(columns, sa.Boolean) if database == "sqlite" else []
-    names: list[str] = []
-    if row is not None:
-        found = rows.attributes(_model(row))
-        names = [found[column.name] for column in columns]
+    if not loaded and not truths:
+        return lambda given: list(map(make, given))
 
-    def read(given: Sequence[Any]) -> T:
-        if loaded or truths:
-            values = list(given)
-            for place in loaded:
-                # SQLite keeps a document that is a number as the number.
-                if isinstance(text := values[place], str):
-                    values[place] = orjson.loads(text)
-            for place in truths:
-                if (number := values[place]) is not None:
-                    values[place] = bool(number)
-            given = values
-        if row is None:
-            return cast(T, tuple(given))
-        return row(**dict(zip(names, given, strict=True)))
+    def load(given: Sequence[Any]) -> list[Any]:
+        values = list(given)
+        for place in loaded:
+            # SQLite keeps a document that is a number as the number.
+            if isinstance(text := values[place], str):
+                values[place] = orjson.loads(text)
+        for place in truths:
+            if (number := values[place]) is not None:
+                values[place] = bool(number)
+        return values
 
-    return read
+    return lambda given: [make(load(each)) for each in given]
 
 
 def _places(columns: Iterable[Any], kind: type[Any]) -> list[int]:

@@ -38,10 +38,16 @@ class Transaction:
     which rolls back and translates it.
     """
 
-    __slots__ = ("_cursor", "_database", "_project")
+    __slots__ = ("_cursor", "_database", "_project", "brief")
 
-    def __init__(self, cursor: Cursor, database: str, project: str | None) -> None:
-        """Executes on `cursor`, in the dialect of `database`."""
+    def __init__(
+        self, cursor: Cursor, database: str, project: str | None, *, brief: bool = False
+    ) -> None:
+        """Executes on `cursor`, in the dialect of `database`.
+
+        `brief`: what is long is refused, and read elsewhere.
+        """
+        self.brief = brief
         self._cursor = cursor
         self._database = database
         self._project = project
@@ -57,12 +63,12 @@ class Transaction:
         """Returns the first row, or None where there is none."""
         compiled = self._execute(statement, params)
         row = self._cursor.fetchone()
-        return None if row is None else compiled.read(row)
+        return None if row is None else compiled.read([row])[0]
 
     def all(self, statement: Statement[T], **params: Any) -> list[T]:
         """Returns all rows."""
         compiled = self._execute(statement, params)
-        return list(map(compiled.read, self._cursor.fetchall()))
+        return compiled.read(self._cursor.fetchall())
 
     def value(self, statement: Statement[Any], **params: Any) -> Any:
         """Returns the first value of the first row, or None where there is none."""

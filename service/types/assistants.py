@@ -1,9 +1,5 @@
 """Assistants."""
 
-from typing import Any
-
-from assistants.v1 import assistants_pb2
-
 from service.types import formats, tools
 from service.types.values import Json, metadata
 from storage.rows import Assistant
@@ -31,12 +27,14 @@ def to_json(row: Assistant) -> Json:
     }
 
 
-def to_proto(value: Json, reasoning_effort: str | None) -> assistants_pb2.Assistant:
-    """Returns the same, with what OpenAI's object has no key for."""
-    given: dict[str, Any] = value | {
-        "tools": map(tools.to_proto, value["tools"]),
+def to_fields(value: Json, reasoning_effort: str | None) -> Json:
+    """Returns the fields of the same in protobuf, with what OpenAI's object has no key for."""
+    fields = value | {
+        "tools": [tools.to_proto(tool) for tool in value["tools"]],
         "tool_resources": tools.resources_to_proto(value["tool_resources"]),
+        "metadata": value["metadata"] or None,
         "response_format": formats.to_proto(value["response_format"]),
+        "reasoning_effort": reasoning_effort,
     }
-    del given["object"]
-    return assistants_pb2.Assistant(**given, reasoning_effort=reasoning_effort)
+    del fields["object"]
+    return fields

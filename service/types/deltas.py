@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from assistants.v1 import events_pb2
-
 from service.types.values import Json
 
 
@@ -44,31 +42,30 @@ def _step(id: str, call: Json) -> Json:
     return {"id": id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 
-def message_to_proto(value: Json) -> events_pb2.MessageDelta:
-    """Returns a MessageDeltaObject in protobuf."""
-    content = [_part(part) for part in value["delta"]["content"]]
-    return events_pb2.MessageDelta(id=value["id"], content=content)
+def message_fields(value: Json) -> Json:
+    """Returns the fields of a MessageDeltaObject in protobuf."""
+    return {"id": value["id"], "content": [_part(part) for part in value["delta"]["content"]]}
 
 
-def _part(part: Mapping[str, Any]) -> events_pb2.MessageDelta.ContentDelta:
+def _part(part: Mapping[str, Any]) -> Json:
     if part["type"] == "refusal":
-        return events_pb2.MessageDelta.ContentDelta(index=part["index"], refusal=part["refusal"])
+        return {"index": part["index"], "refusal": part["refusal"]}
     text = part["text"]
-    shown = events_pb2.MessageDelta.TextDelta(value=text["value"], first="annotations" in text)
-    return events_pb2.MessageDelta.ContentDelta(index=part["index"], text=shown)
+    shown = {"value": text["value"], "first": "annotations" in text}
+    return {"index": part["index"], "text": shown}
 
 
-def step_to_proto(value: Json) -> events_pb2.RunStepDelta:
-    """Returns a RunStepDeltaObject in protobuf."""
+def step_fields(value: Json) -> Json:
+    """Returns the fields of a RunStepDeltaObject in protobuf."""
     calls = [_call(call) for call in value["delta"]["step_details"]["tool_calls"]]
-    return events_pb2.RunStepDelta(id=value["id"], tool_calls=calls)
+    return {"id": value["id"], "tool_calls": calls}
 
 
-def _call(call: Mapping[str, Any]) -> events_pb2.RunStepDelta.FunctionCallDelta:
+def _call(call: Mapping[str, Any]) -> Json:
     function = call["function"]
-    return events_pb2.RunStepDelta.FunctionCallDelta(
-        index=call["index"],
-        id=call.get("id"),
-        name=function.get("name"),
-        arguments=function["arguments"],
-    )
+    return {
+        "index": call["index"],
+        "id": call.get("id"),
+        "name": function.get("name"),
+        "arguments": function["arguments"],
+    }

@@ -3,18 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from assistants.v1 import common_pb2, run_objects_pb2
-
 from service.types import formats, steps, tools
 from service.types.assistants import TEMPERATURE, TOP_P
-from service.types.values import (
-    Json,
-    last_error,
-    last_error_to_proto,
-    metadata,
-    usage,
-    usage_to_proto,
-)
+from service.types.values import Json, last_error, metadata, usage
 from storage.rows import Run, RunStep
 from storage.tables import RunStatus
 
@@ -60,26 +51,22 @@ def _required_action(row: Run, pending: RunStep | None) -> Json | None:
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
 
 
-def to_proto(value: Json, reasoning_effort: str | None) -> run_objects_pb2.Run:
-    """Returns the same, with what OpenAI's object has no key for."""
-    given: dict[str, Any] = value | {
-        "required_action": _required_action_to_proto(value["required_action"]),
-        "last_error": last_error_to_proto(value["last_error"]),
-        "tools": map(tools.to_proto, value["tools"]),
-        "usage": usage_to_proto(value["usage"]),
-        "truncation_strategy": common_pb2.TruncationStrategy(**value["truncation_strategy"]),
+def to_fields(value: Json, reasoning_effort: str | None) -> Json:
+    """Returns the fields of the same in protobuf, with what OpenAI's object has no key for."""
+    fields = value | {
+        "required_action": _required_action_fields(value["required_action"]),
+        "tools": [tools.to_proto(tool) for tool in value["tools"]],
+        "metadata": value["metadata"] or None,
         "tool_choice": tools.choice_to_proto(value["tool_choice"]),
         "response_format": formats.to_proto(value["response_format"]),
+        "reasoning_effort": reasoning_effort,
     }
-    del given["object"]
-    return run_objects_pb2.Run(**given, reasoning_effort=reasoning_effort)
+    del fields["object"]
+    return fields
 
 
-def _required_action_to_proto(
-    value: Mapping[str, Any] | None,
-) -> run_objects_pb2.Run.RequiredAction | None:
+def _required_action_fields(value: Mapping[str, Any] | None) -> Json | None:
     if value is None:
         return None
-    calls = map(steps.call_to_proto, value["submit_tool_outputs"]["tool_calls"])
-    submit = run_objects_pb2.Run.SubmitToolOutputs(tool_calls=calls)
-    return run_objects_pb2.Run.RequiredAction(submit_tool_outputs=submit)
+    calls = [steps.call_fields(call) for call in value["submit_tool_outputs"]["tool_calls"]]
+    return {"submit_tool_outputs": {"tool_calls": calls}}

@@ -3,16 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from assistants.v1 import run_objects_pb2
-
-from service.types.values import (
-    Json,
-    last_error,
-    last_error_to_proto,
-    metadata,
-    usage,
-    usage_to_proto,
-)
+from service.types.values import Json, last_error, metadata, usage
 from storage.rows import RunStep
 from storage.tables import StepStatus
 
@@ -50,30 +41,21 @@ def without_output(call: Mapping[str, Any]) -> Json:
     return {"id": call["id"], "type": "function", "function": named}
 
 
-def to_proto(value: Json) -> run_objects_pb2.RunStep:
-    """Returns the same in protobuf."""
-    given: dict[str, Any] = value | {
-        "last_error": last_error_to_proto(value["last_error"]),
-        "usage": usage_to_proto(value["usage"]),
-    }
-    for key in ("object", "type", "step_details"):
-        del given[key]
-    result = run_objects_pb2.RunStep(**given)
+def to_fields(value: Json) -> Json:
+    """Returns the fields of the same in protobuf."""
     details = value["step_details"]
     if value["type"] == "message_creation":
-        result.message_creation.message_id = details["message_creation"]["message_id"]
+        shown = {"message_creation": details["message_creation"]}
     else:
-        result.tool_calls.SetInParent()
-        result.tool_calls.tool_calls.extend(map(call_to_proto, details["tool_calls"]))
-    return result
+        shown = {
+            "tool_calls": {"tool_calls": [call_fields(each) for each in details["tool_calls"]]}
+        }
+    fields = value | {"metadata": value["metadata"] or None} | shown
+    for key in ("object", "type", "step_details"):
+        del fields[key]
+    return fields
 
 
-def call_to_proto(call: Mapping[str, Any]) -> run_objects_pb2.FunctionCall:
-    """Returns a function call, with or without its output."""
-    function = call["function"]
-    return run_objects_pb2.FunctionCall(
-        id=call["id"],
-        name=function["name"],
-        arguments=function["arguments"],
-        output=function.get("output"),
-    )
+def call_fields(call: Mapping[str, Any]) -> Json:
+    """Returns the fields of a function call in protobuf, with or without its output."""
+    return {"id": call["id"], **call["function"]}

@@ -61,4 +61,5 @@ def _statements(name: str, value: Any) -> Iterator[tuple[str, Statement[Any]]]:
             yield f"{name}.position", value._position
             for order, after, before in product(("asc", "desc"), (False, True), (False, True)):
                 shape = order == "desc", before and not after, after, before
-                yield f"{name}.page{shape}", value._statement(*shape)
+                yield f"{name}.page{shape}", (page := value._statement(*shape))
+                yield f"{name}.page{shape}.apart", page.apart

@@ -131,8 +131,11 @@ def plan(
 
 
 def _of_sqlite(lines: list[str]) -> Plan:
-    # A list that is a parameter is read whole, of course, and so is the one row of a subquery.
-    passing = re.compile(r"SCAN (json_each|wanted|had|\d+ CONSTANT ROWS?|CONSTANT ROW|value)\b")
+    # A list that is a parameter is read whole, of course, and so are the one row of a subquery and
+    # the page of which one text is made.
+    passing = re.compile(
+        r"SCAN (json_each|wanted|had|\d+ CONSTANT ROWS?|CONSTANT ROW|value|page)\b"
+    )
     scans = [line for line in lines if line.startswith("SCAN") and not passing.match(line)]
     searched = re.compile(r"SEARCH .* INDEX (\w+)")
     indexes = [found[1] for line in lines if (found := searched.match(line))]

@@ -177,10 +177,9 @@ async def test_a_connection_whose_prepared_statements_have_gone(on_postgres: Sto
     thread = await make_thread(on_postgres)
     for _ in range(5):
         await on_postgres.threads.get(PROJECT, thread.id)
+    await on_postgres.database.read(lambda tx: tx.run(sql("DO $$ BEGIN DEALLOCATE ALL; END $$")))
     with pytest.raises(psycopg.errors.InvalidSqlStatementName):
-        await on_postgres.database.read(
-            lambda tx: tx.run(sql("DO $$ BEGIN DEALLOCATE ALL; END $$"))
-        )
+        await on_postgres.threads.get(PROJECT, thread.id)
     assert await on_postgres.threads.get(PROJECT, thread.id) == thread
 
 
@@ -283,3 +282,17 @@ async def test_a_lease_is_renewed_whoever_waits_for_a_thread(on_postgres: Storag
         await asyncio.sleep(0)
         assert await on_postgres.claims.renew(claims[-1]) == "in_progress"
     await asyncio.gather(*waiting)
+
+
+async def test_who_writes_under_a_claim_waits_without_a_connection(on_postgres: Storage) -> None:
+    thread = await make_thread(on_postgres)
+    claim = await claimed(on_postgres, await make_run(on_postgres, thread))
+    other = await make_run(on_postgres, await make_thread(on_postgres))
+    async with holding(on_postgres, thread.id), asyncio.timeout(60):
+        waiting = [
+            asyncio.create_task(on_postgres.claims.release(claim))
+            for _ in range(2 * postgresql.ENGINE_CONNECTIONS)
+        ]
+        await asyncio.sleep(0)
+        assert await on_postgres.claims.claim(other.id) is not None
+    await asyncio.gather(*waiting, return_exceptions=True)

@@ -17,8 +17,10 @@ from sqlmodel import col, func, select, update
 from storage import Storage, sqlite_writer
 from storage.database import Database
 from storage.errors import NotFound
+from storage.messages import LIST, NewMessage
 from storage.pages import PageRequest
 from storage.rows import Message
+from storage.sqlite import AT_ONCE
 from storage.statements import Statement
 from storage.tables import Thread
 from storage.transaction import Transaction
@@ -242,3 +244,25 @@ def test_loops_of_several_threads(on_sqlite: Storage) -> None:
     for each in threads:
         each.join()
     assert failures == []
+
+
+async def test_what_is_long_is_read_by_a_thread(on_sqlite: Storage) -> None:
+    words = [
+        NewMessage("user", [{"type": "text", "text": {"value": word * 1000}}]) for word in "ab"
+    ]
+    thread = await on_sqlite.threads.create(PROJECT, {}, {}, words)
+    readers: list[int] = []
+
+    def read(tx: Transaction) -> list[str]:
+        found = LIST.page(tx, PageRequest(), thread_id=thread.id).data
+        readers.append(threading.get_ident())
+        return [each.id for each in found]
+
+    short = await on_sqlite.database.get(read, PROJECT)
+    assert readers == [threading.get_ident()]
+    long = NewMessage("user", [{"type": "text", "text": {"value": "c" * AT_ONCE}}])
+    created = await on_sqlite.messages.create(PROJECT, thread.id, long)
+    assert await on_sqlite.database.get(read, PROJECT) == [created.id, *short]
+    assert len(readers) == 2
+    assert readers[1] != threading.get_ident()
+    assert (await on_sqlite.messages.get(PROJECT, thread.id, created.id)).content == long.content
