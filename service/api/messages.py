@@ -5,11 +5,10 @@ from typing import Any
 import grpc
 from assistants.v1 import messages_pb2
 
-from service.api import masks
 from service.project import PROJECT
 from service.runner.engine import Engine
 from service.settings import WhenActive
-from service.types import content, fields, validate
+from service.types import checks, messages, paging, requests, when_active
 from service.types.answers import Deleted
 from storage import Storage
 from storage.pages import Page
@@ -34,16 +33,16 @@ class MessagesServicer:
         self, request: messages_pb2.CreateMessageRequest, context: Context
     ) -> Message:
         """Adds a message to the end of a thread."""
-        new = content.new_message("", request)
-        queue = fields.queues(request, self._when_active)
+        new = messages.parse("", request)
+        queue = when_active.queues(request, self._when_active)
         return await self._storage.messages.create(PROJECT, request.thread_id, new, queue=queue)
 
     async def ListMessages(
         self, request: messages_pb2.ListMessagesRequest, context: Context
     ) -> Page[Message]:
         """Returns a page of a thread's messages."""
-        run_id = validate.text("run_id", request.run_id, 512) or None
-        page = fields.page(request)
+        run_id = checks.text("run_id", request.run_id, 512) or None
+        page = paging.parse(request)
         await self._engine.settled(request.thread_id)
         return await self._storage.messages.list(PROJECT, request.thread_id, page, run_id)
 
@@ -58,9 +57,7 @@ class MessagesServicer:
         self, request: messages_pb2.ModifyMessageRequest, context: Context
     ) -> Message:
         """Replaces a message's metadata."""
-        changes = {}
-        if masks.to_modify(request, request.update_mask, ["metadata"]):
-            changes["metadata_"] = validate.metadata("metadata", request.metadata)
+        changes = requests.modify(request, messages.MODIFIABLE)
         await self._engine.settled(request.message_id)
         return await self._storage.messages.modify(
             PROJECT, request.thread_id, request.message_id, changes

@@ -1,7 +1,7 @@
 """RunsService: unpacks and checks requests, and hands them to storage and the run engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -9,14 +9,24 @@ from typing import Any
 import grpc
 from assistants.v1 import runs_pb2
 
-from service.api import masks
 from service.api.new_run import Request, draft, refuse_stream
 from service.errors import ApiError
 from service.project import PROJECT
 from service.runner.engine import Begun, Engine
 from service.runner.events.streams import Attended, EventStream
 from service.settings import WhenActive
-from service.types import content, fields, validate
+from service.types import (
+    checks,
+    include,
+    messages,
+    metadata,
+    paging,
+    requests,
+    runs,
+    tool_outputs,
+    tool_resources,
+    when_active,
+)
 from storage import Storage
 from storage.background import BackgroundTasks
 from storage.errors import StorageError
@@ -67,7 +77,7 @@ class RunsServicer:
 
     async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> RunPage:
         """Returns a page of a thread's runs."""
-        return await self._storage.runs.list(PROJECT, request.thread_id, fields.page(request))
+        return await self._storage.runs.list(PROJECT, request.thread_id, paging.parse(request))
 
     async def GetRun(self, request: runs_pb2.GetRunRequest, context: Context) -> Found:
         """Returns a run."""
@@ -75,9 +85,7 @@ class RunsServicer:
 
     async def ModifyRun(self, request: runs_pb2.ModifyRunRequest, context: Context) -> Found:
         """Replaces a run's metadata."""
-        changes = {}
-        if masks.to_modify(request, request.update_mask, ["metadata"]):
-            changes["metadata_"] = validate.metadata("metadata", request.metadata)
+        changes = requests.modify(request, runs.MODIFIABLE)
         return await self._storage.runs.modify(PROJECT, request.thread_id, request.run_id, changes)
 
     async def CancelRun(self, request: runs_pb2.CancelRunRequest, context: Context) -> Run:
@@ -103,7 +111,7 @@ class RunsServicer:
         self, request: runs_pb2.StreamRunEventsRequest, context: Context
     ) -> EventStream:
         """Answers with the run's events from a number on."""
-        after = validate.integer("after_sequence", request.after_sequence, 0)
+        after = checks.integer("after_sequence", request.after_sequence, 0)
         found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
         return await self._engine.replay(found.run, after)
 
@@ -111,14 +119,14 @@ class RunsServicer:
         self, request: runs_pb2.ListRunStepsRequest, context: Context
     ) -> Page[RunStep]:
         """Returns a page of a run's steps."""
-        fields.include(request.include)
-        page = fields.page(request)
+        include.check(request.include)
+        page = paging.parse(request)
         await self._engine.settled(request.run_id)
         return await self._storage.runs.list_steps(PROJECT, request.thread_id, request.run_id, page)
 
     async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, context: Context) -> RunStep:
         """Returns a step."""
-        fields.include(request.include)
+        include.check(request.include)
         await self._engine.settled(request.step_id)
         return await self._storage.runs.get_step(
             PROJECT, request.thread_id, request.run_id, request.step_id
@@ -149,32 +157,30 @@ class RunsServicer:
             self._engine.abandon(begun.result()[0])
 
     async def _create(self, request: runs_pb2.CreateRunRequest) -> Begun:
-        fields.include(request.include)
-        assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
+        include.check(request.include)
+        assistant_id = checks.required_text("assistant_id", request.assistant_id, 512)
         async with self._refusing_in_order(request, assistant_id):
             new = draft(request, self._lifetime)
-            messages = await content.new_messages(
-                "additional_messages", request.additional_messages
-            )
-            queue = fields.queues(request, self._when_active)
-        runs, thread_id = self._storage.runs, request.thread_id
+            added = await messages.parse_all("additional_messages", request.additional_messages)
+            queue = when_active.queues(request, self._when_active)
+        kept, thread_id = self._storage.runs, request.thread_id
         return await self._engine.start(
-            lambda claim: runs.create(PROJECT, thread_id, new, messages, queue=queue, claim=claim)
+            lambda claim: kept.create(PROJECT, thread_id, new, added, queue=queue, claim=claim)
         )
 
     async def _create_with_thread(self, request: runs_pb2.CreateThreadAndRunRequest) -> Begun:
-        assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
+        assistant_id = checks.required_text("assistant_id", request.assistant_id, 512)
         async with self._refusing_in_order(request, assistant_id):
             new = draft(request, self._lifetime)
             thread = request.thread
-            resources = fields.tool_resources("thread.tool_resources", thread.tool_resources)
-            resources |= fields.tool_resources("tool_resources", request.tool_resources)
-            metadata = validate.metadata("thread.metadata", thread.metadata)
-            messages = await content.new_messages("thread.messages", thread.messages)
-        runs = self._storage.runs
+            resources = tool_resources.parse("thread.tool_resources", thread.tool_resources)
+            resources |= tool_resources.parse("tool_resources", request.tool_resources)
+            pairs = metadata.parse("thread.metadata", thread.metadata)
+            first = await messages.parse_all("thread.messages", thread.messages)
+        kept = self._storage.runs
         return await self._engine.start(
-            lambda claim: runs.create_with_thread(
-                PROJECT, metadata, resources, messages, new, claim=claim
+            lambda claim: kept.create_with_thread(
+                PROJECT, pairs, resources, first, new, claim=claim
             )
         )
 
@@ -189,25 +195,10 @@ class RunsServicer:
             raise
 
     async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest) -> Begun:
-        runs, outputs = self._storage.runs, _outputs(request.tool_outputs)
+        outputs = tool_outputs.parse("tool_outputs", request.tool_outputs)
+        kept = self._storage.runs
         return await self._engine.resume(
-            lambda claim: runs.submit_tool_outputs(
+            lambda claim: kept.submit_tool_outputs(
                 PROJECT, request.thread_id, request.run_id, outputs, claim=claim
             )
         )
-
-
-MAX_OUTPUT = 512 * 1024
-"""Characters of one tool output."""
-
-
-def _outputs(given: Sequence[runs_pb2.ToolOutput]) -> list[tuple[str, str]]:
-    if not given:
-        validate.missing("tool_outputs")
-    return [
-        (
-            validate.required_text(f"tool_outputs[{index}].tool_call_id", each.tool_call_id, 512),
-            validate.text(f"tool_outputs[{index}].output", each.output, MAX_OUTPUT),
-        )
-        for index, each in enumerate(given)
-    ]

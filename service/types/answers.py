@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from google.protobuf.message import Message as ProtoMessage
 
-from service.types import assistants, messages, runs, steps, threads
-from service.types.values import Json
+from service.types import assistants, messages, paging, runs, steps, threads
+from service.types.json_value import Json
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage
@@ -48,7 +48,7 @@ def to_proto(answer: Answer, kind: type[ProtoMessage]) -> ProtoMessage:
     match answer:
         case Page():
             data = [_PROTO[type(item)](item) for item in _items(answer)]
-            return kind(data=data, has_more=answer.has_more, **_ends(answer))
+            return paging.to_proto(answer, data, kind)
         case Deleted():
             return kind(id=answer.id, deleted=True)
         case _:
@@ -56,24 +56,13 @@ def to_proto(answer: Answer, kind: type[ProtoMessage]) -> ProtoMessage:
 
 
 def _page(page: Page[Any]) -> Json:
-    ends = _ends(page)
-    return {
-        "object": "list",
-        "data": [_JSON[type(item)](item) for item in _items(page)],
-        "first_id": ends.get("first_id"),
-        "last_id": ends.get("last_id"),
-        "has_more": page.has_more,
-    }
+    return paging.to_json(page, [_JSON[type(item)](item) for item in _items(page)])
 
 
 def _items(page: Page[Any]) -> list[Any]:
     if isinstance(page, RunPage):
         return [Found(run, page.pending) for run in page.data]
     return page.data
-
-
-def _ends(page: Page[Any]) -> dict[str, str]:
-    return {"first_id": page.data[0].id, "last_id": page.data[-1].id} if page.data else {}
 
 
 def _deleted(answer: Deleted) -> Json:

@@ -5,7 +5,7 @@ from typing import Any
 
 from assistants.v1 import events_pb2
 
-from service.types.values import Json
+from service.types.json_value import Json
 
 
 def text(message_id: str, index: int, text: str, *, first: bool) -> Json:

@@ -5,14 +5,8 @@ from typing import Any
 
 from assistants.v1 import run_objects_pb2
 
-from service.types.values import (
-    Json,
-    last_error,
-    last_error_to_proto,
-    metadata,
-    usage,
-    usage_to_proto,
-)
+from service.types import last_error, metadata, usage
+from service.types.json_value import Json
 from storage.rows import RunStep
 from storage.tables import StepStatus
 
@@ -33,13 +27,13 @@ def to_json(row: RunStep) -> Json:
         "type": row.type,
         "status": row.status,
         "step_details": row.step_details,
-        "last_error": last_error(row.last_error),
+        "last_error": last_error.to_json(row.last_error),
         "expired_at": row.expired_at,
         "cancelled_at": row.cancelled_at,
         "failed_at": row.failed_at,
         "completed_at": row.completed_at,
-        "metadata": metadata(row.metadata_),
-        "usage": usage(row.usage or NO_USAGE) if ended else None,
+        "metadata": metadata.to_json(row.metadata_),
+        "usage": usage.to_json(row.usage or NO_USAGE) if ended else None,
     }
 
 
@@ -53,8 +47,8 @@ def without_output(call: Mapping[str, Any]) -> Json:
 def to_proto(value: Json) -> run_objects_pb2.RunStep:
     """Returns the same in protobuf."""
     given: dict[str, Any] = value | {
-        "last_error": last_error_to_proto(value["last_error"]),
-        "usage": usage_to_proto(value["usage"]),
+        "last_error": last_error.to_proto(value["last_error"]),
+        "usage": usage.to_proto(value["usage"]),
     }
     for key in ("object", "type", "step_details"):
         del given[key]

@@ -37,26 +37,21 @@ def user(text: str) -> NewMessage:
     return NewMessage("user", [text_part(text)])
 
 
-def new_run(**changes: Any) -> NewRun:
+def new_run(assistant_id: str = "asst_1", lifetime: int = 600, **changes: Any) -> NewRun:
     """A run with defaults, but for `changes`."""
     values: dict[str, Any] = {
-        "assistant_id": "asst_1",
         "model": "a-model",
         "instructions": "Be brief.",
         "tools": [],
-        "metadata": {},
+        "metadata_": {},
         "temperature": 1.0,
         "top_p": 1.0,
-        "max_prompt_tokens": None,
-        "max_completion_tokens": None,
         "truncation_strategy": {"type": "auto", "last_messages": None},
         "tool_choice": "auto",
         "parallel_tool_calls": True,
         "response_format": "auto",
-        "reasoning_effort": None,
-        "lifetime": 600,
     }
-    return NewRun(**(values | changes))
+    return NewRun(assistant_id, values | changes, lifetime)
 
 
 def assistant_values(**changes: Any) -> dict[str, Any]:
