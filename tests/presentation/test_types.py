@@ -12,9 +12,8 @@ from google.protobuf.message import Message
 
 from service import types
 from service.api.new_run import draft
-from service.types import answers, assistants, messages, requests, runs, threads
+from service.types import answers, assistants, messages, requests, threads
 from service.types.json_value import from_python
-from service.types.requests import Field
 from storage import rows
 from tests.presentation import samples, walker
 from tests.presentation.type_samples import NOTHING, PAIRS, TOOLS, TYPES, Trip, Way
@@ -149,38 +148,3 @@ def test_a_resource_shows_what_its_request_says(
     assert {name: shown[name] for name in expected} == expected
     message = answers.to_proto(row, Message)
     assert walker.render(message) == orjson.dumps(shown)
-
-
-@pytest.mark.parametrize(
-    ("request_", "fields", "others"),
-    [
-        (assistants_pb2.CreateAssistantRequest, assistants.FIELDS, set()),
-        (
-            assistants_pb2.ModifyAssistantRequest,
-            assistants.FIELDS,
-            {"assistant_id", "update_mask"},
-        ),
-        (threads_pb2.CreateThreadRequest, threads.FIELDS, {"messages"}),
-        (threads_pb2.ModifyThreadRequest, threads.FIELDS, {"thread_id", "update_mask"}),
-        (
-            messages_pb2.ModifyMessageRequest,
-            messages.MODIFIABLE,
-            {"thread_id", "message_id", "update_mask"},
-        ),
-        (runs_pb2.ModifyRunRequest, runs.MODIFIABLE, {"thread_id", "run_id", "update_mask"}),
-        (
-            runs_pb2.CreateRunRequest,
-            runs.FIELDS,
-            {
-                *("thread_id", "assistant_id", "additional_messages", "stream", "include"),
-                *("override_mask", "when_active", "cancel_on_disconnect"),
-            },
-        ),
-    ],
-)
-def test_tables_know_every_field(
-    request_: type[Message], fields: tuple[Field, ...], others: set[str]
-) -> None:
-    known = {field.name for field in fields}
-    assert known.isdisjoint(others)
-    assert set(request_.DESCRIPTOR.fields_by_name) == known | others
