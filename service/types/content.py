@@ -100,12 +100,13 @@ def to_proto(value: list[Json]) -> list[Json]:
 def _part_to_proto(part: Mapping[str, Any]) -> Json:
     kind = part["type"]
     if kind == "text" and (annotations := part["text"]["annotations"]):
-        shown = [_annotation_to_proto(annotation) for annotation in annotations]
+        shown = [annotation_to_proto(annotation) for annotation in annotations]
         return {"text": {"value": part["text"]["value"], "annotations": shown}}
     return {kind: part[kind]}
 
 
-def _annotation_to_proto(value: Mapping[str, Any]) -> Json:
+def annotation_to_proto(value: Mapping[str, Any]) -> Json:
+    """Returns an annotation as fields of Annotation."""
     kind = value["type"]
     given = {key: value[key] for key in ("text", "start_index", "end_index")}
     return given | {kind: value[kind]["file_id"]}
