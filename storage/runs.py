@@ -228,7 +228,7 @@ class Runs(Repository):
             transitions.SUBMIT,
             now,
             transitions.NONE,
-            # Not a claim yet, but events are numbered by it (see service/runner/events/bus.py).
+            # Not a claim yet, but what is published now is of a new epoch.
             transitions.NEXT,
             queued_at=now,
             lease_until=None,

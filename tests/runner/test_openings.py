@@ -153,7 +153,7 @@ async def test_what_could_not_be_stored_at_once_is_stored_later(
             PROJECT, {}, {}, [user("Hi")], new, claim=claim
         )
     )
-    following = Following(run, engine.follow(run, first + 1))
+    following = Following(run, engine.streams.follow(run, first + 1))
     await following.shown("Hello")
     await engines.rename("hidden", "run_steps")
     message = next(event.message for event in following.events if event.HasField("message"))
@@ -234,7 +234,7 @@ async def start(engines: Engines, engine: Engine, model: str) -> Following:
     run, first = await engine.start(
         lambda claim: storage.runs.create(PROJECT, thread.id, new_run(model=model), [], claim=claim)
     )
-    return Following(run, engine.follow(run, first), engine)
+    return Following(run, engine.streams.follow(run, first), engine)
 
 
 async def broken_down(engines: Engines, models: ModelServer, *again: Answer) -> Following:
