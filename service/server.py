@@ -29,6 +29,8 @@ from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
 from service.runner.engine import Engine
+from service.runner.events.memory import MemoryBus
+from service.runner.queue.memory import MemoryQueue
 from service.settings import Settings
 from storage import Storage
 from storage.database import Database
@@ -71,9 +73,10 @@ class Server:
         self._engine = Engine(
             self._storage,
             model,
+            MemoryBus(max_bytes=settings.events_max_bytes),
+            MemoryQueue(),
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
-            events_max_bytes=settings.events_max_bytes,
             limits=Limits(
                 settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
             ),

@@ -27,11 +27,11 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A run to insert that its assistant completes, which is read along with it."""
+    """What a request decides of a run. Its assistant adds the rest, when the run is inserted."""
 
     assistant_id: str
     complete: Callable[[Assistant], NewRun]
-    """Fills in the assistant's values. What it raises, goes through to the caller."""
+    """Adds the assistant's values. What it raises, the caller of the repository gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,9 @@ class Created:
     thread: Thread | None = None
 
 
-def settled(tx: Transaction, new: NewRun | Draft) -> NewRun:
+def complete(tx: Transaction, draft: Draft) -> NewRun:
     """Returns the run with its assistant's values. Raises NotFound."""
-    if isinstance(new, NewRun):
-        return new
-    return new.complete(by_id(tx, assistants.GET, "assistant", new.assistant_id))
+    return draft.complete(by_id(tx, assistants.GET, "assistant", draft.assistant_id))
 
 
 def new_row(thread: Thread, new: NewRun, now: float, *, waiting: bool = False) -> Run:

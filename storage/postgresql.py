@@ -19,7 +19,7 @@ from psycopg.types.json import set_json_loads
 from sqlalchemy.engine import URL
 
 from storage.background import BackgroundTasks
-from storage.disconnects import translate
+from storage.disconnects import translate_disconnects
 from storage.errors import StorageError, Unreachable
 from storage.statements import DIALECTS
 from storage.transaction import Transaction, perform
@@ -152,7 +152,7 @@ class _Pool:
                     self._idle.append(connection)
             return result
         except psycopg.Error as error:
-            raise translate(error) from error
+            raise translate_disconnects(error) from error
 
     def _begun(self, begin: str) -> _Connection:
         """Returns a connection on which a transaction has begun."""
@@ -214,7 +214,7 @@ class PostgreSQL:
 
     async def renew(self, work: Work[T]) -> T:
         """Does the same as `write` for work of all projects that renews a lease."""
-        return await self._tasks.finish(self._tasks.begin(self._renewals.run(_WRITE, work, None)))
+        return await self._tasks.join(self._tasks.start(self._renewals.run(_WRITE, work, None)))
 
     async def write(self, work: Work[T], project: str | None, thread: str | None = None) -> T:
         """Returns what `work` returns, once it is committed.
@@ -225,11 +225,11 @@ class PostgreSQL:
         """
         pool = self._engine if project is None else self._calls
         turn = contextlib.nullcontext() if thread is None else self._turn(thread)
-        return await self._tasks.finish(self._tasks.begin(_write(turn, pool, work, project)))
+        return await self._tasks.join(self._tasks.start(_write(turn, pool, work, project)))
 
     async def read(self, work: Work[T], project: str | None) -> T:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
-        return await self._tasks.finish(self._tasks.begin(self._calls.run(_READ, work, project)))
+        return await self._tasks.join(self._tasks.start(self._calls.run(_READ, work, project)))
 
     get = read
 
@@ -238,7 +238,7 @@ class PostgreSQL:
         # Taken out first: whoever comes meanwhile has others.
         names = ("_calls", "_engine", "_renewals")
         pools = [pool for name in names if (pool := self.__dict__.pop(name, None)) is not None]
-        await self._tasks.settled()
+        await self._tasks.join_all()
         for pool in pools:
             await pool.close()
 

@@ -13,7 +13,7 @@ from service.api.new_run import Request, draft, refuse_stream
 from service.errors import ApiError
 from service.project import PROJECT
 from service.runner.engine import Begun, Engine
-from service.runner.events.streams import Attended, EventStream
+from service.runner.events.streams import DisconnectHook, EventStream
 from service.settings import WhenActive
 from service.types import (
     checks,
@@ -113,7 +113,7 @@ class RunsServicer:
         """Answers with the run's events from a number on."""
         after = checks.integer("after_sequence", request.after_sequence, 0)
         found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
-        return await self._engine.replay(found.run, after)
+        return await self._engine.streams.replay(found.run, after)
 
     async def ListRunSteps(
         self, request: runs_pb2.ListRunStepsRequest, context: Context
@@ -134,7 +134,7 @@ class RunsServicer:
 
     async def _begun(self, work: Coroutine[Any, Any, Begun]) -> Run:
         """Begins a run, wholly: also if its caller goes away when it is stored only."""
-        run, _ = await self._background.finish(self._background.begin(work))
+        run, _ = await self._background.join(self._background.start(work))
         return run
 
     async def _followed(self, work: Coroutine[Any, Any, Begun], cancel: bool) -> EventStream:
@@ -142,15 +142,15 @@ class RunsServicer:
 
         With `cancel`, a caller that goes away before their end cancels it; nothing else does.
         """
-        begun = self._background.begin(work)
+        begun = self._background.start(work)
         try:
-            run, first = await self._background.finish(begun)
+            run, first = await self._background.join(begun)
         except asyncio.CancelledError:
             if cancel:
                 begun.add_done_callback(self._abandon)
             raise
-        events = self._engine.follow(run, first)
-        return Attended(events, partial(self._engine.abandon, run)) if cancel else events
+        events = self._engine.streams.follow(run, first)
+        return DisconnectHook(events, partial(self._engine.abandon, run)) if cancel else events
 
     def _abandon(self, begun: asyncio.Task[Begun]) -> None:
         if not begun.cancelled() and begun.exception() is None:

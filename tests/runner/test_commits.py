@@ -36,7 +36,7 @@ WATCHED = {
     stale_runs.QUEUED,
     stale_runs.ORPHANED,
     stale_runs.CANCELLING,
-    stale_runs.EXPIRED,
+    stale_runs.OVERDUE,
 }
 """What a reconciler asks, whatever happens."""
 
@@ -158,7 +158,7 @@ async def test_followers_ask_for_nothing_while_they_hear(
     following = await engines.run(engine, models.script(hold))
     await following.heard("Hello")
     with transactions() as executed:
-        for stream in [engine.follow(following.run, 1) for _ in range(10)]:
+        for stream in [engine.streams.follow(following.run, 1) for _ in range(10)]:
             async with contextlib.aclosing(stream):
                 while not any(event.name == MESSAGE_DELTA for event in await stream.take()):
                     pass

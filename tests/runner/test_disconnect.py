@@ -9,7 +9,7 @@ from assistants.v1 import runs_pb2
 
 from service.api.runs import RunsServicer
 from service.project import PROJECT
-from service.runner import engine as engine_module
+from service.runner.events import streams as streams_module
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import ACTIVE, Run
@@ -70,7 +70,7 @@ async def test_a_stream_that_the_server_breaks_off(
     """Its caller is still there: the run goes on."""
     hold = Hold(Answer("Hello"))
     request = await scene(storage, models.script(hold), cancel=True)
-    monkeypatch.setattr(engine_module, "SILENCE", 0.05)
+    monkeypatch.setattr(streams_module, "SILENCE", 0.05)
     caller = asyncio.create_task(read(servicer, request))
     await until(hold.held.is_set)
     await engines.rename("runs", "hidden")

@@ -26,6 +26,7 @@ from tests.runner.test_attempts import BEGUN, PAST
 from tests.script import Answer, Hold
 from tests.sequences import COMPLETED, PLAIN
 from tests.storage.rows import (
+    assistant_values,
     claimed,
     execute,
     get_run,
@@ -146,14 +147,15 @@ async def test_what_could_not_be_stored_at_once_is_stored_later(
     """Long before the end: whoever asks for it does not wait for that."""
     engine = engines.start()
     hold = Hold(Answer("Hello there"), after="Hello")
-    new = new_run(model=models.script(hold))
+    assistant = await storage.assistants.create(PROJECT, assistant_values())
+    new = new_run(model=models.script(hold), assistant_id=assistant.id)
     await engines.rename("run_steps", "hidden")
     run, first = await engine.start(
         lambda claim: storage.runs.create_with_thread(
             PROJECT, {}, {}, [user("Hi")], new, claim=claim
         )
     )
-    following = Following(run, engine.follow(run, first + 1))
+    following = Following(run, engine.streams.follow(run, first + 1))
     await following.shown("Hello")
     await engines.rename("hidden", "run_steps")
     message = next(event.message for event in following.events if event.HasField("message"))
@@ -231,10 +233,12 @@ async def start(engines: Engines, engine: Engine, model: str) -> Following:
     """Starts a run as the servicers do, in their project."""
     storage = engines.storage
     thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
+    assistant = await storage.assistants.create(PROJECT, assistant_values())
+    new = new_run(model=model, assistant_id=assistant.id)
     run, first = await engine.start(
-        lambda claim: storage.runs.create(PROJECT, thread.id, new_run(model=model), [], claim=claim)
+        lambda claim: storage.runs.create(PROJECT, thread.id, new, [], claim=claim)
     )
-    return Following(run, engine.follow(run, first), engine)
+    return Following(run, engine.streams.follow(run, first), engine)
 
 
 async def broken_down(engines: Engines, models: ModelServer, *again: Answer) -> Following:

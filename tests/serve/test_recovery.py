@@ -14,7 +14,7 @@ from service.types import runs
 from storage import Storage
 from storage.database import Database, parse_url
 from storage.messages import NewMessage
-from storage.new_runs import NewRun
+from storage.new_runs import Draft, NewRun
 from tests import marked
 from tests.grpc_face.client import connect
 from tests.grpc_face.stubs import Run, Stubs, function
@@ -179,8 +179,9 @@ async def create(url: str, like: Run, model: str) -> Run:
     found = (await storage.runs.get("default", like.thread_id, like.id)).run
     values = {name: getattr(found, name) for name in NEW} | {"model": model, "metadata_": {}}
     message = NewMessage("user", [{"type": "text", "text": {"value": "Hi", "annotations": []}}])
+    new = NewRun(found.assistant_id, values, 600)
     created = await storage.runs.create_with_thread(
-        "default", {}, {}, [message], NewRun(found.assistant_id, values, 600), claim=True
+        "default", {}, {}, [message], Draft(new.assistant_id, lambda _: new), claim=True
     )
     assert created.claim is not None
     await database.close()
