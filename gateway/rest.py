@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from gateway import descriptor, sse
 from gateway.requests import Schema
+from service.calls import ANYBODY, Caller
 from service.errors import ApiError, Kind, from_exception
 from service.runner.events.build import error as error_event
 from service.runner.events.streams import EventStream
@@ -45,7 +46,7 @@ def handlers(servicers: Mapping[str, object], keep_alive: float) -> list[grpc.Ge
     """Returns the handlers of the REST services, one for each typed servicer.
 
     Keys are full names of typed services, such as `assistants.v1.RunsService`. Methods of the
-    servicers are coroutines that take a request and a context and return an answer or a stream of
+    servicers are coroutines that take a request and its caller and return an answer or a stream of
     events, or raise ApiError or what `from_exception` knows. `keep_alive` is the number of seconds
     after which a silent stream of events gets a comment.
     """
@@ -84,8 +85,8 @@ def _handler(
     )
 
 
-Call = Callable[[Any, Context], Awaitable[Answer]]
-Stream = Callable[[Any, Context], Awaitable[EventStream]]
+Call = Callable[[Any, Caller], Awaitable[Answer]]
+Stream = Callable[[Any, Caller], Awaitable[EventStream]]
 
 
 def _single(
@@ -93,7 +94,7 @@ def _single(
 ) -> Callable[[Message | None, Context], Awaitable[httpbody_pb2.HttpBody]]:
     async def handle(request: Message | None, context: Context) -> httpbody_pb2.HttpBody:
         try:
-            result = await call(schema.complete(request, _metadata(context)), context)
+            result = await call(schema.complete(request, _metadata(context)), ANYBODY)
             return httpbody_pb2.HttpBody(content_type=_JSON, data=_body(result))
         except Exception as error:
             failure = from_exception(error)
@@ -117,13 +118,13 @@ def _chunked(
                 else:
                     complete.ClearField("stream")
                 with_ids = call is None or metadata.get(EVENT_IDS_HEADER) == "on"
-                events = await stream(complete, context)
+                events = await stream(complete, ANYBODY)
                 await _send_events(
                     events, context, keep_alive, with_ids=with_ids, resumed=call is None
                 )
             else:
                 assert call is not None
-                await _send_chunks(_body(await call(complete, context)), context)
+                await _send_chunks(_body(await call(complete, ANYBODY)), context)
             return
         except Exception as error:
             failure = from_exception(error)

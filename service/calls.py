@@ -1,7 +1,8 @@
-"""Interceptors of the public gRPC server."""
+"""Interceptors of the public gRPC server, and who calls."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
@@ -14,6 +15,18 @@ T = TypeVar("T")
 
 Handler = Any
 """`grpc.RpcMethodHandler`: a named tuple in fact, of which the stubs do not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a call: `project` owns the objects that it works on, `request_id` names it."""
+
+    project: str
+    request_id: str
+
+
+ANYBODY = Caller("default", "")
+"""As long as callers have no keys, all of them are the one project."""
 
 
 class Errors(grpc.aio.ServerInterceptor):

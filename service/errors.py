@@ -1,8 +1,8 @@
 """Every error that a caller can meet, in one table.
 
-`ApiError` is raised anywhere behind the two transports. gRPC callers get its status, its message and a
-`google.rpc.ErrorInfo`; REST callers get its HTTP status and OpenAI's body. Both read the row of
-the table that the error's `kind` names.
+`ApiError` is raised anywhere behind the two transports. gRPC callers get its status, its message
+and a `google.rpc.ErrorInfo`; REST callers get its HTTP status and OpenAI's body. Both read the
+row of the table that the error's `kind` names.
 """
 
 import secrets

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import grpc
 from assistants.v1 import assistants_pb2
 
 from service.api import masks
-from service.project import PROJECT
+from service.calls import Caller
 from service.types import fields, validate
 from service.types.answers import Deleted
 from storage import Storage
@@ -15,7 +14,6 @@ from storage.pages import Page
 from storage.rows import Assistant
 
 Written = assistants_pb2.CreateAssistantRequest | assistants_pb2.ModifyAssistantRequest
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def _optional_text(field: str, maximum: int) -> Callable[[Any], str | None]:
@@ -79,36 +77,36 @@ class AssistantsServicer:
         self._storage = storage
 
     async def CreateAssistant(
-        self, request: assistants_pb2.CreateAssistantRequest, context: Context
+        self, request: assistants_pb2.CreateAssistantRequest, caller: Caller
     ) -> Assistant:
         """Creates an assistant."""
         values = _values(request, list(FIELDS))
-        return await self._storage.assistants.create(PROJECT, values)
+        return await self._storage.assistants.create(caller.project, values)
 
     async def ListAssistants(
-        self, request: assistants_pb2.ListAssistantsRequest, context: Context
+        self, request: assistants_pb2.ListAssistantsRequest, caller: Caller
     ) -> Page[Assistant]:
         """Returns a page of assistants."""
-        return await self._storage.assistants.list(PROJECT, fields.page(request))
+        return await self._storage.assistants.list(caller.project, fields.page(request))
 
     async def GetAssistant(
-        self, request: assistants_pb2.GetAssistantRequest, context: Context
+        self, request: assistants_pb2.GetAssistantRequest, caller: Caller
     ) -> Assistant:
         """Returns an assistant."""
-        return await self._storage.assistants.get(PROJECT, request.assistant_id)
+        return await self._storage.assistants.get(caller.project, request.assistant_id)
 
     async def ModifyAssistant(
-        self, request: assistants_pb2.ModifyAssistantRequest, context: Context
+        self, request: assistants_pb2.ModifyAssistantRequest, caller: Caller
     ) -> Assistant:
         """Replaces the fields that are given."""
         changes = _values(request, masks.to_modify(request, request.update_mask, FIELDS))
-        return await self._storage.assistants.modify(PROJECT, request.assistant_id, changes)
+        return await self._storage.assistants.modify(caller.project, request.assistant_id, changes)
 
     async def DeleteAssistant(
-        self, request: assistants_pb2.DeleteAssistantRequest, context: Context
+        self, request: assistants_pb2.DeleteAssistantRequest, caller: Caller
     ) -> Deleted:
         """Deletes an assistant."""
-        await self._storage.assistants.delete(PROJECT, request.assistant_id)
+        await self._storage.assistants.delete(caller.project, request.assistant_id)
         return Deleted("assistant", request.assistant_id)
 
 

@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import grpc
 from assistants.v1 import runs_pb2
 
 from service.api import masks
 from service.api.new_run import Request, draft, refuse_stream
+from service.calls import Caller
 from service.errors import ApiError
-from service.project import PROJECT
 from service.runner.engine import Begun, Engine
 from service.runner.events.streams import Attended, EventStream
 from service.settings import WhenActive
@@ -23,8 +22,6 @@ from storage.errors import StorageError
 from storage.pages import Page
 from storage.rows import Run, RunStep
 from storage.runs import Found, RunPage
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RunsServicer:
@@ -43,85 +40,93 @@ class RunsServicer:
         self._when_active = when_active
         self._background = BackgroundTasks(ApiError, StorageError)
 
-    async def CreateRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> Run:
+    async def CreateRun(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> Run:
         """Queues a run."""
         refuse_stream(request, "StreamRun")
-        return await self._begun(self._create(request))
+        return await self._begun(self._create(request, caller))
 
-    async def StreamRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> EventStream:
+    async def StreamRun(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> EventStream:
         """Queues a run and answers with its events."""
-        return await self._followed(self._create(request), request.cancel_on_disconnect)
+        return await self._followed(self._create(request, caller), request.cancel_on_disconnect)
 
     async def CreateThreadAndRun(
-        self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
     ) -> Run:
         """Creates a thread and queues a run of it."""
         refuse_stream(request, "StreamThreadAndRun")
-        return await self._begun(self._create_with_thread(request))
+        return await self._begun(self._create_with_thread(request, caller))
 
     async def StreamThreadAndRun(
-        self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
     ) -> EventStream:
         """Creates a thread, queues a run of it and answers with its events."""
-        return await self._followed(self._create_with_thread(request), request.cancel_on_disconnect)
+        return await self._followed(
+            self._create_with_thread(request, caller), request.cancel_on_disconnect
+        )
 
-    async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> RunPage:
+    async def ListRuns(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> RunPage:
         """Returns a page of a thread's runs."""
-        return await self._storage.runs.list(PROJECT, request.thread_id, fields.page(request))
+        return await self._storage.runs.list(
+            caller.project, request.thread_id, fields.page(request)
+        )
 
-    async def GetRun(self, request: runs_pb2.GetRunRequest, context: Context) -> Found:
+    async def GetRun(self, request: runs_pb2.GetRunRequest, caller: Caller) -> Found:
         """Returns a run."""
-        return await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
+        return await self._storage.runs.get(caller.project, request.thread_id, request.run_id)
 
-    async def ModifyRun(self, request: runs_pb2.ModifyRunRequest, context: Context) -> Found:
+    async def ModifyRun(self, request: runs_pb2.ModifyRunRequest, caller: Caller) -> Found:
         """Replaces a run's metadata."""
         changes = {}
         if masks.to_modify(request, request.update_mask, ["metadata"]):
             changes["metadata_"] = validate.metadata("metadata", request.metadata)
-        return await self._storage.runs.modify(PROJECT, request.thread_id, request.run_id, changes)
+        return await self._storage.runs.modify(
+            caller.project, request.thread_id, request.run_id, changes
+        )
 
-    async def CancelRun(self, request: runs_pb2.CancelRunRequest, context: Context) -> Run:
+    async def CancelRun(self, request: runs_pb2.CancelRunRequest, caller: Caller) -> Run:
         """Asks a run to stop."""
-        ended = await self._storage.runs.cancel(PROJECT, request.thread_id, request.run_id)
+        ended = await self._storage.runs.cancel(caller.project, request.thread_id, request.run_id)
         await self._engine.announce(ended)
         return ended.run
 
     async def SubmitToolOutputs(
-        self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
+        self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller
     ) -> Run:
         """Fills in the outputs of all pending calls and queues the run again."""
         refuse_stream(request, "StreamToolOutputs")
-        return await self._begun(self._submit(request))
+        return await self._begun(self._submit(request, caller))
 
     async def StreamToolOutputs(
-        self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
+        self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller
     ) -> EventStream:
         """Does the same and answers with the events that follow."""
-        return await self._followed(self._submit(request), request.cancel_on_disconnect)
+        return await self._followed(self._submit(request, caller), request.cancel_on_disconnect)
 
     async def StreamRunEvents(
-        self, request: runs_pb2.StreamRunEventsRequest, context: Context
+        self, request: runs_pb2.StreamRunEventsRequest, caller: Caller
     ) -> EventStream:
         """Answers with the run's events from a number on."""
         after = validate.integer("after_sequence", request.after_sequence, 0)
-        found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
+        found = await self._storage.runs.get(caller.project, request.thread_id, request.run_id)
         return await self._engine.replay(found.run, after)
 
     async def ListRunSteps(
-        self, request: runs_pb2.ListRunStepsRequest, context: Context
+        self, request: runs_pb2.ListRunStepsRequest, caller: Caller
     ) -> Page[RunStep]:
         """Returns a page of a run's steps."""
         fields.include(request.include)
         page = fields.page(request)
         await self._engine.settled(request.run_id)
-        return await self._storage.runs.list_steps(PROJECT, request.thread_id, request.run_id, page)
+        return await self._storage.runs.list_steps(
+            caller.project, request.thread_id, request.run_id, page
+        )
 
-    async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, context: Context) -> RunStep:
+    async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, caller: Caller) -> RunStep:
         """Returns a step."""
         fields.include(request.include)
         await self._engine.settled(request.step_id)
         return await self._storage.runs.get_step(
-            PROJECT, request.thread_id, request.run_id, request.step_id
+            caller.project, request.thread_id, request.run_id, request.step_id
         )
 
     async def _begun(self, work: Coroutine[Any, Any, Begun]) -> Run:
@@ -148,10 +153,10 @@ class RunsServicer:
         if not begun.cancelled() and begun.exception() is None:
             self._engine.abandon(begun.result()[0])
 
-    async def _create(self, request: runs_pb2.CreateRunRequest) -> Begun:
+    async def _create(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> Begun:
         fields.include(request.include)
         assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
-        async with self._refusing_in_order(request, assistant_id):
+        async with self._refusing_in_order(request, assistant_id, caller):
             new = draft(request, self._lifetime)
             messages = await content.new_messages(
                 "additional_messages", request.additional_messages
@@ -159,12 +164,16 @@ class RunsServicer:
             queue = fields.queues(request, self._when_active)
         runs, thread_id = self._storage.runs, request.thread_id
         return await self._engine.start(
-            lambda claim: runs.create(PROJECT, thread_id, new, messages, queue=queue, claim=claim)
+            lambda claim: runs.create(
+                caller.project, thread_id, new, messages, queue=queue, claim=claim
+            )
         )
 
-    async def _create_with_thread(self, request: runs_pb2.CreateThreadAndRunRequest) -> Begun:
+    async def _create_with_thread(
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
+    ) -> Begun:
         assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
-        async with self._refusing_in_order(request, assistant_id):
+        async with self._refusing_in_order(request, assistant_id, caller):
             new = draft(request, self._lifetime)
             thread = request.thread
             resources = fields.tool_resources("thread.tool_resources", thread.tool_resources)
@@ -174,25 +183,27 @@ class RunsServicer:
         runs = self._storage.runs
         return await self._engine.start(
             lambda claim: runs.create_with_thread(
-                PROJECT, metadata, resources, messages, new, claim=claim
+                caller.project, metadata, resources, messages, new, claim=claim
             )
         )
 
     @asynccontextmanager
-    async def _refusing_in_order(self, request: Request, assistant_id: str) -> AsyncIterator[None]:
+    async def _refusing_in_order(
+        self, request: Request, assistant_id: str, caller: Caller
+    ) -> AsyncIterator[None]:
         """Refuses first what is wrong with the assistant, where anything is wrong."""
         try:
             yield
         except ApiError:
-            assistant = await self._storage.assistants.get(PROJECT, assistant_id)
+            assistant = await self._storage.assistants.get(caller.project, assistant_id)
             draft(request, self._lifetime, assistant)
             raise
 
-    async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest) -> Begun:
+    async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller) -> Begun:
         runs, outputs = self._storage.runs, _outputs(request.tool_outputs)
         return await self._engine.resume(
             lambda claim: runs.submit_tool_outputs(
-                PROJECT, request.thread_id, request.run_id, outputs, claim=claim
+                caller.project, request.thread_id, request.run_id, outputs, claim=claim
             )
         )
 

@@ -9,6 +9,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from service.calls import ANYBODY
 from service.runner.events.streams import EventStream
 from service.types import answers, events
 
@@ -18,7 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 def handlers(servicers: Mapping[str, object]) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the servicers, which are given by the full names of their services.
 
-    A servicer has a coroutine for each method, which takes a request and a context. It returns an
+    A servicer has a coroutine for each method, which takes a request and its caller. It returns an
     answer, or, where the method streams, a stream of events.
     """
     return [
@@ -54,7 +55,7 @@ def _unary(
     call: Callable[..., Awaitable[answers.Answer]], kind: type[Message]
 ) -> Callable[[Any, Context], Awaitable[Message]]:
     async def handle(request: Any, context: Context) -> Message:
-        return answers.to_proto(await call(request, context), kind)
+        return answers.to_proto(await call(request, ANYBODY), kind)
 
     return handle
 
@@ -63,7 +64,7 @@ def _streaming(
     call: Callable[..., Awaitable[EventStream]],
 ) -> Callable[[Any, Context], AsyncGenerator[Message, None]]:
     async def handle(request: Any, context: Context) -> AsyncGenerator[Message, None]:
-        async with aclosing(await call(request, context)) as stream:
+        async with aclosing(await call(request, ANYBODY)) as stream:
             while not stream.ended:
                 for event in await stream.take():
                     yield events.to_proto(event)
