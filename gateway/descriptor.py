@@ -1,9 +1,10 @@
 """Derives the REST services from the public descriptor set, so that none is written by hand.
 
-Every service whose methods carry a `google.api.http` rule is copied into the package
-`assistants.v1.rest`, with names, inputs and rules as they are and `google.api.HttpBody` as the
-output: the server renders the bytes (see gateway/rest.py). Envoy loads the result, which
-`python -m gateway.descriptor` writes to gateway/rest.binpb; `methods` is the same as a table.
+Each of the API's services (service/api/services.py) is copied into the package
+`assistants.v1.rest`, with the methods that carry a `google.api.http` rule: names, inputs and rules
+are as they are, and `google.api.HttpBody` is the output, because the server renders the bytes (see
+gateway/rest.py). Envoy loads the result, which `python -m gateway.descriptor` writes to
+gateway/rest.binpb; `methods` is the same as a table.
 
 What the edge must know of the bodies is derived from it too: two Lua tables, which stand before the
 text of gateway/edge.lua in gateway/rest.lua.
@@ -21,6 +22,8 @@ import orjson
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from service.api.services import SERVICES
 
 PACKAGE = "assistants.v1"
 REST_PACKAGE = f"{PACKAGE}.rest"
@@ -189,8 +192,8 @@ def _services(
     public: descriptor_pb2.FileDescriptorSet,
 ) -> Iterator[tuple[descriptor_pb2.FileDescriptorProto, descriptor_pb2.ServiceDescriptorProto]]:
     for file in public.file:
-        if file.package == PACKAGE:
-            for service in file.service:
+        for service in file.service:
+            if f"{file.package}.{service.name}" in SERVICES:
                 yield file, service
 
 
