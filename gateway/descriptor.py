@@ -6,8 +6,8 @@ are as they are, and `google.api.HttpBody` is the output, because the server ren
 gateway/rest.py). Envoy loads the result, which `python -m gateway.descriptor` writes to
 gateway/rest.binpb; `methods` is the same as a table.
 
-What the edge must know of the bodies is derived from it too: two Lua tables, which stand before the
-text of gateway/edge.lua in gateway/rest.lua.
+What the edge must know of paths and bodies is derived from it too: Lua tables, which stand before
+the text of gateway/edge.lua in gateway/rest.lua.
 """
 
 import re
@@ -50,6 +50,10 @@ STREAMS = {
     "SubmitToolOutputs": "StreamToolOutputs",
 }
 """The methods that answer with events where `stream` is true, and those that then do the work."""
+
+
+POLLED = "GetRun"
+"""The method that the official clients' polling helpers call until a run has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +140,16 @@ def shapes() -> dict[str, Any]:
 
 def edge() -> str:
     """Returns the edge's program: its tables, on one line, and the text of gateway/edge.lua."""
-    tables = f"{_lua(_routes())}, {_lua(shapes())}"
-    return f"local ROUTES, SHAPES = {tables}\n{_EDGE.read_text()}"
+    given = {
+        "ROUTES": _routes(),
+        "SHAPES": shapes(),
+        "MAPS": {
+            name: True for shape in shapes().values() for name in shape if "map" in shape[name]
+        },
+        "POLLED": f"^{_VARIABLE.sub('[^/]+', _polled().path)}$",
+    }
+    tables = ", ".join(map(_lua, given.values()))
+    return f"local {', '.join(given)} = {tables}\n{_EDGE.read_text()}"
 
 
 def write_edge(path: Path = EDGE_PATH) -> None:
@@ -154,6 +166,10 @@ def _routes() -> dict[str, Any]:
             node = node["next"].setdefault(segment, {"next": {}})
         node["body"] = method.input_type
     return root
+
+
+def _polled() -> Method:
+    return next(method for method in methods() if method.name == POLLED)
 
 
 def _shape(field: FieldDescriptor) -> dict[str, Any]:

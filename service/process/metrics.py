@@ -1,4 +1,4 @@
-"""What Prometheus can ask of a server, at `ASSISTANTS_METRICS_ADDRESS`. Every metric, once."""
+"""Every metric of a server. Prometheus reads them at `ASSISTANTS_METRICS_ADDRESS`."""
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
