@@ -59,7 +59,7 @@ class BusClosed(StreamError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
-    """How one kind of error looks on both faces. `code` is OpenAI's, where it gives one."""
+    """How one kind of error looks on both transports. `code` is OpenAI's, where it gives one."""
 
     http: int
     grpc: grpc.StatusCode

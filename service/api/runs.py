@@ -6,12 +6,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import grpc
 from assistants.v1 import runs_pb2
 
 from service.api.new_run import Request, draft, refuse_stream
+from service.calls import Caller
 from service.errors import ApiError
-from service.project import PROJECT
 from service.runner.engine import Begun, Engine
 from service.runner.events.streams import DisconnectHook, EventStream
 from service.settings import WhenActive
@@ -34,8 +33,6 @@ from storage.pages import Page
 from storage.rows import Run, RunStep
 from storage.runs import Found, RunPage
 
-Context = grpc.aio.ServicerContext[Any, Any]
-
 
 class RunsServicer:
     """The methods of RunsService."""
@@ -53,83 +50,91 @@ class RunsServicer:
         self._when_active = when_active
         self._background = BackgroundTasks(ApiError, StorageError)
 
-    async def CreateRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> Run:
+    async def CreateRun(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> Run:
         """Queues a run."""
         refuse_stream(request, "StreamRun")
-        return await self._begun(self._create(request))
+        return await self._begun(self._create(request, caller))
 
-    async def StreamRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> EventStream:
+    async def StreamRun(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> EventStream:
         """Queues a run and answers with its events."""
-        return await self._followed(self._create(request), request.cancel_on_disconnect)
+        return await self._followed(self._create(request, caller), request.cancel_on_disconnect)
 
     async def CreateThreadAndRun(
-        self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
     ) -> Run:
         """Creates a thread and queues a run of it."""
         refuse_stream(request, "StreamThreadAndRun")
-        return await self._begun(self._create_with_thread(request))
+        return await self._begun(self._create_with_thread(request, caller))
 
     async def StreamThreadAndRun(
-        self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
     ) -> EventStream:
         """Creates a thread, queues a run of it and answers with its events."""
-        return await self._followed(self._create_with_thread(request), request.cancel_on_disconnect)
+        return await self._followed(
+            self._create_with_thread(request, caller), request.cancel_on_disconnect
+        )
 
-    async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> RunPage:
+    async def ListRuns(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> RunPage:
         """Returns a page of a thread's runs."""
-        return await self._storage.runs.list(PROJECT, request.thread_id, paging.parse(request))
+        return await self._storage.runs.list(
+            caller.project, request.thread_id, paging.parse(request)
+        )
 
-    async def GetRun(self, request: runs_pb2.GetRunRequest, context: Context) -> Found:
+    async def GetRun(self, request: runs_pb2.GetRunRequest, caller: Caller) -> Found:
         """Returns a run."""
-        return await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
+        return await self._storage.runs.get(caller.project, request.thread_id, request.run_id)
 
-    async def ModifyRun(self, request: runs_pb2.ModifyRunRequest, context: Context) -> Found:
+    async def ModifyRun(self, request: runs_pb2.ModifyRunRequest, caller: Caller) -> Found:
         """Replaces a run's metadata."""
         changes = requests.modify(request, runs.MODIFIABLE)
-        return await self._storage.runs.modify(PROJECT, request.thread_id, request.run_id, changes)
+        return await self._storage.runs.modify(
+            caller.project, request.thread_id, request.run_id, changes
+        )
 
-    async def CancelRun(self, request: runs_pb2.CancelRunRequest, context: Context) -> Run:
+    async def CancelRun(self, request: runs_pb2.CancelRunRequest, caller: Caller) -> Run:
         """Asks a run to stop."""
-        ended = await self._storage.runs.cancel(PROJECT, request.thread_id, request.run_id)
+        ended = await self._storage.runs.cancel(caller.project, request.thread_id, request.run_id)
         await self._engine.announce(ended)
         return ended.run
 
     async def SubmitToolOutputs(
-        self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
+        self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller
     ) -> Run:
         """Fills in the outputs of all pending calls and queues the run again."""
         refuse_stream(request, "StreamToolOutputs")
-        return await self._begun(self._submit(request))
+        return await self._begun(self._submit(request, caller))
 
     async def StreamToolOutputs(
-        self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
+        self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller
     ) -> EventStream:
         """Does the same and answers with the events that follow."""
-        return await self._followed(self._submit(request), request.cancel_on_disconnect)
+        return await self._followed(self._submit(request, caller), request.cancel_on_disconnect)
 
     async def StreamRunEvents(
-        self, request: runs_pb2.StreamRunEventsRequest, context: Context
+        self, request: runs_pb2.StreamRunEventsRequest, caller: Caller
     ) -> EventStream:
         """Answers with the run's events from a number on."""
         after = checks.integer("after_sequence", request.after_sequence, 0)
-        found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
+        found = await self._storage.runs.get(caller.project, request.thread_id, request.run_id)
         return await self._engine.streams.replay(found.run, after)
 
     async def ListRunSteps(
-        self, request: runs_pb2.ListRunStepsRequest, context: Context
+        self, request: runs_pb2.ListRunStepsRequest, caller: Caller
     ) -> Page[RunStep]:
         """Returns a page of a run's steps."""
         include.check(request.include)
         page = paging.parse(request)
         await self._engine.settled(request.run_id)
-        return await self._storage.runs.list_steps(PROJECT, request.thread_id, request.run_id, page)
+        return await self._storage.runs.list_steps(
+            caller.project, request.thread_id, request.run_id, page
+        )
 
-    async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, context: Context) -> RunStep:
+    async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, caller: Caller) -> RunStep:
         """Returns a step."""
         include.check(request.include)
         await self._engine.settled(request.step_id)
         return await self._storage.runs.get_step(
-            PROJECT, request.thread_id, request.run_id, request.step_id
+            caller.project, request.thread_id, request.run_id, request.step_id
         )
 
     async def _begun(self, work: Coroutine[Any, Any, Begun]) -> Run:
@@ -156,21 +161,25 @@ class RunsServicer:
         if not begun.cancelled() and begun.exception() is None:
             self._engine.abandon(begun.result()[0])
 
-    async def _create(self, request: runs_pb2.CreateRunRequest) -> Begun:
+    async def _create(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> Begun:
         include.check(request.include)
         assistant_id = checks.required_text("assistant_id", request.assistant_id, 512)
-        async with self._refusing_in_order(request, assistant_id):
+        async with self._refusing_in_order(request, assistant_id, caller):
             new = draft(request, self._lifetime)
             added = await messages.parse_all("additional_messages", request.additional_messages)
             queue = when_active.queues(request, self._when_active)
         kept, thread_id = self._storage.runs, request.thread_id
         return await self._engine.start(
-            lambda claim: kept.create(PROJECT, thread_id, new, added, queue=queue, claim=claim)
+            lambda claim: kept.create(
+                caller.project, thread_id, new, added, queue=queue, claim=claim
+            )
         )
 
-    async def _create_with_thread(self, request: runs_pb2.CreateThreadAndRunRequest) -> Begun:
+    async def _create_with_thread(
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
+    ) -> Begun:
         assistant_id = checks.required_text("assistant_id", request.assistant_id, 512)
-        async with self._refusing_in_order(request, assistant_id):
+        async with self._refusing_in_order(request, assistant_id, caller):
             new = draft(request, self._lifetime)
             thread = request.thread
             resources = tool_resources.parse("thread.tool_resources", thread.tool_resources)
@@ -180,25 +189,27 @@ class RunsServicer:
         kept = self._storage.runs
         return await self._engine.start(
             lambda claim: kept.create_with_thread(
-                PROJECT, pairs, resources, first, new, claim=claim
+                caller.project, pairs, resources, first, new, claim=claim
             )
         )
 
     @asynccontextmanager
-    async def _refusing_in_order(self, request: Request, assistant_id: str) -> AsyncIterator[None]:
+    async def _refusing_in_order(
+        self, request: Request, assistant_id: str, caller: Caller
+    ) -> AsyncIterator[None]:
         """Refuses first what is wrong with the assistant, where anything is wrong."""
         try:
             yield
         except ApiError:
-            assistant = await self._storage.assistants.get(PROJECT, assistant_id)
+            assistant = await self._storage.assistants.get(caller.project, assistant_id)
             draft(request, self._lifetime, assistant)
             raise
 
-    async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest) -> Begun:
+    async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller) -> Begun:
         outputs = tool_outputs.parse("tool_outputs", request.tool_outputs)
         kept = self._storage.runs
         return await self._engine.resume(
             lambda claim: kept.submit_tool_outputs(
-                PROJECT, request.thread_id, request.run_id, outputs, claim=claim
+                caller.project, request.thread_id, request.run_id, outputs, claim=claim
             )
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from service.calls import Caller
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
 from service.runner.engine import Engine
@@ -18,6 +19,9 @@ from storage.tables import Run, RunStep
 from tests.runner.reading import RunEvent, as_sent
 from tests.storage.rows import PROJECT, execute, make_thread, new_run
 from tests.waiting import until
+
+CALLER = Caller(PROJECT, "request-1")
+"""Who calls servicers, where they are called directly."""
 
 NEVER = 3600.0
 """A lease so long that no heartbeat comes in a test's way."""

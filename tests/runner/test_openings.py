@@ -12,7 +12,6 @@ from sqlmodel import col
 from service.api.messages import MessagesServicer
 from service.api.runs import RunsServicer
 from service.api.threads import ThreadsServicer
-from service.project import PROJECT
 from service.runner import reconciler as reconciler_module
 from service.runner.engine import Engine
 from storage import Storage
@@ -21,11 +20,12 @@ from storage.openings import open_message
 from storage.pages import PageRequest
 from storage.tables import RunStep, Thread
 from tests.model_server import ModelServer
-from tests.runner.engines import Engines, Following
+from tests.runner.engines import CALLER, Engines, Following
 from tests.runner.test_attempts import BEGUN, PAST
 from tests.script import Answer, Hold
 from tests.sequences import COMPLETED, PLAIN
 from tests.storage.rows import (
+    PROJECT,
     assistant_values,
     claimed,
     execute,
@@ -39,9 +39,6 @@ from tests.storage.rows import (
     user,
 )
 from tests.waiting import SECONDS, until
-
-CONTEXT: Any = None
-"""The servicers ask nothing of it."""
 
 WITHDRAWN = ["thread.message.incomplete", "thread.run.step.failed"]
 
@@ -63,32 +60,32 @@ class Callers:
     async def get(self) -> str:
         """Reads the message."""
         request = messages_pb2.GetMessageRequest(**self._message)
-        return (await self._messages.GetMessage(request, CONTEXT)).id
+        return (await self._messages.GetMessage(request, CALLER)).id
 
     async def modify(self) -> str:
         """Changes the message's metadata."""
         request = messages_pb2.ModifyMessageRequest(**self._message, metadata={"a": "1"})
-        return (await self._messages.ModifyMessage(request, CONTEXT)).id
+        return (await self._messages.ModifyMessage(request, CALLER)).id
 
     async def delete(self) -> str:
         """Deletes the message."""
         request = messages_pb2.DeleteMessageRequest(**self._message)
-        return (await self._messages.DeleteMessage(request, CONTEXT)).id
+        return (await self._messages.DeleteMessage(request, CALLER)).id
 
     async def list(self) -> str:
         """Reads the run's messages."""
         request = messages_pb2.ListMessagesRequest(**self._run)
-        [found] = (await self._messages.ListMessages(request, CONTEXT)).data
+        [found] = (await self._messages.ListMessages(request, CALLER)).data
         return found.id
 
     async def get_step(self) -> str:
         """Reads the step."""
         request = runs_pb2.GetRunStepRequest(**self._run, step_id=self.step.id)
-        return written_by(await self._runs.GetRunStep(request, CONTEXT))
+        return written_by(await self._runs.GetRunStep(request, CALLER))
 
     async def list_steps(self) -> str:
         """Reads the run's steps."""
-        found = await self._runs.ListRunSteps(runs_pb2.ListRunStepsRequest(**self._run), CONTEXT)
+        found = await self._runs.ListRunSteps(runs_pb2.ListRunStepsRequest(**self._run), CALLER)
         [step] = found.data
         return written_by(step)
 
@@ -97,7 +94,7 @@ class Callers:
         request = threads_pb2.CopyThreadRequest(
             thread_id=self._run["thread_id"], up_to_message_id=self.message.id
         )
-        assert (await self._threads.CopyThread(request, CONTEXT)).id != request.thread_id
+        assert (await self._threads.CopyThread(request, CALLER)).id != request.thread_id
         return self.message.id
 
 
