@@ -163,9 +163,10 @@ class RunsServicer:
             new = draft(request, self._lifetime)
             added = await messages.parse_all("additional_messages", request.additional_messages)
             queue = when_active.queues(request, self._when_active)
-        kept, thread_id = self._storage.runs, request.thread_id
         return await self._engine.start(
-            lambda claim: kept.create(PROJECT, thread_id, new, added, queue=queue, claim=claim)
+            lambda claim: self._storage.runs.create(
+                PROJECT, request.thread_id, new, added, queue=queue, claim=claim
+            )
         )
 
     async def _create_with_thread(self, request: runs_pb2.CreateThreadAndRunRequest) -> Begun:
@@ -177,9 +178,8 @@ class RunsServicer:
             resources |= tool_resources.parse("tool_resources", request.tool_resources)
             pairs = metadata.parse("thread.metadata", thread.metadata)
             first = await messages.parse_all("thread.messages", thread.messages)
-        kept = self._storage.runs
         return await self._engine.start(
-            lambda claim: kept.create_with_thread(
+            lambda claim: self._storage.runs.create_with_thread(
                 PROJECT, pairs, resources, first, new, claim=claim
             )
         )
@@ -196,9 +196,8 @@ class RunsServicer:
 
     async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest) -> Begun:
         outputs = tool_outputs.parse("tool_outputs", request.tool_outputs)
-        kept = self._storage.runs
         return await self._engine.resume(
-            lambda claim: kept.submit_tool_outputs(
+            lambda claim: self._storage.runs.submit_tool_outputs(
                 PROJECT, request.thread_id, request.run_id, outputs, claim=claim
             )
         )
