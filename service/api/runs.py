@@ -168,10 +168,9 @@ class RunsServicer:
             new = draft(request, self._lifetime)
             added = await messages.parse_all("additional_messages", request.additional_messages)
             queue = when_active.queues(request, self._when_active)
-        kept, thread_id = self._storage.runs, request.thread_id
         return await self._engine.start(
-            lambda claim: kept.create(
-                caller.project, thread_id, new, added, queue=queue, claim=claim
+            lambda claim: self._storage.runs.create(
+                caller.project, request.thread_id, new, added, queue=queue, claim=claim
             )
         )
 
@@ -186,9 +185,8 @@ class RunsServicer:
             resources |= tool_resources.parse("tool_resources", request.tool_resources)
             pairs = metadata.parse("thread.metadata", thread.metadata)
             first = await messages.parse_all("thread.messages", thread.messages)
-        kept = self._storage.runs
         return await self._engine.start(
-            lambda claim: kept.create_with_thread(
+            lambda claim: self._storage.runs.create_with_thread(
                 caller.project, pairs, resources, first, new, claim=claim
             )
         )
@@ -207,9 +205,8 @@ class RunsServicer:
 
     async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller) -> Begun:
         outputs = tool_outputs.parse("tool_outputs", request.tool_outputs)
-        kept = self._storage.runs
         return await self._engine.resume(
-            lambda claim: kept.submit_tool_outputs(
+            lambda claim: self._storage.runs.submit_tool_outputs(
                 caller.project, request.thread_id, request.run_id, outputs, claim=claim
             )
         )
