@@ -15,7 +15,7 @@ class ThreadsServicer:
     """The methods of ThreadsService."""
 
     def __init__(self, storage: Storage, engine: Engine) -> None:
-        """Works on `storage`; `engine` hears of runs that end with their thread."""
+        """Works on `storage`; `engine` publishes the end of runs that end with their thread."""
         self._storage = storage
         self._engine = engine
 

@@ -30,7 +30,7 @@ def parse(
 
 
 async def parse_all(param: str, given: Sequence[messages_pb2.NewMessage]) -> list[NewMessage]:
-    """Returns the messages to insert, in their order. Lets others in between, if they are many."""
+    """Returns the messages to insert, in their order; yields to other tasks now and then."""
     messages = list[NewMessage]()
     for index, message in enumerate(given, 1):
         messages.append(parse(f"{param}[{index - 1}].", message))
