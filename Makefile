@@ -70,7 +70,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
-$(GENERATED): $(READY) $(PROTOS) protos/generate.py gateway/descriptor.py gateway/edge.lua
+$(GENERATED): $(READY) $(PROTOS) protos/generate.py gateway/descriptor.py gateway/edge.lua service/api/services.py
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m gateway.descriptor

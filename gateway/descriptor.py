@@ -1,12 +1,13 @@
 """Derives the REST services from the public descriptor set, so that none is written by hand.
 
-Every service whose methods carry a `google.api.http` rule is copied into the package
-`assistants.v1.rest`, with names, inputs and rules as they are and `google.api.HttpBody` as the
-output: the server renders the bytes (see gateway/rest.py). Envoy loads the result, which
-`python -m gateway.descriptor` writes to gateway/rest.binpb; `methods` is the same as a table.
+Each of the API's services (service/api/services.py) is copied into the package
+`assistants.v1.rest`, with the methods that carry a `google.api.http` rule: names, inputs and rules
+are as they are, and `google.api.HttpBody` is the output, because the server renders the bytes (see
+gateway/rest.py). Envoy loads the result, which `python -m gateway.descriptor` writes to
+gateway/rest.binpb; `methods` is the same as a table.
 
-What the edge must know of the bodies is derived from it too: two Lua tables, which stand before the
-text of gateway/edge.lua in gateway/rest.lua.
+What the edge must know of paths and bodies is derived from it too: Lua tables, which stand before
+the text of gateway/edge.lua in gateway/rest.lua.
 """
 
 import re
@@ -21,6 +22,8 @@ import orjson
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from service.api.services import SERVICES
 
 PACKAGE = "assistants.v1"
 REST_PACKAGE = f"{PACKAGE}.rest"
@@ -47,6 +50,10 @@ STREAMS = {
     "SubmitToolOutputs": "StreamToolOutputs",
 }
 """The methods that answer with events where `stream` is true, and those that then do the work."""
+
+
+POLLED = "GetRun"
+"""The method that the official clients' polling helpers call until a run has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +140,16 @@ def shapes() -> dict[str, Any]:
 
 def edge() -> str:
     """Returns the edge's program: its tables, on one line, and the text of gateway/edge.lua."""
-    tables = f"{_lua(_routes())}, {_lua(shapes())}"
-    return f"local ROUTES, SHAPES = {tables}\n{_EDGE.read_text()}"
+    given = {
+        "ROUTES": _routes(),
+        "SHAPES": shapes(),
+        "MAPS": {
+            name: True for shape in shapes().values() for name in shape if "map" in shape[name]
+        },
+        "POLLED": f"^{_VARIABLE.sub('[^/]+', _polled().path)}$",
+    }
+    tables = ", ".join(map(_lua, given.values()))
+    return f"local {', '.join(given)} = {tables}\n{_EDGE.read_text()}"
 
 
 def write_edge(path: Path = EDGE_PATH) -> None:
@@ -151,6 +166,10 @@ def _routes() -> dict[str, Any]:
             node = node["next"].setdefault(segment, {"next": {}})
         node["body"] = method.input_type
     return root
+
+
+def _polled() -> Method:
+    return next(method for method in methods() if method.name == POLLED)
 
 
 def _shape(field: FieldDescriptor) -> dict[str, Any]:
@@ -189,8 +208,8 @@ def _services(
     public: descriptor_pb2.FileDescriptorSet,
 ) -> Iterator[tuple[descriptor_pb2.FileDescriptorProto, descriptor_pb2.ServiceDescriptorProto]]:
     for file in public.file:
-        if file.package == PACKAGE:
-            for service in file.service:
+        for service in file.service:
+            if f"{file.package}.{service.name}" in SERVICES:
                 yield file, service
 
 

@@ -8,7 +8,7 @@ What the values may be is none of this module's business: the servicers check it
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NoReturn
@@ -18,7 +18,6 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from gateway.descriptor import IN_QUERY, NOT_IN_REST, Method
-from service.calls import parsed_or_none
 from service.errors import ApiError, Kind
 
 BODY_KEYS_HEADER = "x-edge-body-keys"
@@ -67,15 +66,12 @@ class Schema:
         fields = (field for field in self.message.DESCRIPTOR.fields if field.name not in hidden)
         return frozenset(IN_QUERY if f.json_name == IN_QUERY else f.name for f in fields)
 
-    def deserializer(self) -> Callable[[bytes], Message | None]:
-        """Returns a parser that answers None to bytes that are no such message.
-
-        Envoy makes such bytes of values that do not fit, as an object in `metadata`.
-        """
-        return parsed_or_none(self.message.FromString)
-
     def complete(self, request: Message | None, metadata: Mapping[str, str]) -> Message:
-        """Returns the request with its mask, or raises the ApiError that it deserves."""
+        """Returns the request with its mask, or raises the ApiError that it deserves.
+
+        There is no `request` where Envoy's bytes are no such message. It makes them of values that
+        do not fit, as an object in `metadata`.
+        """
         keys = BodyKeys.parse(metadata.get(BODY_KEYS_HEADER, ""))
         url = urlsplit(metadata.get(ORIGINAL_PATH_HEADER, ""))
         self._check_query(url.query)

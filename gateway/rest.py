@@ -15,18 +15,17 @@ from typing import Any
 
 import grpc
 import orjson
-from google.api import httpbody_pb2
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
 from gateway import descriptor, sse
 from gateway.requests import Schema
-from service.errors import ApiError, Kind, from_exception
+from service.calls import Call, Caller, Chain, Ending, Work
+from service.errors import ApiError, Kind
 from service.runner.events.build import error as error_event
 from service.runner.events.streams import EventStream
 from service.types import answers
 from service.types.answers import Answer
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_ERROR = 7 << 10
 """Bytes of an error's body: it travels in a header."""
@@ -45,15 +44,16 @@ def handlers(servicers: Mapping[str, object], keep_alive: float) -> list[grpc.Ge
     """Returns the handlers of the REST services, one for each typed servicer.
 
     Keys are full names of typed services, such as `assistants.v1.RunsService`. Methods of the
-    servicers are coroutines that take a request and a context and return an answer or a stream of
+    servicers are coroutines that take a request and its caller and return an answer or a stream of
     events, or raise ApiError or what `from_exception` knows. `keep_alive` is the number of seconds
     after which a silent stream of events gets a comment.
     """
+    chain = Chain(_trailers)
     return [
         grpc.method_handlers_generic_handler(
             rest_service,
             {
-                method.name: _handler(method, servicers[method.service], keep_alive)
+                method.name: _handler(chain, method, servicers[method.service], keep_alive)
                 for method in methods
             },
         )
@@ -62,74 +62,53 @@ def handlers(servicers: Mapping[str, object], keep_alive: float) -> list[grpc.Ge
 
 
 def _handler(
-    method: descriptor.Method, servicer: object, keep_alive: float
+    chain: Chain, method: descriptor.Method, servicer: object, keep_alive: float
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     schema = Schema(method)
-    call = getattr(servicer, method.name)
+    execute = getattr(servicer, method.name)
     if not method.streaming:
-        return grpc.unary_unary_rpc_method_handler(
-            _single(schema, call),
-            request_deserializer=schema.deserializer(),
-            response_serializer=httpbody_pb2.HttpBody.SerializeToString,
-        )
-    if method.events:
-        handle = _chunked(schema, None, call, keep_alive)
+        work = _single(schema, execute)
+    elif method.events:
+        work = _chunked(schema, None, execute, keep_alive)
     else:
         stream = getattr(servicer, descriptor.STREAMS.get(method.name, ""), None)
-        handle = _chunked(schema, call, stream, keep_alive)
-    return grpc.unary_stream_rpc_method_handler(
-        handle,
-        request_deserializer=schema.deserializer(),
-        response_serializer=httpbody_pb2.HttpBody.SerializeToString,
-    )
+        work = _chunked(schema, execute, stream, keep_alive)
+    return chain.handler(method.name, schema.message, HttpBody, work, streaming=method.streaming)
 
 
-Call = Callable[[Any, Context], Awaitable[Answer]]
-Stream = Callable[[Any, Context], Awaitable[EventStream]]
+Execute = Callable[[Any, Caller], Awaitable[Answer]]
+Stream = Callable[[Any, Caller], Awaitable[EventStream]]
 
 
-def _single(
-    schema: Schema, call: Call
-) -> Callable[[Message | None, Context], Awaitable[httpbody_pb2.HttpBody]]:
-    async def handle(request: Message | None, context: Context) -> httpbody_pb2.HttpBody:
-        try:
-            result = await call(schema.complete(request, _metadata(context)), context)
-            return httpbody_pb2.HttpBody(content_type=_JSON, data=_body(result))
-        except Exception as error:
-            failure = from_exception(error)
-        return await _abort(context, failure)
+def _single(schema: Schema, execute: Execute) -> Work:
+    async def work(request: Message | None, call: Call) -> HttpBody:
+        answer = await execute(schema.complete(request, call.metadata), call.caller)
+        return HttpBody(content_type=_JSON, data=_body(answer))
 
-    return handle
+    return work
 
 
 def _chunked(
-    schema: Schema, call: Call | None, stream: Stream | None, keep_alive: float
-) -> Callable[[Message | None, Context], Awaitable[None]]:
-    """Returns a handler that answers with events: on demand, or always if there is no `call`."""
+    schema: Schema, execute: Execute | None, stream: Stream | None, keep_alive: float
+) -> Work:
+    """Answers with events: where the request says `stream`, or always if there is no `execute`."""
 
-    async def handle(request: Message | None, context: Context) -> None:
-        metadata = _metadata(context)
-        try:
-            complete: Any = schema.complete(request, metadata)
-            if stream is not None and (call is None or complete.stream):
-                if call is None:
-                    _continue(complete, metadata)
-                else:
-                    complete.ClearField("stream")
-                with_ids = call is None or metadata.get(EVENT_IDS_HEADER) == "on"
-                events = await stream(complete, context)
-                await _send_events(
-                    events, context, keep_alive, with_ids=with_ids, resumed=call is None
-                )
-            else:
-                assert call is not None
-                await _send_chunks(_body(await call(complete, context)), context)
-            return
-        except Exception as error:
-            failure = from_exception(error)
-        await _abort(context, failure)
+    async def work(request: Message | None, call: Call) -> None:
+        complete: Any = schema.complete(request, call.metadata)
+        if execute is None:
+            assert stream is not None
+            _continue(complete, call.metadata)
+            events = await stream(complete, call.caller)
+            await _send_events(events, call, keep_alive, with_ids=True, resumed=True)
+        elif stream is not None and complete.stream:
+            complete.ClearField("stream")
+            with_ids = call.metadata.get(EVENT_IDS_HEADER) == "on"
+            events = await stream(complete, call.caller)
+            await _send_events(events, call, keep_alive, with_ids=with_ids, resumed=False)
+        else:
+            await _send_chunks(_body(await execute(complete, call.caller)), call)
 
-    return handle
+    return work
 
 
 def _continue(request: Any, metadata: Mapping[str, str]) -> None:
@@ -145,20 +124,14 @@ def _continue(request: Any, metadata: Mapping[str, str]) -> None:
     request.after_sequence = int(last)
 
 
-async def _send_chunks(data: bytes, context: Context) -> None:
+async def _send_chunks(data: bytes, call: Call) -> None:
     for start in range(0, len(data), _CHUNK):
         content_type = _JSON if start == 0 else ""
-        chunk = data[start : start + _CHUNK]
-        await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=chunk))
+        await call.write(HttpBody(content_type=content_type, data=data[start : start + _CHUNK]))
 
 
 async def _send_events(
-    events: EventStream,
-    context: Context,
-    keep_alive: float,
-    *,
-    with_ids: bool,
-    resumed: bool,
+    events: EventStream, call: Call, keep_alive: float, *, with_ids: bool, resumed: bool
 ) -> None:
     """Forwards events as they come. Raises the error of a stream that fails before its first.
 
@@ -170,31 +143,28 @@ async def _send_events(
     """
     content_type = sse.CONTENT_TYPE
     async with aclosing(events):
-        try:
-            while not events.ended:
-                comments = resumed or not content_type
+        while not events.ended:
+            comments = resumed or not content_type
+            try:
                 ready = await events.take(keep_alive if comments else None)
-                for data in sse.portions(ready, with_ids=with_ids) if ready else (sse.KEEP_ALIVE,):
-                    await context.write(httpbody_pb2.HttpBody(content_type=content_type, data=data))
-                    content_type = ""
-        except Exception as error:
-            if content_type:
-                raise
-            data = sse.encode(error_event(from_exception(error)))
-            await context.write(httpbody_pb2.HttpBody(data=data))
+            except Exception as error:
+                if content_type:
+                    raise
+                await call.write(HttpBody(data=sse.encode(error_event(call.fail(error)))))
+                return
+            for data in sse.portions(ready, with_ids=with_ids) if ready else (sse.KEEP_ALIVE,):
+                await call.write(HttpBody(content_type=content_type, data=data))
+                content_type = ""
 
 
 def _body(answer: Answer) -> bytes:
     return orjson.dumps(answers.to_json(answer))
 
 
-def _metadata(context: Context) -> dict[str, str]:
-    return {key: str(value) for key, value in context.invocation_metadata() or ()}
-
-
-async def _abort(context: Context, error: ApiError) -> Any:
+def _trailers(error: ApiError) -> Ending:
+    """Renders an error for the edge, which takes the response from the trailing metadata."""
     trailers = (("openai-error", error_header(error)), ("openai-status", str(error.spec.http)))
-    await context.abort(error.spec.grpc, error.kind.value, trailers)
+    return error.spec.grpc, error.kind.value, trailers
 
 
 def error_header(error: ApiError) -> str:

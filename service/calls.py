@@ -1,49 +1,147 @@
-"""Interceptors of the public gRPC server."""
+"""The call chain: what every call passes through, on the public server and on the edge's.
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+Each transport wraps its methods in a `Chain`, once, when its server is built. A call then
+
+1. gets its caller and its request id, before anything else, so that each line that is logged on
+   its behalf carries the id;
+2. is timed, counted and logged, whatever comes of it: a refusal, or a caller that goes away;
+3. is executed, and what it raises becomes an ApiError, innermost, so that 2 knows the status.
+
+The transport renders the ApiError as the end of its call. A caller's deadline needs no step: gRPC
+cancels a call at its deadline as it does when the caller goes away.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
-from grpc_status import rpc_status
+import structlog
+from google.protobuf.message import DecodeError, Message
 
-from service.errors import ApiError, Kind, from_exception
+from service.errors import ApiError, from_exception
+from service.process import metrics
 
 T = TypeVar("T")
 
-Handler = Any
-"""`grpc.RpcMethodHandler`: a named tuple in fact, of which the stubs do not tell."""
+REQUEST_ID = "x-request-id"
+"""The header, or gRPC's metadata, with the id of a request. Envoy sets it where it is missing."""
+
+MAX_REQUEST_ID = 128
+"""Characters of a caller's id that are logged."""
+
+log = structlog.get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Errors(grpc.aio.ServerInterceptor):
-    """Turns what a servicer raises into a rich status: message, reason, and parameter at fault.
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a call: `project` owns the objects that it works on, `request_id` names it."""
 
-    A request that cannot be parsed is refused in the same form, before the servicer sees it.
-    Outermost, so that it answers for what other interceptors raise too.
-    """
+    project: str
+    request_id: str
 
-    async def intercept_service(
+
+def _identify(metadata: Mapping[str, Any]) -> Caller:
+    # There are no keys yet that could name another project.
+    given = metadata.get(REQUEST_ID)
+    return Caller("default", given[:MAX_REQUEST_ID] if given else secrets.token_hex(16))
+
+
+class Call:
+    """One call, as its transport sees it."""
+
+    __slots__ = ("caller", "metadata", "status", "write")
+
+    def __init__(self, context: Context) -> None:
+        """Reads the metadata of the call."""
+        self.metadata: Mapping[str, Any] = dict(context.invocation_metadata() or ())
+        self.caller = _identify(self.metadata)
+        self.write: Callable[[Message], Awaitable[None]] = context.write
+        self.status = grpc.StatusCode.OK
+
+    def fail(self, error: Exception) -> ApiError:
+        """Makes the error the outcome of the call; returns what the caller may know of it."""
+        failure = from_exception(error)
+        self.status = failure.spec.grpc
+        return failure
+
+
+Work = Callable[[Any, Call], Awaitable[Message | None]]
+"""Executes a method. Takes the request, None if its bytes are no such message. Returns the
+response, or, where the method streams, writes the responses to the call.
+"""
+
+Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
+"""How a failed call ends: its status, the status's message, and trailing metadata."""
+
+
+class Chain:
+    """Wraps the methods of one transport, which ends failed calls as `render` says."""
+
+    def __init__(self, render: Callable[[ApiError], Ending]) -> None:
+        """Takes no calls yet."""
+        self._render = render
+
+    def handler(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Wraps the method's handler."""
-        handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/assistants.v1."):
-            return handler
-        handler = handler._replace(
-            request_deserializer=parsed_or_none(handler.request_deserializer)
+        method: str,
+        request: type[Message],
+        response: type[Message],
+        work: Work,
+        *,
+        streaming: bool,
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Returns the handler of a method that `work` executes."""
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if streaming
+            else grpc.unary_unary_rpc_method_handler
         )
-        if handler.response_streaming:
-            return handler._replace(unary_stream=_streaming(handler.unary_stream))
-        return handler._replace(unary_unary=_unary(handler.unary_unary))
+        return make(
+            self._wrap(method, work),
+            request_deserializer=parsed_or_none(request.FromString),
+            response_serializer=response.SerializeToString,
+        )
+
+    def _wrap(self, method: str, work: Work) -> Callable[[Any, Context], Awaitable[Message | None]]:
+        render = self._render
+        succeeded = metrics.CALLS.labels(method, grpc.StatusCode.OK.name)
+        duration = metrics.CALL_SECONDS.labels(method)
+
+        async def handle(request: Any, context: Context) -> Message | None:
+            call = Call(context)
+            structlog.contextvars.bind_contextvars(request_id=call.caller.request_id)
+            begun = perf_counter()
+            try:
+                return await work(request, call)
+            except (asyncio.CancelledError, grpc.aio.BaseError):
+                # Nobody waits for the answer any more: its caller is gone, or its deadline is over.
+                call.status = grpc.StatusCode.CANCELLED
+                raise
+            except Exception as error:
+                failure = call.fail(error)
+            finally:
+                seconds = perf_counter() - begun
+                duration.observe(seconds)
+                if call.status is grpc.StatusCode.OK:
+                    succeeded.inc()
+                else:
+                    metrics.CALLS.labels(method, call.status.name).inc()
+                log.debug("call", method=method, status=call.status.name, seconds=round(seconds, 6))
+            return await context.abort(*render(failure))
+
+        return handle
 
 
 def parsed_or_none(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | None]:
     """Returns a deserializer that answers None to bytes that are no such message.
 
-    What it raises would not pass through here: gRPC itself answers with Python's words.
+    What it raises would not pass through the chain: gRPC itself answers with Python's words.
     """
 
     def parse(data: bytes) -> T | None:
@@ -53,38 +151,3 @@ def parsed_or_none(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | N
             return None
 
     return parse
-
-
-def _check(request: Any) -> None:
-    if request is None:
-        message = "We could not parse your request: its bytes are not the message of this method."
-        raise ApiError(Kind.invalid_type, message)
-
-
-def _unary(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            _check(request)
-            return await call(request, context)
-        except Exception as error:
-            failure = from_exception(error)
-        return await context.abort_with_status(rpc_status.to_status(failure.status()))
-
-    return guarded
-
-
-def _streaming(call: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncIterator[Any]]:
-    async def guarded(
-        request: Any, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[Any]:
-        try:
-            _check(request)
-            async with aclosing(call(request, context)) as responses:
-                async for response in responses:
-                    yield response
-            return
-        except Exception as error:
-            failure = from_exception(error)
-        await context.abort_with_status(rpc_status.to_status(failure.status()))
-
-    return guarded

@@ -1,8 +1,9 @@
 """Every error that a caller can meet, in one table.
 
-`ApiError` is raised anywhere behind the two transports. gRPC callers get its status, its message and a
-`google.rpc.ErrorInfo`; REST callers get its HTTP status and OpenAI's body. Both read the row of
-the table that the error's `kind` names.
+`ApiError` is raised by servicers and by what checks requests for them. gRPC callers get its status,
+its message and a `google.rpc.ErrorInfo`; REST callers get its HTTP status and OpenAI's body. Both
+read the row of the table that the error's `kind` names. Errors of storage and of streams, which
+know of no transport, become one in `from_exception`.
 """
 
 import secrets
@@ -30,9 +31,35 @@ class SettingsError(Exception):
     """A setting is broken; the message is one line that names it, for whoever starts the server."""
 
 
+class StreamError(Exception):
+    """Base: a stream of a run's events cannot be had, or not go on. Its text is for the reader."""
+
+
+class EventsGone(StreamError):
+    """Some of the events are not kept any more."""
+
+
+class EventsNotPublished(StreamError):
+    """The run has no event yet of the number behind which a stream is to begin."""
+
+
+class RunDeleted(StreamError):
+    """The run, or its thread, was deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("The run was deleted.")
+
+
+class BusClosed(StreamError):
+    """The event bus was closed: the server shuts down."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down.")
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
-    """How one kind of error looks on both faces. `code` is OpenAI's, where it gives one."""
+    """How one kind of error looks on both transports. `code` is OpenAI's, where it gives one."""
 
     http: int
     grpc: grpc.StatusCode
@@ -182,6 +209,14 @@ def from_exception(error: Exception) -> ApiError:
                 Kind.wrong_tool_outputs,
                 f"Expected tool outputs for call_ids {error.expected}, got {error.got}",
             )
+        case EventsGone():
+            return ApiError(Kind.events_gone, str(error))
+        case EventsNotPublished():
+            return ApiError(Kind.invalid_value, str(error), "after_sequence")
+        case RunDeleted():
+            return ApiError(Kind.not_found, str(error))
+        case BusClosed():
+            return ApiError(Kind.unavailable, str(error))
     error_id = secrets.token_hex(8)
     log.error("unexpected error", error_id=error_id, exc_info=error)
     return ApiError.internal(error_id)

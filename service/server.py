@@ -1,7 +1,8 @@
 """The wiring of a server: storage, engine, servicers, and the two gRPC servers they stand behind.
 
-The public server serves typed calls, health and reflection. The edge server serves the REST faces
-of the same servicers, on a Unix socket that only Envoy uses: so nobody else can speak as the edge.
+The public server serves typed calls, health and reflection. The edge server serves the REST methods
+of the same servicers, on a Unix socket that only Envoy uses, so that nobody else can speak as the
+edge. The calls of both pass through the same chain (service/calls.py).
 """
 
 import asyncio
@@ -20,15 +21,13 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from service.api import typed
-from service.api.assistants import AssistantsServicer
-from service.api.messages import MessagesServicer
-from service.api.runs import RunsServicer
-from service.api.threads import ThreadsServicer
-from service.calls import Errors
+from service.api.services import servicers
 from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
 from service.runner.engine import Engine
+from service.runner.events.memory import MemoryBus
+from service.runner.queue.memory import MemoryQueue
 from service.settings import Settings
 from storage import Storage
 from storage.database import Database
@@ -56,7 +55,7 @@ OPTIONS: list[tuple[str, Any]] = [
 ]
 
 EdgeHandlers = Callable[[Mapping[str, object]], list[grpc.GenericRpcHandler]]
-"""Makes the handlers of the REST faces; takes the servicers by the full names of their services."""
+"""Makes the handlers of REST; takes the servicers by the full names of their services."""
 
 
 class Server:
@@ -71,19 +70,15 @@ class Server:
         self._engine = Engine(
             self._storage,
             model,
+            MemoryBus(max_bytes=settings.events_max_bytes),
+            MemoryQueue(),
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
-            events_max_bytes=settings.events_max_bytes,
             limits=Limits(
                 settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
             ),
         )
-        self._assistants = AssistantsServicer(self._storage)
-        self._threads = ThreadsServicer(self._storage, self._engine)
-        self._messages = MessagesServicer(self._storage, self._engine, settings.when_active)
-        self._runs = RunsServicer(
-            self._storage, self._engine, settings.run_lifetime, settings.when_active
-        )
+        self._servicers = servicers(self._storage, self._engine, settings)
         self._edge_handlers = edge_handlers
         self._health = health_aio.HealthServicer()
 
@@ -98,7 +93,7 @@ class Server:
             await self._migrate()
             await public.start()
             await edge.start()
-            for name in ("", *self._servicers()):
+            for name in ("", *self._servicers):
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             engine = asyncio.create_task(self._engine.work(), name="engine")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
@@ -138,30 +133,22 @@ class Server:
             await asyncio.gather(*stops)
 
     def _public_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
-        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers())))
+        server = grpc.aio.server(options=OPTIONS)
+        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [*self._servicers(), "grpc.health.v1.Health", reflection.SERVICE_NAME]
+        names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server, pool=_public_descriptors())
         _bind(server, self._settings.grpc_address)
         return server
 
     def _edge_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=OPTIONS)
-        server.add_generic_rpc_handlers(tuple(self._edge_handlers(self._servicers())))
+        server.add_generic_rpc_handlers(tuple(self._edge_handlers(self._servicers)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         # What a killed server has left; the lock on the data directory says that none is alive.
         self._settings.edge_socket.unlink(missing_ok=True)
         _bind(server, f"unix:{self._settings.edge_socket.absolute()}")
         return server
-
-    def _servicers(self) -> dict[str, object]:
-        return {
-            "assistants.v1.AssistantsService": self._assistants,
-            "assistants.v1.ThreadsService": self._threads,
-            "assistants.v1.MessagesService": self._messages,
-            "assistants.v1.RunsService": self._runs,
-        }
 
 
 def _bind(server: grpc.aio.Server, address: str) -> None:

@@ -121,7 +121,7 @@ class Database:
                     connection.execute(lock, {"key": MIGRATION_LOCK})
                 _upgrade(connection)
         except DBAPIError as error:
-            away = disconnects.translate(error.orig or error)
+            away = disconnects.translate_disconnects(error.orig or error)
             if isinstance(away, Unreachable):
                 raise away from error
             raise

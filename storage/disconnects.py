@@ -1,4 +1,4 @@
-"""Tells a database that is away from one that refuses what it was asked."""
+"""Translates the drivers' errors that say that the database is away."""
 
 import sqlite3
 
@@ -19,13 +19,13 @@ AWAY = (
     "25P03",  # the transaction waited for us longer than it may
     "25P04",  # the transaction took longer than it may
 )
-"""What the codes of PostgreSQL's errors begin with that pass without our doing."""
+"""What the codes begin with of PostgreSQL's errors that pass by themselves."""
 
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def translate(error: BaseException) -> BaseException:
-    """Returns Unreachable for an error that says that the database is away; else the error."""
+def translate_disconnects(error: BaseException) -> BaseException:
+    """Returns Unreachable if the error says that the database is away; else the error itself."""
     if not is_away(error):
         return error
     away = Unreachable(str(error).strip().partition("\n")[0])
@@ -34,9 +34,9 @@ def translate(error: BaseException) -> BaseException:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error says that the database is away."""
+    """Returns whether an error says that the database is away."""
     if isinstance(error, sqlite3.Error):
-        # The lowest byte is the kind; the rest tells it more exactly. The module's own have none.
+        # The lowest byte is the kind, the others a detail. Errors of the module itself have none.
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in LOCKED
     if isinstance(error, psycopg.Error):
@@ -47,7 +47,7 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, OSError)
 
 
-def report(error: BaseException | None) -> None:
-    """Logs the defect for which work failed whose caller has gone; a refusal is nobody's."""
-    if error is not None and not isinstance(translate(error), StorageError):
-        log.error("what was begun has failed", exc_info=error)
+def log_defect(error: BaseException | None) -> None:
+    """Logs why work failed whose caller has gone, unless the error is an expected one."""
+    if error is not None and not isinstance(translate_disconnects(error), StorageError):
+        log.error("background task failed", exc_info=error)

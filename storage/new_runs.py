@@ -1,6 +1,6 @@
 """New runs: what a request decides, what its assistant adds, and the rows that come of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -14,34 +14,24 @@ from storage.tables import RunStatus
 from storage.transaction import Transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to insert: what the request and the assistant decide. `lifetime` is in seconds."""
+    """A run to insert."""
 
     assistant_id: str
-    model: str
-    instructions: str
-    tools: list[dict[str, Any]]
-    metadata: dict[str, str]
-    temperature: float | None
-    top_p: float | None
-    max_prompt_tokens: int | None
-    max_completion_tokens: int | None
-    truncation_strategy: dict[str, Any]
-    tool_choice: Any
-    parallel_tool_calls: bool | None
-    response_format: Any
-    reasoning_effort: str | None
+    values: Mapping[str, Any]
+    """What the request and the assistant decide, by the attributes of its row."""
     lifetime: int
+    """In seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A run to insert that its assistant completes, which is read along with it."""
+    """What a request decides of a run. Its assistant adds the rest, when the run is inserted."""
 
     assistant_id: str
     complete: Callable[[Assistant], NewRun]
-    """Fills in the assistant's values. What it raises, goes through to the caller."""
+    """Adds the assistant's values. What it raises, the caller of the repository gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +43,9 @@ class Created:
     thread: Thread | None = None
 
 
-def settled(tx: Transaction, new: NewRun | Draft) -> NewRun:
+def complete(tx: Transaction, draft: Draft) -> NewRun:
     """Returns the run with its assistant's values. Raises NotFound."""
-    if isinstance(new, NewRun):
-        return new
-    return new.complete(by_id(tx, assistants.GET, "assistant", new.assistant_id))
+    return draft.complete(by_id(tx, assistants.GET, "assistant", draft.assistant_id))
 
 
 def new_row(thread: Thread, new: NewRun, now: float, *, waiting: bool = False) -> Run:
@@ -75,20 +63,8 @@ def new_row(thread: Thread, new: NewRun, now: float, *, waiting: bool = False) -
         waiting=waiting,
         queued_at=now,
         context_until=context_until,
-        model=new.model,
-        instructions=new.instructions,
-        tools=new.tools,
-        metadata_=new.metadata,
-        temperature=new.temperature,
-        top_p=new.top_p,
-        max_prompt_tokens=new.max_prompt_tokens,
-        max_completion_tokens=new.max_completion_tokens,
-        truncation_strategy=new.truncation_strategy,
-        tool_choice=new.tool_choice,
-        parallel_tool_calls=new.parallel_tool_calls,
-        response_format=new.response_format,
-        reasoning_effort=new.reasoning_effort,
         expires_at=int(now) + new.lifetime,
+        **new.values,
     )
 
 

@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import URL
 
 from storage.background import BackgroundTasks
-from storage.disconnects import translate
+from storage.disconnects import translate_disconnects
 from storage.errors import StorageError, Unreachable
 from storage.postgresql_connection import Connection, Cursor
 from storage.statements import DIALECTS
@@ -137,7 +137,7 @@ class _Pool:
                 self._close_idle()
                 return self._attempt(job, begin, work, project)
         except psycopg.Error as error:
-            raise translate(error) from error
+            raise translate_disconnects(error) from error
 
     def _attempt(self, job: _Job, begin: bytes | None, work: Work[T], project: str | None) -> T:
         connection = self._begun(job, begin)
@@ -237,7 +237,7 @@ class PostgreSQL:
 
     async def renew(self, work: Work[T]) -> T:
         """Does the same as `write` for work of all projects that renews a lease."""
-        return await self._tasks.finish(self._tasks.begin(self._renewals.run(_WRITE, work, None)))
+        return await self._tasks.join(self._tasks.start(self._renewals.run(_WRITE, work, None)))
 
     async def write(self, work: Work[T], project: str | None, thread: str | None = None) -> T:
         """Returns what `work` returns, once it is committed.
@@ -248,23 +248,23 @@ class PostgreSQL:
         """
         pool = self._engine if project is None else self._calls
         turn = contextlib.nullcontext() if thread is None else self._turn(thread)
-        return await self._tasks.finish(self._tasks.begin(_write(turn, pool, work, project)))
+        return await self._tasks.join(self._tasks.start(_write(turn, pool, work, project)))
 
     async def read(self, work: Work[T], project: str | None) -> T:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
-        return await self._tasks.finish(self._tasks.begin(self._calls.run(_READ, work, project)))
+        return await self._tasks.join(self._tasks.start(self._calls.run(_READ, work, project)))
 
     async def get(self, work: Work[T], project: str | None, *, together: bool = False) -> T:
-        """Does the same for single rows by their keys; `together`, only if it is asked for."""
+        """Does the same for rows by their keys and short pages; `together`, only if asked for."""
         begin = _READ if together else None
-        return await self._tasks.finish(self._tasks.begin(self._calls.run(begin, work, project)))
+        return await self._tasks.join(self._tasks.start(self._calls.run(begin, work, project)))
 
     async def close(self) -> None:
         """Closes every connection, once all that was begun has ended."""
         # Taken out first: whoever comes meanwhile has others.
         names = ("_calls", "_engine", "_renewals")
         pools = [pool for name in names if (pool := self.__dict__.pop(name, None)) is not None]
-        await self._tasks.settled()
+        await self._tasks.join_all()
         for pool in pools:
             await pool.close()
 

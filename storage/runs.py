@@ -13,7 +13,7 @@ from storage.dialects import in_list
 from storage.errors import ActiveRun, NotAwaitingOutputs, NotCancellable, WrongToolOutputs
 from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages, new_messages
-from storage.new_runs import Created, Draft, NewRun, first_claim, new_row, settled, taken
+from storage.new_runs import Created, Draft, complete, first_claim, new_row, taken
 from storage.pages import Page, PageRequest
 from storage.repository import (
     Repository,
@@ -88,7 +88,7 @@ class Runs(Repository):
         self,
         tx: Transaction,
         thread_id: str,
-        new: NewRun | Draft,
+        new: Draft,
         messages: Sequence[NewMessage],
         *,
         queue: bool = False,
@@ -101,7 +101,7 @@ class Runs(Repository):
         that the thread has when it is released. Raises NotFound (the assistant, the thread).
         """
         # Ahead of the lock: an assistant belongs to no thread.
-        values = settled(tx, new)
+        values = complete(tx, new)
         thread = thread_lock.lock(tx, thread_id)
         now, active = thread_lock.state(tx, thread)
         if active is not None and not queue:
@@ -120,7 +120,7 @@ class Runs(Repository):
         metadata: Mapping[str, str],
         tool_resources: Mapping[str, Any],
         messages: Sequence[NewMessage],
-        new: NewRun | Draft,
+        new: Draft,
         *,
         claim: bool = False,
     ) -> Created:
@@ -128,7 +128,7 @@ class Runs(Repository):
 
         Raises NotFound (the assistant).
         """
-        values = settled(tx, new)
+        values = complete(tx, new)
         now = tx.now()
         thread = threads.new_thread(tx, metadata, tool_resources, int(now))
         rows = new_messages(thread, messages, int(now))
@@ -235,7 +235,7 @@ class Runs(Repository):
             transitions.SUBMIT,
             now,
             transitions.NONE,
-            # Not a claim yet, but events are numbered by it (see service/runner/events/bus.py).
+            # Not a claim yet, but what is published now is of a new epoch.
             transitions.NEXT,
             queued_at=now,
             lease_until=None,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from storage.disconnects import is_away, translate
+from storage.disconnects import is_away, translate_disconnects
 from storage.sqlite_writer import DATABASE, Job, Writer
 from storage.transaction import Transaction, perform
 
@@ -126,7 +126,7 @@ class _Readers:
         try:
             return _in_snapshot(self._connections.own(), work, project)
         except sqlite3.Error as error:
-            raise translate(error) from error
+            raise translate_disconnects(error) from error
 
 
 def connect(path: str) -> sqlite3.Connection:

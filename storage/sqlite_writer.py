@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from storage.disconnects import report, translate
+from storage.disconnects import log_defect, translate_disconnects
 from storage.transaction import Transaction, perform
 
 DATABASE = "sqlite"
@@ -169,8 +169,8 @@ def _answer(results: list[_Result]) -> None:
 def _deliver(results: list[_Result]) -> None:
     for job, result, error in results:
         if job.future.cancelled():
-            report(error)
+            log_defect(error)
         elif error is None:
             job.future.set_result(result)
         else:
-            job.future.set_exception(translate(error))
+            job.future.set_exception(translate_disconnects(error))

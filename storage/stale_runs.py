@@ -1,4 +1,4 @@
-"""The reconciler's side of the database: runs that nobody cares for."""
+"""The reconciler's side of the database: runs that wait for a worker or an end in vain."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,24 +16,28 @@ from storage.transaction import Transaction
 from storage.transitions import Ended
 
 WAITING = "waiting"
-"""What a census calls runs that are queued behind another run of their thread."""
+"""The census's name for runs that are queued behind another run of their thread."""
 
 
-class Unattended(NamedTuple):
-    """A run that nobody seems to care for."""
+class StaleRun(NamedTuple):
+    """A run that no worker seems to hold."""
 
     id: str
     assistant_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Overdue:
-    """Runs that nobody seems to care for: of each kind, those first that are due the longest."""
+class Stale:
+    """Runs that no worker seems to hold, by kind; the oldest of each kind come first."""
 
-    queued: list[Unattended]
-    orphaned: list[Unattended]
-    cancelling: list[Unattended]
-    expired: list[Unattended]
+    queued: list[StaleRun]
+    """They may have been lost on their way to a worker."""
+    orphaned: list[StaleRun]
+    """Their worker's lease ran out."""
+    cancelling: list[StaleRun]
+    """They are to be ended as cancelled, and no worker does."""
+    overdue: list[StaleRun]
+    """They are to be ended as expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Census:
 
 _RUNS = table(tables.Run)
 AT_ONCE = 1000
-"""Runs of a kind that are found at once: no more than a round can work off."""
+"""Runs of a kind that are found at once: no more than one round can handle."""
 
 # Read once: by a time that goes on meanwhile, PostgreSQL would search no index.
 _NOW = sa.select(clock.now()).scalar_subquery()
@@ -92,7 +96,7 @@ CANCELLING = _find(
     _UNOWNED,
     by=[_RUNS.c.waiting, _RUNS.c.queued_at],
 )
-EXPIRED = _find(
+OVERDUE = _find(
     one_of(_RUNS.c.status, ACTIVE),
     _READY,
     _RUNS.c.expires_at <= _NOW,
@@ -102,13 +106,13 @@ EXPIRED = _find(
 
 
 class StaleRuns(Repository):
-    """Runs as the reconciler sees them, of all projects. Each method is one transaction."""
+    """Runs that no worker seems to hold, of all projects. Each method is one transaction."""
 
     @writes_all
     def end(self, tx: Transaction, run_id: str, status: RunStatus) -> Ended | None:
         """Ends a run that no live lease holds: `cancelling` as cancelled, overdue ones as expired.
 
-        Returns None when there is nothing to do any more.
+        Returns None when the run has ended meanwhile, or is held.
         """
         if thread_lock.lock_of(tx, run_id) is None:
             return None
@@ -128,15 +132,15 @@ class StaleRuns(Repository):
         return Census(dict(runs), float(tx.value(OLDEST) or 0.0))
 
     @reads_all
-    def overdue(self, tx: Transaction, queued_for: float) -> Overdue:
-        """Returns what waits for the reconciler; queued runs only after `queued_for` seconds."""
+    def find(self, tx: Transaction, queued_for: float) -> Stale:
+        """Returns the stale runs; those that are queued only after `queued_for` seconds."""
 
-        def found(statement: Statement[Any], **params: Any) -> list[Unattended]:
-            return [Unattended(*row) for row in tx.all(statement, **params)]
+        def found(statement: Statement[Any], **params: Any) -> list[StaleRun]:
+            return [StaleRun(*row) for row in tx.all(statement, **params)]
 
-        return Overdue(
+        return Stale(
             queued=found(QUEUED, queued_for=queued_for),
             orphaned=found(ORPHANED),
             cancelling=found(CANCELLING),
-            expired=found(EXPIRED),
+            overdue=found(OVERDUE),
         )

@@ -222,7 +222,10 @@ class Run(SQLModel, table=True):
     waiting: bool = False
     """Queued behind another run of its thread, and not yet in the workers' queue."""
     attempt: int = 0
-    """Grows with every claim; every write of a worker is conditional on the one it was given."""
+    """Increased by every claim: a fencing token, on which every write of a worker is conditional.
+
+    It also is the epoch of the run's events (see transitions.epoch).
+    """
     lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     """Until when the claim holds, in unix seconds."""
     queued_at: float = Field(sa_column=Column(Float(53), nullable=False))

@@ -118,16 +118,16 @@ OVERDUE_UNOWNED = Guard(
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Epoch:
-    """What a transition makes of the attempt, by which events are numbered."""
+class Attempt:
+    """The attempt that a run is in after a transition; with it, the epoch begins (see `epoch`)."""
 
     value: sa.ColumnElement[int]
 
 
-SAME = Epoch(_RUNS.c.attempt)
-NEXT = Epoch(_RUNS.c.attempt + sa.literal(1))
+SAME = Attempt(_RUNS.c.attempt)
+NEXT = Attempt(_RUNS.c.attempt + sa.literal(1))
 # A worker ends a run under the attempt that it holds.
-NEXT_IF_QUEUED = Epoch(
+NEXT_IF_QUEUED = Attempt(
     sa.case(
         (one_of(_RUNS.c.status, [RunStatus.queued]), _RUNS.c.attempt + sa.literal(1)),
         else_=_RUNS.c.attempt,
@@ -146,19 +146,19 @@ class Ended:
     """The run that waited behind it and may be executed now, if there is one."""
 
 
-_STATEMENTS: dict[tuple[Transition, Guard, Epoch, tuple[str, ...]], Statement[Run]] = {}
+_STATEMENTS: dict[tuple[Transition, Guard, Attempt, tuple[str, ...]], Statement[Run]] = {}
 
 
 def _statement(
-    transition: Transition, guard: Guard, epoch: Epoch, names: tuple[str, ...]
+    transition: Transition, guard: Guard, attempt: Attempt, names: tuple[str, ...]
 ) -> Statement[Run]:
     """Returns the conditional update of a transition that also sets these columns."""
-    shape = transition, guard, epoch, names
+    shape = transition, guard, attempt, names
     if (found := _STATEMENTS.get(shape)) is None:
         values: dict[Any, Any] = {name: param(f"new_{name}", _RUNS.c[name]) for name in names}
         values["status"] = sa.literal(str(transition.target))
-        if epoch is not SAME:
-            values["attempt"] = epoch.value
+        if attempt is not SAME:
+            values["attempt"] = attempt.value
         changed = (
             sa.update(_RUNS)
             .where(
@@ -179,7 +179,7 @@ def apply(
     transition: Transition,
     now: float,
     guard: Guard = NONE,
-    epoch: Epoch = SAME,
+    attempt: Attempt = SAME,
     *,
     held: int | None = None,
     **values: Any,
@@ -194,7 +194,7 @@ def apply(
     if transition.ends:
         values |= {"expires_at": None, "lease_until": None, "waiting": False}
         values["usage"] = _total_usage(tx, run_id)
-    statement = _statement(transition, guard, epoch, tuple(sorted(values)))
+    statement = _statement(transition, guard, attempt, tuple(sorted(values)))
     given: dict[str, Any] = {f"new_{name}": value for name, value in values.items()}
     needed = statement.parameters()
     if "now" in needed:
@@ -204,8 +204,21 @@ def apply(
     return tx.one(statement, id=run_id, **given)
 
 
+def epoch(run: Run) -> int:
+    """Returns the run's epoch, by which the event bus orders what several servers publish.
+
+    It is the run's attempt, which is increased whenever the right to publish passes on: to a worker
+    that claims the run, to whoever is next when a worker releases it, to a caller that submits tool
+    outputs or cancels it while it is queued, to whoever ends it in a worker's place. It is never
+    decreased, and the transaction that increases it makes all later writes of the former holder
+    fail. Only a request to cancel a run that a worker holds is published in that worker's epoch.
+    """
+    attempt: int = run.attempt
+    return attempt
+
+
 def claim(tx: Transaction, run_id: str, now: float, lease: float) -> Run | None:
-    """Gives the run to a worker for `lease` seconds, if it is to be had. None as in `apply`."""
+    """Claims the run for `lease` seconds if it can be claimed. None as in `apply`."""
     return apply(tx, run_id, CLAIM, now, CLAIMABLE, NEXT, lease_until=now + lease)
 
 
@@ -217,7 +230,7 @@ def end(
     guard: Guard = NONE,
 ) -> Ended | None:
     """Performs a transition that ends the run, and ends what it has open. None as in `apply`."""
-    # Whoever held it has lost it; and events are numbered by it (see service/runner/events/bus.py).
+    # Whoever held it has lost it; and its end is published in an epoch of its own.
     run = apply(tx, run_id, transition, now, guard, NEXT)
     if run is None:
         return None

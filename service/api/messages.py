@@ -1,21 +1,15 @@
 """MessagesService: unpacks and checks requests, and hands them to storage."""
 
-from typing import Any
-
-import grpc
 from assistants.v1 import messages_pb2
 
-from service.api import masks
-from service.project import PROJECT
+from service.calls import Caller
 from service.runner.engine import Engine
 from service.settings import WhenActive
-from service.types import content, fields, validate
+from service.types import checks, messages, paging, requests, when_active
 from service.types.answers import Deleted
 from storage import Storage
 from storage.pages import Page
 from storage.rows import Message
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class MessagesServicer:
@@ -31,45 +25,45 @@ class MessagesServicer:
         self._when_active = when_active
 
     async def CreateMessage(
-        self, request: messages_pb2.CreateMessageRequest, context: Context
+        self, request: messages_pb2.CreateMessageRequest, caller: Caller
     ) -> Message:
         """Adds a message to the end of a thread."""
-        new = content.new_message("", request)
-        queue = fields.queues(request, self._when_active)
-        return await self._storage.messages.create(PROJECT, request.thread_id, new, queue=queue)
+        new = messages.parse("", request)
+        queue = when_active.queues(request, self._when_active)
+        return await self._storage.messages.create(
+            caller.project, request.thread_id, new, queue=queue
+        )
 
     async def ListMessages(
-        self, request: messages_pb2.ListMessagesRequest, context: Context
+        self, request: messages_pb2.ListMessagesRequest, caller: Caller
     ) -> Page[Message]:
         """Returns a page of a thread's messages."""
-        run_id = validate.text("run_id", request.run_id, 512) or None
-        page = fields.page(request)
+        run_id = checks.text("run_id", request.run_id, 512) or None
+        page = paging.parse(request)
         await self._engine.settled(request.thread_id)
-        return await self._storage.messages.list(PROJECT, request.thread_id, page, run_id)
+        return await self._storage.messages.list(caller.project, request.thread_id, page, run_id)
 
-    async def GetMessage(
-        self, request: messages_pb2.GetMessageRequest, context: Context
-    ) -> Message:
+    async def GetMessage(self, request: messages_pb2.GetMessageRequest, caller: Caller) -> Message:
         """Returns a message."""
         await self._engine.settled(request.message_id)
-        return await self._storage.messages.get(PROJECT, request.thread_id, request.message_id)
+        return await self._storage.messages.get(
+            caller.project, request.thread_id, request.message_id
+        )
 
     async def ModifyMessage(
-        self, request: messages_pb2.ModifyMessageRequest, context: Context
+        self, request: messages_pb2.ModifyMessageRequest, caller: Caller
     ) -> Message:
         """Replaces a message's metadata."""
-        changes = {}
-        if masks.to_modify(request, request.update_mask, ["metadata"]):
-            changes["metadata_"] = validate.metadata("metadata", request.metadata)
+        changes = requests.modify(request, messages.MODIFIABLE)
         await self._engine.settled(request.message_id)
         return await self._storage.messages.modify(
-            PROJECT, request.thread_id, request.message_id, changes
+            caller.project, request.thread_id, request.message_id, changes
         )
 
     async def DeleteMessage(
-        self, request: messages_pb2.DeleteMessageRequest, context: Context
+        self, request: messages_pb2.DeleteMessageRequest, caller: Caller
     ) -> Deleted:
         """Deletes a message."""
         await self._engine.settled(request.message_id)
-        await self._storage.messages.delete(PROJECT, request.thread_id, request.message_id)
+        await self._storage.messages.delete(caller.project, request.thread_id, request.message_id)
         return Deleted("thread.message", request.message_id)

@@ -1,30 +1,37 @@
 """RunsService: unpacks and checks requests, and hands them to storage and the run engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import grpc
 from assistants.v1 import runs_pb2
 
-from service.api import masks
 from service.api.new_run import Request, draft, refuse_stream
+from service.calls import Caller
 from service.errors import ApiError
-from service.project import PROJECT
 from service.runner.engine import Begun, Engine
-from service.runner.events.streams import Attended, EventStream
+from service.runner.events.streams import DisconnectHook, EventStream
 from service.settings import WhenActive
-from service.types import content, fields, validate
+from service.types import (
+    checks,
+    include,
+    messages,
+    metadata,
+    paging,
+    requests,
+    runs,
+    tool_outputs,
+    tool_resources,
+    when_active,
+)
 from storage import Storage
 from storage.background import BackgroundTasks
 from storage.errors import StorageError
 from storage.pages import Page
 from storage.rows import Run, RunStep
 from storage.runs import Found, RunPage
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RunsServicer:
@@ -43,90 +50,96 @@ class RunsServicer:
         self._when_active = when_active
         self._background = BackgroundTasks(ApiError, StorageError)
 
-    async def CreateRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> Run:
+    async def CreateRun(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> Run:
         """Queues a run."""
         refuse_stream(request, "StreamRun")
-        return await self._begun(self._create(request))
+        return await self._begun(self._create(request, caller))
 
-    async def StreamRun(self, request: runs_pb2.CreateRunRequest, context: Context) -> EventStream:
+    async def StreamRun(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> EventStream:
         """Queues a run and answers with its events."""
-        return await self._followed(self._create(request), request.cancel_on_disconnect)
+        return await self._followed(self._create(request, caller), request.cancel_on_disconnect)
 
     async def CreateThreadAndRun(
-        self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
     ) -> Run:
         """Creates a thread and queues a run of it."""
         refuse_stream(request, "StreamThreadAndRun")
-        return await self._begun(self._create_with_thread(request))
+        return await self._begun(self._create_with_thread(request, caller))
 
     async def StreamThreadAndRun(
-        self, request: runs_pb2.CreateThreadAndRunRequest, context: Context
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
     ) -> EventStream:
         """Creates a thread, queues a run of it and answers with its events."""
-        return await self._followed(self._create_with_thread(request), request.cancel_on_disconnect)
+        return await self._followed(
+            self._create_with_thread(request, caller), request.cancel_on_disconnect
+        )
 
-    async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> RunPage:
+    async def ListRuns(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> RunPage:
         """Returns a page of a thread's runs."""
-        return await self._storage.runs.list(PROJECT, request.thread_id, fields.page(request))
+        return await self._storage.runs.list(
+            caller.project, request.thread_id, paging.parse(request)
+        )
 
-    async def GetRun(self, request: runs_pb2.GetRunRequest, context: Context) -> Found:
+    async def GetRun(self, request: runs_pb2.GetRunRequest, caller: Caller) -> Found:
         """Returns a run."""
-        return await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
+        return await self._storage.runs.get(caller.project, request.thread_id, request.run_id)
 
-    async def ModifyRun(self, request: runs_pb2.ModifyRunRequest, context: Context) -> Found:
+    async def ModifyRun(self, request: runs_pb2.ModifyRunRequest, caller: Caller) -> Found:
         """Replaces a run's metadata."""
-        changes = {}
-        if masks.to_modify(request, request.update_mask, ["metadata"]):
-            changes["metadata_"] = validate.metadata("metadata", request.metadata)
-        return await self._storage.runs.modify(PROJECT, request.thread_id, request.run_id, changes)
+        changes = requests.modify(request, runs.MODIFIABLE)
+        return await self._storage.runs.modify(
+            caller.project, request.thread_id, request.run_id, changes
+        )
 
-    async def CancelRun(self, request: runs_pb2.CancelRunRequest, context: Context) -> Run:
+    async def CancelRun(self, request: runs_pb2.CancelRunRequest, caller: Caller) -> Run:
         """Asks a run to stop."""
-        ended = await self._storage.runs.cancel(PROJECT, request.thread_id, request.run_id)
+        ended = await self._storage.runs.cancel(caller.project, request.thread_id, request.run_id)
         await self._engine.announce(ended)
         return ended.run
 
     async def SubmitToolOutputs(
-        self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
+        self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller
     ) -> Run:
         """Fills in the outputs of all pending calls and queues the run again."""
         refuse_stream(request, "StreamToolOutputs")
-        return await self._begun(self._submit(request))
+        return await self._begun(self._submit(request, caller))
 
     async def StreamToolOutputs(
-        self, request: runs_pb2.SubmitToolOutputsRequest, context: Context
+        self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller
     ) -> EventStream:
         """Does the same and answers with the events that follow."""
-        return await self._followed(self._submit(request), request.cancel_on_disconnect)
+        return await self._followed(self._submit(request, caller), request.cancel_on_disconnect)
 
     async def StreamRunEvents(
-        self, request: runs_pb2.StreamRunEventsRequest, context: Context
+        self, request: runs_pb2.StreamRunEventsRequest, caller: Caller
     ) -> EventStream:
         """Answers with the run's events from a number on."""
-        after = validate.integer("after_sequence", request.after_sequence, 0)
-        found = await self._storage.runs.get(PROJECT, request.thread_id, request.run_id)
-        return await self._engine.replay(found.run, after)
+        after = checks.integer("after_sequence", request.after_sequence, 0)
+        found = await self._storage.runs.get(caller.project, request.thread_id, request.run_id)
+        return await self._engine.streams.replay(found.run, after)
 
     async def ListRunSteps(
-        self, request: runs_pb2.ListRunStepsRequest, context: Context
+        self, request: runs_pb2.ListRunStepsRequest, caller: Caller
     ) -> Page[RunStep]:
         """Returns a page of a run's steps."""
-        fields.include(request.include)
-        page = fields.page(request)
+        include.check(request.include)
+        page = paging.parse(request)
         await self._engine.settled(request.run_id)
-        return await self._storage.runs.list_steps(PROJECT, request.thread_id, request.run_id, page)
+        return await self._storage.runs.list_steps(
+            caller.project, request.thread_id, request.run_id, page
+        )
 
-    async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, context: Context) -> RunStep:
+    async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, caller: Caller) -> RunStep:
         """Returns a step."""
-        fields.include(request.include)
+        include.check(request.include)
         await self._engine.settled(request.step_id)
         return await self._storage.runs.get_step(
-            PROJECT, request.thread_id, request.run_id, request.step_id
+            caller.project, request.thread_id, request.run_id, request.step_id
         )
 
     async def _begun(self, work: Coroutine[Any, Any, Begun]) -> Run:
         """Begins a run, wholly: also if its caller goes away when it is stored only."""
-        run, _ = await self._background.finish(self._background.begin(work))
+        run, _ = await self._background.join(self._background.start(work))
         return run
 
     async def _followed(self, work: Coroutine[Any, Any, Begun], cancel: bool) -> EventStream:
@@ -134,80 +147,66 @@ class RunsServicer:
 
         With `cancel`, a caller that goes away before their end cancels it; nothing else does.
         """
-        begun = self._background.begin(work)
+        begun = self._background.start(work)
         try:
-            run, first = await self._background.finish(begun)
+            run, first = await self._background.join(begun)
         except asyncio.CancelledError:
             if cancel:
                 begun.add_done_callback(self._abandon)
             raise
-        events = self._engine.follow(run, first)
-        return Attended(events, partial(self._engine.abandon, run)) if cancel else events
+        events = self._engine.streams.follow(run, first)
+        return DisconnectHook(events, partial(self._engine.abandon, run)) if cancel else events
 
     def _abandon(self, begun: asyncio.Task[Begun]) -> None:
         if not begun.cancelled() and begun.exception() is None:
             self._engine.abandon(begun.result()[0])
 
-    async def _create(self, request: runs_pb2.CreateRunRequest) -> Begun:
-        fields.include(request.include)
-        assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
-        async with self._refusing_in_order(request, assistant_id):
+    async def _create(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> Begun:
+        include.check(request.include)
+        assistant_id = checks.required_text("assistant_id", request.assistant_id, 512)
+        async with self._refusing_in_order(request, assistant_id, caller):
             new = draft(request, self._lifetime)
-            messages = await content.new_messages(
-                "additional_messages", request.additional_messages
-            )
-            queue = fields.queues(request, self._when_active)
-        runs, thread_id = self._storage.runs, request.thread_id
+            added = await messages.parse_all("additional_messages", request.additional_messages)
+            queue = when_active.queues(request, self._when_active)
         return await self._engine.start(
-            lambda claim: runs.create(PROJECT, thread_id, new, messages, queue=queue, claim=claim)
+            lambda claim: self._storage.runs.create(
+                caller.project, request.thread_id, new, added, queue=queue, claim=claim
+            )
         )
 
-    async def _create_with_thread(self, request: runs_pb2.CreateThreadAndRunRequest) -> Begun:
-        assistant_id = validate.required_text("assistant_id", request.assistant_id, 512)
-        async with self._refusing_in_order(request, assistant_id):
+    async def _create_with_thread(
+        self, request: runs_pb2.CreateThreadAndRunRequest, caller: Caller
+    ) -> Begun:
+        assistant_id = checks.required_text("assistant_id", request.assistant_id, 512)
+        async with self._refusing_in_order(request, assistant_id, caller):
             new = draft(request, self._lifetime)
             thread = request.thread
-            resources = fields.tool_resources("thread.tool_resources", thread.tool_resources)
-            resources |= fields.tool_resources("tool_resources", request.tool_resources)
-            metadata = validate.metadata("thread.metadata", thread.metadata)
-            messages = await content.new_messages("thread.messages", thread.messages)
-        runs = self._storage.runs
+            resources = tool_resources.parse("thread.tool_resources", thread.tool_resources)
+            resources |= tool_resources.parse("tool_resources", request.tool_resources)
+            pairs = metadata.parse("thread.metadata", thread.metadata)
+            first = await messages.parse_all("thread.messages", thread.messages)
         return await self._engine.start(
-            lambda claim: runs.create_with_thread(
-                PROJECT, metadata, resources, messages, new, claim=claim
+            lambda claim: self._storage.runs.create_with_thread(
+                caller.project, pairs, resources, first, new, claim=claim
             )
         )
 
     @asynccontextmanager
-    async def _refusing_in_order(self, request: Request, assistant_id: str) -> AsyncIterator[None]:
+    async def _refusing_in_order(
+        self, request: Request, assistant_id: str, caller: Caller
+    ) -> AsyncIterator[None]:
         """Refuses first what is wrong with the assistant, where anything is wrong."""
         try:
             yield
         except ApiError:
-            assistant = await self._storage.assistants.get(PROJECT, assistant_id)
+            assistant = await self._storage.assistants.get(caller.project, assistant_id)
             draft(request, self._lifetime, assistant)
             raise
 
-    async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest) -> Begun:
-        runs, outputs = self._storage.runs, _outputs(request.tool_outputs)
+    async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller) -> Begun:
+        outputs = tool_outputs.parse("tool_outputs", request.tool_outputs)
         return await self._engine.resume(
-            lambda claim: runs.submit_tool_outputs(
-                PROJECT, request.thread_id, request.run_id, outputs, claim=claim
+            lambda claim: self._storage.runs.submit_tool_outputs(
+                caller.project, request.thread_id, request.run_id, outputs, claim=claim
             )
         )
-
-
-MAX_OUTPUT = 512 * 1024
-"""Characters of one tool output."""
-
-
-def _outputs(given: Sequence[runs_pb2.ToolOutput]) -> list[tuple[str, str]]:
-    if not given:
-        validate.missing("tool_outputs")
-    return [
-        (
-            validate.required_text(f"tool_outputs[{index}].tool_call_id", each.tool_call_id, 512),
-            validate.text(f"tool_outputs[{index}].output", each.output, MAX_OUTPUT),
-        )
-        for index, each in enumerate(given)
-    ]

@@ -1,85 +1,64 @@
 """ThreadsService: unpacks and checks requests, and hands them to storage."""
 
-from collections.abc import Callable
-from typing import Any
-
-import grpc
 from assistants.v1 import threads_pb2
 
-from service.api import masks
-from service.project import PROJECT
+from service.calls import Caller
 from service.runner.engine import Engine
-from service.types import content, fields, validate
+from service.types import checks, messages, metadata, paging, requests, threads, tool_resources
 from service.types.answers import Deleted
 from storage import Storage
 from storage.pages import Page
 from storage.rows import Thread
-
-Context = grpc.aio.ServicerContext[Any, Any]
-
-FIELDS: dict[str, Callable[[threads_pb2.ModifyThreadRequest], Any]] = {
-    "tool_resources": lambda request: fields.tool_resources(
-        "tool_resources", request.tool_resources
-    ),
-    "metadata": lambda request: validate.metadata("metadata", request.metadata),
-}
-"""What a caller may modify of a thread: how each field is read."""
-
-COLUMNS = {"metadata": "metadata_"}
-"""Columns that are named otherwise than their field."""
 
 
 class ThreadsServicer:
     """The methods of ThreadsService."""
 
     def __init__(self, storage: Storage, engine: Engine) -> None:
-        """Works on `storage`; `engine` hears of runs that end with their thread."""
+        """Works on `storage`; `engine` publishes the end of runs that end with their thread."""
         self._storage = storage
         self._engine = engine
 
     async def CreateThread(
-        self, request: threads_pb2.CreateThreadRequest, context: Context
+        self, request: threads_pb2.CreateThreadRequest, caller: Caller
     ) -> Thread:
         """Creates a thread."""
         return await self._storage.threads.create(
-            PROJECT,
-            validate.metadata("metadata", request.metadata),
-            fields.tool_resources("tool_resources", request.tool_resources),
-            await content.new_messages("messages", request.messages),
+            caller.project,
+            metadata.parse("metadata", request.metadata),
+            tool_resources.parse("tool_resources", request.tool_resources),
+            await messages.parse_all("messages", request.messages),
         )
 
-    async def GetThread(self, request: threads_pb2.GetThreadRequest, context: Context) -> Thread:
+    async def GetThread(self, request: threads_pb2.GetThreadRequest, caller: Caller) -> Thread:
         """Returns a thread."""
-        return await self._storage.threads.get(PROJECT, request.thread_id)
+        return await self._storage.threads.get(caller.project, request.thread_id)
 
     async def ListThreads(
-        self, request: threads_pb2.ListThreadsRequest, context: Context
+        self, request: threads_pb2.ListThreadsRequest, caller: Caller
     ) -> Page[Thread]:
         """Returns a page of threads."""
-        metadata = fields.metadata_filter("metadata", request.metadata)
-        return await self._storage.threads.list(PROJECT, fields.page(request), metadata)
+        pairs = metadata.parse_filter("metadata", request.metadata)
+        return await self._storage.threads.list(caller.project, paging.parse(request), pairs)
 
-    async def CopyThread(self, request: threads_pb2.CopyThreadRequest, context: Context) -> Thread:
+    async def CopyThread(self, request: threads_pb2.CopyThreadRequest, caller: Caller) -> Thread:
         """Branches a thread."""
-        up_to = validate.text("up_to_message_id", request.up_to_message_id, 512) or None
+        up_to = checks.text("up_to_message_id", request.up_to_message_id, 512) or None
         if up_to is not None:
             await self._engine.settled(up_to)
-        return await self._storage.threads.copy(PROJECT, request.thread_id, up_to)
+        return await self._storage.threads.copy(caller.project, request.thread_id, up_to)
 
     async def ModifyThread(
-        self, request: threads_pb2.ModifyThreadRequest, context: Context
+        self, request: threads_pb2.ModifyThreadRequest, caller: Caller
     ) -> Thread:
         """Replaces the fields that are given."""
-        changes = {
-            COLUMNS.get(name, name): FIELDS[name](request)
-            for name in masks.to_modify(request, request.update_mask, FIELDS)
-        }
-        return await self._storage.threads.modify(PROJECT, request.thread_id, changes)
+        changes = requests.modify(request, threads.FIELDS)
+        return await self._storage.threads.modify(caller.project, request.thread_id, changes)
 
     async def DeleteThread(
-        self, request: threads_pb2.DeleteThreadRequest, context: Context
+        self, request: threads_pb2.DeleteThreadRequest, caller: Caller
     ) -> Deleted:
         """Deletes a thread, and cancels what runs in it."""
-        for ended in await self._storage.threads.delete(PROJECT, request.thread_id):
+        for ended in await self._storage.threads.delete(caller.project, request.thread_id):
             await self._engine.announce(ended)
         return Deleted("thread", request.thread_id)

@@ -1,6 +1,6 @@
 """The typed gRPC services: calls the servicers and answers with the messages of `assistants.v1`."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -8,24 +8,26 @@ import grpc
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
+from grpc_status import rpc_status
 
+from service.calls import Call, Caller, Chain, Ending, Work
+from service.errors import ApiError, Kind
 from service.runner.events.streams import EventStream
 from service.types import answers, events
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def handlers(servicers: Mapping[str, object]) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the servicers, which are given by the full names of their services.
 
-    A servicer has a coroutine for each method, which takes a request and a context. It returns an
+    A servicer has a coroutine for each method, which takes a request and its caller. It returns an
     answer, or, where the method streams, a stream of events.
     """
+    chain = Chain(_status)
     return [
         grpc.method_handlers_generic_handler(
             name,
             {
-                method.name: _handler(method, getattr(servicer, method.name))
+                method.name: _handler(chain, method, getattr(servicer, method.name))
                 for method in descriptor_pool.Default().FindServiceByName(name).methods
             },
         )
@@ -34,38 +36,42 @@ def handlers(servicers: Mapping[str, object]) -> list[grpc.GenericRpcHandler]:
 
 
 def _handler(
-    method: MethodDescriptor, call: Callable[..., Any]
+    chain: Chain, method: MethodDescriptor, execute: Callable[..., Any]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     request = message_factory.GetMessageClass(method.input_type)
-    answer = message_factory.GetMessageClass(method.output_type)
-    make = (
-        grpc.unary_stream_rpc_method_handler
-        if method.server_streaming
-        else grpc.unary_unary_rpc_method_handler
-    )
-    return make(
-        _streaming(call) if method.server_streaming else _unary(call, answer),
-        request_deserializer=request.FromString,
-        response_serializer=answer.SerializeToString,
-    )
+    response = message_factory.GetMessageClass(method.output_type)
+    streaming = method.server_streaming
+    work = _streaming(execute) if streaming else _unary(execute, response)
+    return chain.handler(method.name, request, response, work, streaming=streaming)
 
 
 def _unary(
-    call: Callable[..., Awaitable[answers.Answer]], kind: type[Message]
-) -> Callable[[Any, Context], Awaitable[Message]]:
-    async def handle(request: Any, context: Context) -> Message:
-        return answers.to_proto(await call(request, context), kind)
+    execute: Callable[[Any, Caller], Awaitable[answers.Answer]], response: type[Message]
+) -> Work:
+    async def work(request: Message | None, call: Call) -> Message:
+        return answers.to_proto(await execute(_given(request), call.caller), response)
 
-    return handle
+    return work
 
 
-def _streaming(
-    call: Callable[..., Awaitable[EventStream]],
-) -> Callable[[Any, Context], AsyncGenerator[Message, None]]:
-    async def handle(request: Any, context: Context) -> AsyncGenerator[Message, None]:
-        async with aclosing(await call(request, context)) as stream:
+def _streaming(execute: Callable[[Any, Caller], Awaitable[EventStream]]) -> Work:
+    async def work(request: Message | None, call: Call) -> None:
+        async with aclosing(await execute(_given(request), call.caller)) as stream:
             while not stream.ended:
                 for event in await stream.take():
-                    yield events.to_proto(event)
+                    await call.write(events.to_proto(event))
 
-    return handle
+    return work
+
+
+def _given(request: Message | None) -> Message:
+    if request is None:
+        message = "We could not parse your request: its bytes are not the message of this method."
+        raise ApiError(Kind.invalid_type, message)
+    return request
+
+
+def _status(error: ApiError) -> Ending:
+    """Renders an error as gRPC's rich status: message, reason, and parameter at fault."""
+    status = rpc_status.to_status(error.status())
+    return status.code, status.details, tuple(status.trailing_metadata)

@@ -1,9 +1,20 @@
-"""What Prometheus can ask of a server, at `ASSISTANTS_METRICS_ADDRESS`. Every metric, once."""
+"""Every metric of a server. Prometheus reads them at `ASSISTANTS_METRICS_ADDRESS`."""
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from service.errors import SettingsError
 
+CALLS = Counter(
+    "assistants_calls",
+    "Calls that have ended, of REST and gRPC, by method and gRPC status.",
+    ["method", "status"],
+)
+CALL_SECONDS = Histogram(
+    "assistants_call_seconds",
+    "How long calls take; those that stream, until the stream ends.",
+    ["method"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600),
+)
 RUNS = Gauge("assistants_runs", "Runs that have not ended, by status; of all servers.", ["status"])
 QUEUE_DEPTH = Gauge("assistants_queue_depth", "Runs that wait for a worker; of all servers.")
 OLDEST_QUEUED = Gauge(

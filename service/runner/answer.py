@@ -123,7 +123,7 @@ class Answer:
         await self._openings.close()
 
     async def _publish(self, *happened: Event) -> None:
-        await self._publisher.tell(self._claim.run.id, self._claim.attempt, *happened)
+        await self._publisher.publish(self._claim.run, *happened)
 
     def _take(self, piece: Piece) -> list[Event]:
         match piece:

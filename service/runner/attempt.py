@@ -16,11 +16,12 @@ from service.process import metrics
 from service.runner import prompt
 from service.runner.answer import Answer, Ending
 from service.runner.events import build
+from service.runner.events.bus import Stop
 from service.runner.events.publisher import Publisher
 from service.runner.history import History
 from service.runner.lease import LeaseRenewal
 from service.runner.openings import Openings, PendingWrites
-from service.runner.stops import STOPPED, Stop
+from service.runner.stops import STOPPED
 from storage.claims import Claim, Claims
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
@@ -124,7 +125,7 @@ class Attempt:
         if self.claim.reclaimed:
             await self._publisher.withdraw(run, withdrawn, run.started_at, *begun)
         else:
-            await self._publisher.tell(run.id, run.attempt, *begun)
+            await self._publisher.publish(run, *begun)
 
     async def _turn(self) -> Ending | None:
         """Has the model answer once. Returns None when the run is not to be ended by us."""

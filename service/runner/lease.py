@@ -1,11 +1,11 @@
-"""The heartbeat of an attempt, which renews its lease."""
+"""The renewal of an attempt's lease."""
 
 import asyncio
 from collections.abc import Callable
 
 import structlog
 
-from service.runner.stops import Stop
+from service.runner.events.bus import Stop
 from storage.claims import Claim, Claims
 from storage.errors import ClaimLost
 
@@ -13,26 +13,26 @@ log = structlog.get_logger(__name__)
 
 
 class LeaseRenewal:
-    """Beats at an interval. A short run does without: until the first beat there is but a timer."""
+    """Renews a lease at an interval. Until the first time it is but a timer, and no task."""
 
     def __init__(
         self, claims: Claims, claim: Claim, interval: float, stop: Callable[[Stop], None]
     ) -> None:
-        """Beats every `interval` seconds from now on; calls `stop` when the claim is lost."""
+        """Renews every `interval` seconds from now on; calls `stop` when the claim is lost."""
         self._claims = claims
         self._claim = claim
         self._interval = interval
         self._lost = stop
         self._loop = asyncio.get_running_loop()
-        self._beating: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._wait()
 
     async def stop(self) -> None:
-        """Beats no more."""
+        """Ends the renewal."""
         self._next.cancel()
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
             # It may have set the timer again.
             self._next.cancel()
 
@@ -40,12 +40,12 @@ class LeaseRenewal:
         self._next = self._loop.call_later(self._interval, self._begin)
 
     def _begin(self) -> None:
-        name = f"heartbeat of {self._claim.run.id}"
-        self._beating = asyncio.create_task(self._beat(), name=name)
+        name = f"lease renewal of {self._claim.run.id}"
+        self._renewing = asyncio.create_task(self._renew(), name=name)
 
-    async def _beat(self) -> None:
+    async def _renew(self) -> None:
         try:
-            # Whether it was cancelled, the worker asks, and sooner: for all attempts at once.
+            # Cancellation is not looked for here: the worker does, sooner and for all attempts.
             await self._claims.renew(self._claim)
         except ClaimLost:
             self._lost(Stop.lost)

@@ -1,4 +1,4 @@
-"""The reconciler: on every server, looks for runs that nobody cares for, and sees to them."""
+"""The reconciler: on every server, requeues orphaned runs and ends overdue ones."""
 
 import asyncio
 import contextlib
@@ -20,25 +20,27 @@ PERIOD = 1.0
 QUEUED_FOR = 5.0
 """Seconds after which a queued run may have been lost on its way to a worker."""
 
-
 MEASURE_SECONDS = 5.0
 """How old the metrics of all servers' runs may be."""
 
 
 class Reconciler:
-    """Starting a server is nothing special: it is the first round."""
+    """Periodically requeues lost and orphaned runs, and ends cancelled and overdue ones.
+
+    Its first round, with which a server starts, recovers what servers left that crashed.
+    """
 
     def __init__(
-        self, sweep: StaleRuns, queue: RunQueue, announce: Callable[[Ended], Awaitable[None]]
+        self, stale_runs: StaleRuns, queue: RunQueue, announce: Callable[[Ended], Awaitable[None]]
     ) -> None:
-        """Reads and writes through `sweep`; puts into `queue`, has `announce` tell of ends."""
-        self._sweep = sweep
+        """Finds and ends `stale_runs`; puts into `queue`, calls `announce` with what it ended."""
+        self._stale_runs = stale_runs
         self._queue = queue
         self._announce = announce
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Asks for a round now: there is something to do."""
+        """Begins a round now: there is something to do."""
         self._woken.set()
 
     async def reconcile(self) -> None:
@@ -50,26 +52,26 @@ class Reconciler:
                 await self.round(queued_for)
                 queued_for = QUEUED_FOR
             except Exception:
-                # The database is away: the next round will tell.
+                # The database may be away: there is another round.
                 log.warning("reconciler's round failed", exc_info=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), PERIOD)
 
     async def round(self, queued_for: float) -> None:
-        """Queues what was lost, and ends what is overdue."""
-        overdue = await self._sweep.overdue(queued_for)
-        for run in overdue.cancelling:
+        """Requeues what was lost or orphaned, and ends what was cancelled or is overdue."""
+        stale = await self._stale_runs.find(queued_for)
+        for run in stale.cancelling:
             await self._end(run.id, RunStatus.cancelled)
-        for run in overdue.expired:
+        for run in stale.overdue:
             await self._end(run.id, RunStatus.expired)
-        for run in [*overdue.queued, *overdue.orphaned]:
+        for run in [*stale.queued, *stale.orphaned]:
             await self._queue.put(run.id, run.assistant_id)
 
     async def measure(self) -> None:
         """Counts the runs for the metrics, again and again, until it is cancelled."""
         while True:
             try:
-                census = await self._sweep.census()
+                census = await self._stale_runs.census()
             except Exception:
                 log.warning("runs not counted", exc_info=True)
             else:
@@ -80,5 +82,5 @@ class Reconciler:
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def _end(self, run_id: str, status: RunStatus) -> None:
-        if (ended := await self._sweep.end(run_id, status)) is not None:
+        if (ended := await self._stale_runs.end(run_id, status)) is not None:
             await self._announce(ended)

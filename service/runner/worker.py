@@ -1,6 +1,6 @@
 """The worker: takes runs from the queue, claims them, and executes several at once.
 
-A run that is created while a worker is free is claimed with its creation: it takes no queue.
+A run that is created while a slot is free is claimed with its creation, and takes no queue.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ import structlog
 from service.models.client import ChatModel
 from service.process import metrics
 from service.runner.attempt import Attempt, Limits
+from service.runner.events.bus import Stop
 from service.runner.events.publisher import Publisher
 from service.runner.openings import PendingWrites
 from service.runner.queue.queue import RunQueue
 from service.runner.slots import Slots
-from service.runner.stops import Stop
 from storage.claims import Claim, Claims
 from storage.errors import Unreachable
 from storage.tables import RunStatus
 
 WATCH_SECONDS = 0.5
-"""How soon a cancellation on another server is noticed, which is to be within a second."""
+"""Seconds between two looks at the states of runs: cancellation takes effect within a second."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class Worker:
         concurrency: int,
         limits: Limits,
     ) -> None:
-        """Takes from `queue`, writes through `claims`, tells `publisher`, asks `model`."""
+        """Takes from `queue`, writes through `claims`, publishes with `publisher`, asks `model`."""
         self._claims = claims
         self._queue = queue
         self._publisher = publisher
@@ -49,7 +49,7 @@ class Worker:
         self._slots = Slots(concurrency)
         self._attempts: dict[asyncio.Task[None], Attempt | None] = {}
         self._reserved: set[asyncio.Future[None]] = set()
-        """Slots that are kept for runs which are being created."""
+        """Reservations that are open, for runs which are being created."""
         self._stopping = False
         self._releasing = False
         self.pending_writes = PendingWrites()
@@ -59,7 +59,7 @@ class Worker:
         try:
             while True:
                 await self._queue.ready()
-                # Which run is the next is settled only when it can begin.
+                # Taken only when it can begin: until then, another group may have its turn.
                 await self._slots.free()
                 run_id = await self._queue.take()
                 self._slots.take()
@@ -69,7 +69,7 @@ class Worker:
 
     @contextlib.contextmanager
     def reserve(self) -> Iterator["Reservation | None"]:
-        """Keeps a slot for a run that is about to be created, if one is free and no run waits."""
+        """Reserves a slot for a run that is being created, if one is free and no run waits."""
         if self._stopping or not self._queue.empty or not self._slots.is_free:
             yield None
             return
@@ -86,7 +86,10 @@ class Worker:
             over.set_result(None)
 
     async def watch(self) -> None:
-        """Asks, until it is cancelled, whether what is executed was cancelled or lost elsewhere."""
+        """Reads, until it is cancelled, whether executed runs were cancelled or lost elsewhere.
+
+        The database is the truth: a stop that was published may not have arrived.
+        """
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             attempts = [each for each in self._attempts.values() if each is not None]
@@ -104,14 +107,14 @@ class Worker:
                 elif status == RunStatus.cancelling:
                     attempt.stop(Stop.cancelled)
 
-    def stop(self, run_id: str, why: Stop) -> None:
-        """Stops what this server executes of a run, if it does."""
+    def stop(self, run_id: str, reason: Stop) -> None:
+        """Stops the attempts at a run on this server, if there are any."""
         for attempt in self._attempts.values():
             if attempt is not None and attempt.claim.run.id == run_id:
-                attempt.stop(why)
+                attempt.stop(reason)
 
     async def drain(self, grace: float) -> None:
-        """Gives what is executed up to `grace` seconds to end, then releases the rest."""
+        """Gives executed runs up to `grace` seconds to end, then releases the rest."""
         self._stopping = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -127,7 +130,7 @@ class Worker:
             await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
 
     def execute(self, claim: Claim) -> None:
-        """Executes a run that was claimed, in a slot that is taken."""
+        """Executes a claimed run in a slot that was taken for it."""
         attempt = self._attempt(claim)
         self._begin(claim.run.id, self._execute(attempt), attempt)
 
@@ -149,7 +152,7 @@ class Worker:
                 log.error("attempt broke down", task=task.get_name(), exc_info=error)
 
     async def _claim(self, run_id: str) -> None:
-        """Claims a run that was queued, if it is to be had, and executes it."""
+        """Claims and executes a run from the queue, if it can be claimed."""
         structlog.contextvars.bind_contextvars(run_id=run_id)
         claim = await self._claims.claim(run_id)
         if claim is not None:
@@ -160,7 +163,7 @@ class Worker:
         await self._queue.acknowledge(run_id)
 
     def _attempt(self, claim: Claim) -> Attempt:
-        # One of ours whose lease has run out must be silent: its deltas need no claim.
+        # An older attempt of ours, whose lease ran out, must publish nothing: deltas need no claim.
         self.stop(claim.run.id, Stop.lost)
         if claim.reclaimed:
             metrics.RECLAIMED.inc()
@@ -180,7 +183,7 @@ class Worker:
 
 
 class Reservation:
-    """A slot that is kept for a run."""
+    """A slot that is reserved for a run."""
 
     def __init__(self, worker: Worker) -> None:
         """Is not used yet."""
@@ -188,6 +191,6 @@ class Reservation:
         self.used = False
 
     def execute(self, claim: Claim) -> None:
-        """Executes the run, which was claimed, in the slot."""
+        """Executes the claimed run in the slot."""
         self.used = True
         self._worker.execute(claim)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from google.protobuf.message import Message as ProtoMessage
 
-from service.types import assistants, messages, runs, steps, threads
-from service.types.values import Json
+from service.types import assistants, messages, paging, runs, steps, threads
+from service.types.json_value import Json
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage
@@ -47,33 +47,22 @@ def to_proto(answer: Answer, kind: type[ProtoMessage]) -> ProtoMessage:
     """Returns the answer as a message of `kind`, the method's output."""
     match answer:
         case Page():
-            data = [_FIELDS[type(item)](item) for item in _items(answer)]
-            return kind(data=data, has_more=answer.has_more, **_ends(answer))
+            data = [_PROTO[type(item)](item) for item in _items(answer)]
+            return paging.to_proto(answer, data, kind)
         case Deleted():
             return kind(id=answer.id, deleted=True)
         case _:
-            return kind(**_FIELDS[type(answer)](answer))
+            return _PROTO[type(answer)](answer)
 
 
 def _page(page: Page[Any]) -> Json:
-    ends = _ends(page)
-    return {
-        "object": "list",
-        "data": [_JSON[type(item)](item) for item in _items(page)],
-        "first_id": ends.get("first_id"),
-        "last_id": ends.get("last_id"),
-        "has_more": page.has_more,
-    }
+    return paging.to_json(page, [_JSON[type(item)](item) for item in _items(page)])
 
 
 def _items(page: Page[Any]) -> list[Any]:
     if isinstance(page, RunPage):
         return [Found(run, page.pending) for run in page.data]
     return page.data
-
-
-def _ends(page: Page[Any]) -> dict[str, str]:
-    return {"first_id": page.data[0].id, "last_id": page.data[-1].id} if page.data else {}
 
 
 def _deleted(answer: Deleted) -> Json:
@@ -96,11 +85,11 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     Deleted: _deleted,
 }
 
-_FIELDS: Mapping[type, Callable[[Any], Json]] = {
-    rows.Assistant: lambda row: assistants.to_fields(assistants.to_json(row), row.reasoning_effort),
-    rows.Thread: lambda row: threads.to_fields(threads.to_json(row)),
-    rows.Message: lambda row: messages.to_fields(messages.to_json(row)),
-    rows.Run: lambda row: runs.to_fields(runs.to_json(row), row.reasoning_effort),
-    rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
-    Found: lambda found: runs.to_fields(_found(found), found.run.reasoning_effort),
+_PROTO: Mapping[type, Callable[[Any], ProtoMessage]] = {
+    rows.Assistant: lambda row: assistants.to_proto(assistants.to_json(row), row.reasoning_effort),
+    rows.Thread: lambda row: threads.to_proto(threads.to_json(row)),
+    rows.Message: lambda row: messages.to_proto(messages.to_json(row)),
+    rows.Run: lambda row: runs.to_proto(runs.to_json(row), row.reasoning_effort),
+    rows.RunStep: lambda row: steps.to_proto(steps.to_json(row)),
+    Found: lambda found: runs.to_proto(_found(found), found.run.reasoning_effort),
 }

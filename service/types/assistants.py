@@ -1,11 +1,37 @@
-"""Assistants."""
+"""Assistants: what requests for them say, and how they are shown."""
 
-from service.types import formats, tools
-from service.types.values import Json, metadata
+from functools import partial
+from typing import Any
+
+from assistants.v1 import assistants_pb2
+
+from service.types import (
+    checks,
+    metadata,
+    reasoning_effort,
+    response_format,
+    sampling,
+    tool_resources,
+    tools,
+)
+from service.types.json_value import Json
+from service.types.requests import Field
 from storage.rows import Assistant
 
-TEMPERATURE = TOP_P = 1.0
-"""What answers show where nobody chose."""
+FIELDS: tuple[Field, ...] = (
+    Field("model", partial(checks.required_text, maximum=256), required=True),
+    Field("name", partial(checks.text, maximum=256)),
+    Field("description", partial(checks.text, maximum=512)),
+    Field("instructions", partial(checks.text, maximum=checks.MAX_TEXT)),
+    Field("reasoning_effort", reasoning_effort.parse),
+    Field("tools", partial(tools.parse, maximum=128), default=[]),
+    tool_resources.FIELD,
+    metadata.FIELD,
+    Field("temperature", sampling.parse_temperature),
+    Field("top_p", sampling.parse_top_p),
+    Field("response_format", response_format.parse, default=response_format.AUTO),
+)
+"""What a caller may write of an assistant, in the order of checking."""
 
 
 def to_json(row: Assistant) -> Json:
@@ -19,22 +45,20 @@ def to_json(row: Assistant) -> Json:
         "model": row.model,
         "instructions": row.instructions,
         "tools": tools.to_json(row.tools),
-        "tool_resources": tools.resources_to_json(row.tool_resources),
-        "metadata": metadata(row.metadata_),
-        "temperature": TEMPERATURE if row.temperature is None else row.temperature,
-        "top_p": TOP_P if row.top_p is None else row.top_p,
-        "response_format": formats.to_json(row.response_format),
+        "tool_resources": tool_resources.to_json(row.tool_resources),
+        "metadata": metadata.to_json(row.metadata_),
+        "temperature": sampling.to_json(row.temperature),
+        "top_p": sampling.to_json(row.top_p),
+        "response_format": response_format.to_json(row.response_format),
     }
 
 
-def to_fields(value: Json, reasoning_effort: str | None) -> Json:
-    """Returns the fields of the same in protobuf, with what OpenAI's object has no key for."""
-    fields = value | {
-        "tools": [tools.to_proto(tool) for tool in value["tools"]],
-        "tool_resources": tools.resources_to_proto(value["tool_resources"]),
-        "metadata": value["metadata"] or None,
-        "response_format": formats.to_proto(value["response_format"]),
-        "reasoning_effort": reasoning_effort,
+def to_proto(value: Json, effort: str | None) -> assistants_pb2.Assistant:
+    """Returns the same, with what OpenAI's object has no key for."""
+    given: dict[str, Any] = value | {
+        "tools": tools.to_proto(value["tools"]),
+        "tool_resources": tool_resources.to_proto(value["tool_resources"]),
+        "response_format": response_format.to_proto(value["response_format"]),
     }
-    del fields["object"]
-    return fields
+    del given["object"]
+    return assistants_pb2.Assistant(**given, reasoning_effort=effort)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.types.values import Json
+from assistants.v1 import events_pb2
+
+from service.types.json_value import Json
 
 
 def text(message_id: str, index: int, text: str, *, first: bool) -> Json:
@@ -42,30 +44,31 @@ def _step(id: str, call: Json) -> Json:
     return {"id": id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 
-def message_fields(value: Json) -> Json:
-    """Returns the fields of a MessageDeltaObject in protobuf."""
-    return {"id": value["id"], "content": [_part(part) for part in value["delta"]["content"]]}
+def message_to_proto(value: Json) -> events_pb2.MessageDelta:
+    """Returns a MessageDeltaObject in protobuf."""
+    content = [_part(part) for part in value["delta"]["content"]]
+    return events_pb2.MessageDelta(id=value["id"], content=content)
 
 
-def _part(part: Mapping[str, Any]) -> Json:
+def _part(part: Mapping[str, Any]) -> events_pb2.MessageDelta.ContentDelta:
     if part["type"] == "refusal":
-        return {"index": part["index"], "refusal": part["refusal"]}
+        return events_pb2.MessageDelta.ContentDelta(index=part["index"], refusal=part["refusal"])
     text = part["text"]
-    shown = {"value": text["value"], "first": "annotations" in text}
-    return {"index": part["index"], "text": shown}
+    shown = events_pb2.MessageDelta.TextDelta(value=text["value"], first="annotations" in text)
+    return events_pb2.MessageDelta.ContentDelta(index=part["index"], text=shown)
 
 
-def step_fields(value: Json) -> Json:
-    """Returns the fields of a RunStepDeltaObject in protobuf."""
+def step_to_proto(value: Json) -> events_pb2.RunStepDelta:
+    """Returns a RunStepDeltaObject in protobuf."""
     calls = [_call(call) for call in value["delta"]["step_details"]["tool_calls"]]
-    return {"id": value["id"], "tool_calls": calls}
+    return events_pb2.RunStepDelta(id=value["id"], tool_calls=calls)
 
 
-def _call(call: Mapping[str, Any]) -> Json:
+def _call(call: Mapping[str, Any]) -> events_pb2.RunStepDelta.FunctionCallDelta:
     function = call["function"]
-    return {
-        "index": call["index"],
-        "id": call.get("id"),
-        "name": function.get("name"),
-        "arguments": function["arguments"],
-    }
+    return events_pb2.RunStepDelta.FunctionCallDelta(
+        index=call["index"],
+        id=call.get("id"),
+        name=function.get("name"),
+        arguments=function["arguments"],
+    )

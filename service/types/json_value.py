@@ -1,4 +1,4 @@
-"""Between protobuf's JSON values and Python's, keeping the order of keys.
+"""Free JSON: conversions between protobuf's values and Python's that keep the order of keys.
 
 The bindings read `google.protobuf.Value` and `Struct` as ordered twins (see protos/generate.py).
 Numbers are doubles there: integral ones come back as integers, exact up to 2^53.
@@ -11,6 +11,10 @@ from typing import Any
 from assistants.json import json_pb2
 
 from service.errors import ApiError, Kind
+from service.types import checks
+
+Json = dict[str, Any]
+"""An object of OpenAI's API, as JSON."""
 
 MAX_DEPTH = 30
 """How deep JSON may nest. protobuf itself gives up at 100 messages, three to a level of objects."""
@@ -26,7 +30,7 @@ def to_python(value: json_pb2.Value, param: str, depth: int = 0) -> Any:
         case "number_value":
             return _number(value.number_value, param)
         case "string_value":
-            return checked_text(value.string_value, param)
+            return checks.storable(param, value.string_value)
         case "bool_value":
             return value.bool_value
         case "struct_value":
@@ -43,18 +47,9 @@ def to_python(value: json_pb2.Value, param: str, depth: int = 0) -> Any:
 def struct_to_python(struct: json_pb2.Struct, param: str, depth: int = 0) -> dict[str, Any]:
     """Returns the object as a dict, keys in the given order; of a repeated key, the last counts."""
     return {
-        checked_text(field.key, param): to_python(field.value, f"{param}.{field.key}", depth + 1)
+        checks.storable(param, field.key): to_python(field.value, f"{param}.{field.key}", depth + 1)
         for field in struct.fields
     }
-
-
-def checked_text(text: str, param: str) -> str:
-    """Returns the text unless it holds a NUL character, which PostgreSQL cannot store."""
-    if "\0" in text:
-        raise ApiError(
-            Kind.invalid_value, f"Invalid '{param}': the NUL character is not allowed.", param
-        )
-    return text
 
 
 def _number(number: float, param: str) -> int | float:

@@ -1,13 +1,42 @@
-"""Messages, with the parts of their content and their attachments.
+"""Messages: what requests for them say, and how they are shown."""
 
-Rows hold both as answers show them.
-"""
+import asyncio
+from collections.abc import Sequence
 
-from collections.abc import Mapping
-from typing import Any
+from assistants.v1 import messages_pb2
 
-from service.types.values import Json, metadata
+from service.types import attachments, checks, content, metadata
+from service.types.json_value import Json
+from service.types.requests import Field
+from storage.messages import PORTION, NewMessage
 from storage.rows import Message
+
+ROLES = ("user", "assistant")
+
+MODIFIABLE: tuple[Field, ...] = (metadata.FIELD,)
+"""The fields of a message that a caller may modify."""
+
+
+def parse(
+    path: str, request: messages_pb2.CreateMessageRequest | messages_pb2.NewMessage
+) -> NewMessage:
+    """Returns the message to insert; `path` is empty or ends in a dot."""
+    return NewMessage(
+        role=checks.choice(f"{path}role", request.role, ROLES),
+        content=content.parse(f"{path}content", request),
+        attachments=attachments.parse(f"{path}attachments", request.attachments),
+        metadata=metadata.parse(f"{path}metadata", request.metadata),
+    )
+
+
+async def parse_all(param: str, given: Sequence[messages_pb2.NewMessage]) -> list[NewMessage]:
+    """Returns the messages to insert, in their order; yields to other tasks now and then."""
+    messages = list[NewMessage]()
+    for index, message in enumerate(given, 1):
+        messages.append(parse(f"{param}[{index - 1}].", message))
+        if index % PORTION == 0:
+            await asyncio.sleep(0)
+    return messages
 
 
 def to_json(row: Message) -> Json:
@@ -27,30 +56,24 @@ def to_json(row: Message) -> Json:
         "assistant_id": row.assistant_id,
         "run_id": row.run_id,
         "attachments": row.attachments,
-        "metadata": metadata(row.metadata_),
+        "metadata": metadata.to_json(row.metadata_),
     }
 
 
-def to_fields(value: Json) -> Json:
-    """Returns the fields of the same in protobuf."""
-    fields = value | {
-        "content": [_content(part) for part in value["content"]],
-        "metadata": value["metadata"] or None,
-    }
-    del fields["object"]
-    return fields
-
-
-def _content(part: Mapping[str, Any]) -> Json:
-    """Returns a part as MessageContent's fields."""
-    kind = part["type"]
-    if kind == "text" and (annotations := part["text"]["annotations"]):
-        shown = [_annotation(annotation) for annotation in annotations]
-        return {"text": {"value": part["text"]["value"], "annotations": shown}}
-    return {kind: part[kind]}
-
-
-def _annotation(value: Mapping[str, Any]) -> Json:
-    kind = value["type"]
-    given = {key: value[key] for key in ("text", "start_index", "end_index")}
-    return given | {kind: value[kind]["file_id"]}
+def to_proto(value: Json) -> messages_pb2.Message:
+    """Returns the same in protobuf."""
+    return messages_pb2.Message(
+        id=value["id"],
+        created_at=value["created_at"],
+        thread_id=value["thread_id"],
+        status=value["status"],
+        incomplete_details=value["incomplete_details"],
+        completed_at=value["completed_at"],
+        incomplete_at=value["incomplete_at"],
+        role=value["role"],
+        content=content.to_proto(value["content"]),
+        assistant_id=value["assistant_id"],
+        run_id=value["run_id"],
+        attachments=value["attachments"],
+        metadata=value["metadata"],
+    )

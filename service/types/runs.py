@@ -1,13 +1,70 @@
-"""Runs."""
+"""Runs: what requests for them say, and how they are shown."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from service.types import formats, steps, tools
-from service.types.assistants import TEMPERATURE, TOP_P
-from service.types.values import Json, last_error, metadata, usage
-from storage.rows import Run, RunStep
+from assistants.v1 import run_objects_pb2
+
+from service.types import (
+    checks,
+    last_error,
+    metadata,
+    reasoning_effort,
+    response_format,
+    sampling,
+    steps,
+    tool_choice,
+    tools,
+    truncation_strategy,
+    usage,
+)
+from service.types.json_value import Json
+from service.types.requests import INHERITED, Field, Stored
+from storage.rows import Assistant, Run, RunStep
 from storage.tables import RunStatus
+
+_TOKENS = partial(checks.integer, minimum=256, maximum=2**31 - 1)
+_INSTRUCTIONS = partial(checks.text, maximum=checks.MAX_TEXT)
+
+
+def _check_tools(stored: Stored) -> None:
+    tools.refuse_server_tools(stored.get("tools", ()))
+
+
+def _check_choice(stored: Stored) -> None:
+    # The assistant's tools are not known before it is read.
+    if "tools" in stored:
+        tool_choice.refuse_unknown(stored["tool_choice"], stored["tools"])
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("tools", partial(tools.parse, maximum=20), default=INHERITED, check=_check_tools),
+    Field("model", partial(checks.required_text, maximum=256), default=INHERITED, required=True),
+    Field("instructions", _INSTRUCTIONS, default=INHERITED),
+    Field("additional_instructions", _INSTRUCTIONS, default=""),
+    metadata.FIELD,
+    Field("temperature", sampling.parse_temperature, default=INHERITED),
+    Field("top_p", sampling.parse_top_p, default=INHERITED),
+    Field("max_prompt_tokens", _TOKENS),
+    Field("max_completion_tokens", _TOKENS),
+    Field("truncation_strategy", truncation_strategy.parse, default=truncation_strategy.AUTO),
+    Field("tool_choice", tool_choice.parse, check=_check_choice),
+    Field("parallel_tool_calls", checks.boolean),
+    Field("response_format", response_format.parse, default=INHERITED),
+    Field("reasoning_effort", reasoning_effort.parse, default=INHERITED),
+)
+"""What a request to run an assistant decides, in the order of checking."""
+
+MODIFIABLE: tuple[Field, ...] = (metadata.FIELD,)
+"""The fields of a run that a caller may modify."""
+
+
+def inherited(assistant: Assistant) -> Stored:
+    """Returns what a run has of its assistant where its request does not say otherwise."""
+    return {
+        field.name: getattr(assistant, field.name) for field in FIELDS if field.default is INHERITED
+    }
 
 
 def to_json(row: Run, pending: RunStep | None = None) -> Json:
@@ -21,7 +78,7 @@ def to_json(row: Run, pending: RunStep | None = None) -> Json:
         "assistant_id": row.assistant_id,
         "status": row.status,
         "required_action": _required_action(row, pending),
-        "last_error": last_error(row.last_error),
+        "last_error": last_error.to_json(row.last_error),
         "expires_at": row.expires_at,
         "started_at": row.started_at,
         "cancelled_at": row.cancelled_at,
@@ -31,16 +88,16 @@ def to_json(row: Run, pending: RunStep | None = None) -> Json:
         "model": row.model,
         "instructions": row.instructions,
         "tools": tools.to_json(row.tools),
-        "metadata": metadata(row.metadata_),
-        "usage": None if row.usage is None else usage(row.usage),
-        "temperature": TEMPERATURE if row.temperature is None else row.temperature,
-        "top_p": TOP_P if row.top_p is None else row.top_p,
+        "metadata": metadata.to_json(row.metadata_),
+        "usage": usage.to_json(row.usage),
+        "temperature": sampling.to_json(row.temperature),
+        "top_p": sampling.to_json(row.top_p),
         "max_prompt_tokens": row.max_prompt_tokens,
         "max_completion_tokens": row.max_completion_tokens,
         "truncation_strategy": row.truncation_strategy,
-        "tool_choice": "auto" if row.tool_choice is None else row.tool_choice,
+        "tool_choice": tool_choice.to_json(row.tool_choice),
         "parallel_tool_calls": row.parallel_tool_calls is not False,
-        "response_format": formats.to_json(row.response_format),
+        "response_format": response_format.to_json(row.response_format),
     }
 
 
@@ -51,22 +108,26 @@ def _required_action(row: Run, pending: RunStep | None) -> Json | None:
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
 
 
-def to_fields(value: Json, reasoning_effort: str | None) -> Json:
-    """Returns the fields of the same in protobuf, with what OpenAI's object has no key for."""
-    fields = value | {
-        "required_action": _required_action_fields(value["required_action"]),
-        "tools": [tools.to_proto(tool) for tool in value["tools"]],
-        "metadata": value["metadata"] or None,
-        "tool_choice": tools.choice_to_proto(value["tool_choice"]),
-        "response_format": formats.to_proto(value["response_format"]),
-        "reasoning_effort": reasoning_effort,
+def to_proto(value: Json, effort: str | None) -> run_objects_pb2.Run:
+    """Returns the same, with what OpenAI's object has no key for."""
+    given: dict[str, Any] = value | {
+        "required_action": _required_action_to_proto(value["required_action"]),
+        "last_error": last_error.to_proto(value["last_error"]),
+        "tools": tools.to_proto(value["tools"]),
+        "usage": usage.to_proto(value["usage"]),
+        "truncation_strategy": truncation_strategy.to_proto(value["truncation_strategy"]),
+        "tool_choice": tool_choice.to_proto(value["tool_choice"]),
+        "response_format": response_format.to_proto(value["response_format"]),
     }
-    del fields["object"]
-    return fields
+    del given["object"]
+    return run_objects_pb2.Run(**given, reasoning_effort=effort)
 
 
-def _required_action_fields(value: Mapping[str, Any] | None) -> Json | None:
+def _required_action_to_proto(
+    value: Mapping[str, Any] | None,
+) -> run_objects_pb2.Run.RequiredAction | None:
     if value is None:
         return None
-    calls = [steps.call_fields(call) for call in value["submit_tool_outputs"]["tool_calls"]]
-    return {"submit_tool_outputs": {"tool_calls": calls}}
+    calls = map(steps.call_to_proto, value["submit_tool_outputs"]["tool_calls"])
+    submit = run_objects_pb2.Run.SubmitToolOutputs(tool_calls=calls)
+    return run_objects_pb2.Run.RequiredAction(submit_tool_outputs=submit)

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.types.values import Json, last_error, metadata, usage
+from assistants.v1 import run_objects_pb2
+
+from service.types import last_error, metadata, usage
+from service.types.json_value import Json
 from storage.rows import RunStep
 from storage.tables import StepStatus
 
@@ -24,13 +27,13 @@ def to_json(row: RunStep) -> Json:
         "type": row.type,
         "status": row.status,
         "step_details": row.step_details,
-        "last_error": last_error(row.last_error),
+        "last_error": last_error.to_json(row.last_error),
         "expired_at": row.expired_at,
         "cancelled_at": row.cancelled_at,
         "failed_at": row.failed_at,
         "completed_at": row.completed_at,
-        "metadata": metadata(row.metadata_),
-        "usage": usage(row.usage or NO_USAGE) if ended else None,
+        "metadata": metadata.to_json(row.metadata_),
+        "usage": usage.to_json(row.usage or NO_USAGE) if ended else None,
     }
 
 
@@ -41,21 +44,30 @@ def without_output(call: Mapping[str, Any]) -> Json:
     return {"id": call["id"], "type": "function", "function": named}
 
 
-def to_fields(value: Json) -> Json:
-    """Returns the fields of the same in protobuf."""
+def to_proto(value: Json) -> run_objects_pb2.RunStep:
+    """Returns the same in protobuf."""
+    given: dict[str, Any] = value | {
+        "last_error": last_error.to_proto(value["last_error"]),
+        "usage": usage.to_proto(value["usage"]),
+    }
+    for key in ("object", "type", "step_details"):
+        del given[key]
+    result = run_objects_pb2.RunStep(**given)
     details = value["step_details"]
     if value["type"] == "message_creation":
-        shown = {"message_creation": details["message_creation"]}
+        result.message_creation.message_id = details["message_creation"]["message_id"]
     else:
-        shown = {
-            "tool_calls": {"tool_calls": [call_fields(each) for each in details["tool_calls"]]}
-        }
-    fields = value | {"metadata": value["metadata"] or None} | shown
-    for key in ("object", "type", "step_details"):
-        del fields[key]
-    return fields
+        result.tool_calls.SetInParent()
+        result.tool_calls.tool_calls.extend(map(call_to_proto, details["tool_calls"]))
+    return result
 
 
-def call_fields(call: Mapping[str, Any]) -> Json:
-    """Returns the fields of a function call in protobuf, with or without its output."""
-    return {"id": call["id"], **call["function"]}
+def call_to_proto(call: Mapping[str, Any]) -> run_objects_pb2.FunctionCall:
+    """Returns a function call, with or without its output."""
+    function = call["function"]
+    return run_objects_pb2.FunctionCall(
+        id=call["id"],
+        name=function["name"],
+        arguments=function["arguments"],
+        output=function.get("output"),
+    )

@@ -1,8 +1,14 @@
-"""Threads."""
+"""Threads: what requests for them say, and how they are shown."""
 
-from service.types import tools
-from service.types.values import Json, metadata
+from assistants.v1 import threads_pb2
+
+from service.types import metadata, tool_resources
+from service.types.json_value import Json
+from service.types.requests import Field
 from storage.rows import Thread
+
+FIELDS: tuple[Field, ...] = (tool_resources.FIELD, metadata.FIELD)
+"""What a caller may write of a thread, in the order of checking, but for its first messages."""
 
 
 def to_json(row: Thread) -> Json:
@@ -11,16 +17,16 @@ def to_json(row: Thread) -> Json:
         "id": row.id,
         "object": "thread",
         "created_at": row.created_at,
-        "tool_resources": tools.resources_to_json(row.tool_resources),
-        "metadata": metadata(row.metadata_),
+        "tool_resources": tool_resources.to_json(row.tool_resources),
+        "metadata": metadata.to_json(row.metadata_),
     }
 
 
-def to_fields(value: Json) -> Json:
-    """Returns the fields of the same in protobuf."""
-    fields = value | {
-        "tool_resources": tools.resources_to_proto(value["tool_resources"]),
-        "metadata": value["metadata"] or None,
-    }
-    del fields["object"]
-    return fields
+def to_proto(value: Json) -> threads_pb2.Thread:
+    """Returns the same in protobuf."""
+    return threads_pb2.Thread(
+        id=value["id"],
+        created_at=value["created_at"],
+        tool_resources=tool_resources.to_proto(value["tool_resources"]),
+        metadata=value["metadata"],
+    )

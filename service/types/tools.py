@@ -1,30 +1,95 @@
-"""Tools, tool resources and tool choices.
+"""Tools, which rows hold in OpenAI's form; what nobody chose has no key."""
 
-Rows hold them in OpenAI's form; what nobody chose has no key, or is null.
-"""
-
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from assistants.v1 import common_pb2
 
-from service.types.json_value import struct_from_python
+from service.errors import ApiError, Kind
+from service.types import checks, json_value
+
+KINDS = ("code_interpreter", "file_search", "function")
+SERVER_KINDS = ("code_interpreter", "file_search")
+RANKERS = ("auto", "default_2024_08_21")
 
 
-def to_json(tools: Iterable[Mapping[str, Any]]) -> list[Any]:
+def parse(param: str, given: Sequence[common_pb2.Tool], maximum: int) -> list[dict[str, Any]]:
+    """Returns at most `maximum` tools."""
+    checks.array(param, len(given), maximum)
+    return [_tool(f"{param}[{index}]", tool) for index, tool in enumerate(given)]
+
+
+def _tool(param: str, tool: common_pb2.Tool) -> dict[str, Any]:
+    kind = checks.choice(f"{param}.type", tool.type, KINDS)
+    if kind == "function":
+        if not tool.HasField("function"):
+            checks.missing(f"{param}.function")
+        return {"type": kind, "function": _function(f"{param}.function", tool.function)}
+    if kind == "file_search" and tool.HasField("file_search"):
+        return {"type": kind, "file_search": _file_search(f"{param}.file_search", tool.file_search)}
+    return {"type": kind}
+
+
+def _function(param: str, function: common_pb2.FunctionDefinition) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": checks.function_name(f"{param}.name", function.name)}
+    if function.HasField("description"):
+        text = checks.text(f"{param}.description", function.description, checks.MAX_TEXT)
+        result["description"] = text
+    if function.HasField("parameters"):
+        schema = json_value.struct_to_python(function.parameters, f"{param}.parameters")
+        result["parameters"] = schema
+    if function.HasField("strict"):
+        result["strict"] = function.strict
+    return result
+
+
+def _file_search(param: str, options: common_pb2.FileSearchOptions) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    if options.HasField("max_num_results"):
+        name = f"{param}.max_num_results"
+        result["max_num_results"] = checks.integer(name, options.max_num_results, 1, 50)
+    if options.HasField("ranking_options"):
+        name, ranking = f"{param}.ranking_options", options.ranking_options
+        if not ranking.HasField("score_threshold"):
+            checks.missing(f"{name}.score_threshold")
+        threshold = checks.decimal(f"{name}.score_threshold", ranking.score_threshold, 0, 1)
+        result["ranking_options"] = {
+            "ranker": checks.choice(f"{name}.ranker", ranking.ranker or "auto", RANKERS),
+            "score_threshold": threshold,
+        }
+    return result
+
+
+def refuse_server_tools(stored: Iterable[Mapping[str, Any]]) -> None:
+    """Refuses to run with a tool of the server's: there are none yet."""
+    for tool in stored:
+        if tool["type"] in SERVER_KINDS:
+            unavailable("tools", tool["type"])
+
+
+def unavailable(param: str, kind: str) -> NoReturn:
+    """Refuses a tool of the server's that `param` asks for."""
+    raise ApiError(Kind.unavailable_tool, f"Tool '{kind}' is not available on this server.", param)
+
+
+def to_json(stored: Iterable[Mapping[str, Any]]) -> list[Any]:
     """Returns the tools; `strict` is always there."""
-    return [_function(tool) if "function" in tool else tool for tool in tools]
+    return [_function_to_json(tool) if "function" in tool else tool for tool in stored]
 
 
-def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+def _function_to_json(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     function = tool["function"]
     if "strict" in function:
         return tool
     return {**tool, "function": {**function, "strict": False}}
 
 
-def to_proto(value: Mapping[str, Any]) -> common_pb2.Tool:
-    """Returns a tool."""
+def to_proto(value: Iterable[Mapping[str, Any]]) -> list[common_pb2.Tool]:
+    """Returns the same in protobuf."""
+    return [_tool_to_proto(tool) for tool in value]
+
+
+def _tool_to_proto(value: Mapping[str, Any]) -> common_pb2.Tool:
     result = common_pb2.Tool(type=value["type"])
     if "function" in value:
         function = value["function"]
@@ -33,7 +98,8 @@ def to_proto(value: Mapping[str, Any]) -> common_pb2.Tool:
         if "description" in function:
             result.function.description = function["description"]
         if "parameters" in function:
-            result.function.parameters.CopyFrom(struct_from_python(function["parameters"]))
+            parameters = json_value.struct_from_python(function["parameters"])
+            result.function.parameters.CopyFrom(parameters)
             result.function.parameters.SetInParent()
     if "file_search" in value:
         options = dict(value["file_search"])
@@ -45,30 +111,3 @@ def to_proto(value: Mapping[str, Any]) -> common_pb2.Tool:
                 common_pb2.FileSearchOptions.RankingOptions(**ranking)
             )
     return result
-
-
-def resources_to_json(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the resources that are there, `{}` for none."""
-    return {name: value[name] for name in ("code_interpreter", "file_search") if name in value}
-
-
-def resources_to_proto(value: Mapping[str, Any]) -> common_pb2.ToolResources:
-    """Returns tool resources; those that name nothing stay as they are."""
-    result = common_pb2.ToolResources()
-    if "code_interpreter" in value:
-        result.code_interpreter.file_ids.extend(value["code_interpreter"]["file_ids"])
-        result.code_interpreter.SetInParent()
-    if "file_search" in value:
-        result.file_search.vector_store_ids.extend(value["file_search"]["vector_store_ids"])
-        result.file_search.SetInParent()
-    return result
-
-
-def choice_to_proto(value: Any) -> common_pb2.ToolChoice:
-    """Returns a tool choice from `"auto"` and the like, or `{"type", "function": {"name"}}`."""
-    if isinstance(value, str):
-        return common_pb2.ToolChoice(mode=value)
-    named = common_pb2.ToolChoice.NamedTool(type=value["type"])
-    if "function" in value:
-        named.function_name = value["function"]["name"]
-    return common_pb2.ToolChoice(named=named)

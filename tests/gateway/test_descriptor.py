@@ -6,6 +6,7 @@ from google.protobuf import descriptor_pool
 
 from gateway import descriptor
 from gateway.requests import Schema
+from service.api.services import SERVICES
 from tests import extensions
 from tests.schemas import document
 
@@ -13,6 +14,16 @@ Operation = tuple[str, str]
 METHODS = {
     (method.verb, method.path.removeprefix("/v1")): method for method in descriptor.methods()
 }
+
+
+def test_every_service_of_the_protos_is_declared() -> None:
+    found = {
+        f"{file.package}.{service.name}"
+        for file in descriptor.derive().file
+        if file.package == descriptor.PACKAGE
+        for service in file.service
+    }
+    assert found == SERVICES.keys()
 
 
 def operations() -> dict[Operation, dict[str, Any]]:

@@ -304,6 +304,8 @@ REFUSED = [
     ("POST", "/v1/assistants", b'{"model": "m", "model": "n"}', 400,
      "Duplicate parameter: 'model'."),
     ("GET", "/v1/assistants?limit=1&limit=2", None, 400, "Duplicate parameter: 'limit'."),
+    ("POST", "/v1/assistants", b'{"tools": [{"function": {"parameters": {"a": 1, "a": 2}}}]}', 400,
+     "Duplicate parameter: 'a'."),
     ("POST", "/v1/assistants", b'{"metadata": {"a": {"b": 1}}}', 400,
      "Invalid type for 'metadata': expected an object with string values."),
     ("POST", "/v1/assistants", b'{"metadata": {"a": 1}}', 400,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import envoy
+from gateway import descriptor, envoy
+from service.api.services import SERVICES
 from service.errors import SettingsError
 from service.settings import Settings
 
@@ -29,6 +30,15 @@ def test_addresses_and_paths_are_those_of_the_settings(tmp_path: Path) -> None:
     assert str(tmp_path / "edge.sock") in text
     assert (tmp_path / "rest.binpb").is_file()
     assert '"::1"' in text
+
+
+def test_the_transcoder_knows_the_declared_services(tmp_path: Path) -> None:
+    config = envoy.configuration(settings(tmp_path))["static_resources"]
+    manager = config["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    configs = [entry["typed_config"] for entry in manager["http_filters"]]
+    [services] = [each["services"] for each in configs if "services" in each]
+    names = [name.replace(descriptor.PACKAGE, descriptor.REST_PACKAGE, 1) for name in SERVICES]
+    assert services == names
 
 
 def test_a_host_without_an_address_is_one_clear_line(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from assistants.v1 import assistants_pb2, runs_pb2
 
 from gateway import descriptor
 from gateway.requests import Schema
+from service.calls import parsed_or_none
 from service.errors import ApiError
 from service.types.json_value import from_python
 
@@ -88,7 +89,7 @@ def test_include_is_a_query_parameter_and_may_be_repeated() -> None:
 
 def test_bytes_that_are_no_message_are_an_invalid_type() -> None:
     schema = SCHEMAS["CreateAssistant"]
-    assert schema.deserializer()(b"\x0a\xff") is None
+    assert parsed_or_none(schema.message.FromString)(b"\x0a\xff") is None
     body = refused("CreateAssistant", None, "/v1/assistants", keys("model", "metadata"))
     assert (body["param"], body["code"]) == ("metadata", "invalid_type")
     assert refused("CreateAssistant", None, "/v1/assistants", keys("model"))["param"] is None

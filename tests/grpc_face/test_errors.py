@@ -4,26 +4,26 @@ What both faces refuse, tests/exactness walks.
 """
 
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from assistants.v1 import (
-    events_pb2,
-    messages_pb2,
-    run_objects_pb2,
-    runs_pb2,
-    runs_pb2_grpc,
-)
+from assistants.v1 import messages_pb2, runs_pb2, runs_pb2_grpc
 from google.rpc import error_details_pb2
 
-from service.calls import Errors
+from service.api import typed
+from service.calls import Caller
 from service.errors import TABLE, ApiError, Kind
+from service.runner.events.streams import EventStream
+from service.types.events import DONE, Event
 from service.types.json_value import from_python
+from storage.rows import Run
 from tests.exactness.errors import Refusal, refusal
 from tests.grpc_face.stubs import SECONDS, Stubs
+
+RUNS = "assistants.v1.RunsService"
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -54,24 +54,39 @@ def test_an_error_that_quotes_much_is_cut(stubs: Stubs, text: str) -> None:
     assert refused.message.endswith("…")
 
 
+class Broken:
+    """A stream that has one event and then fails."""
+
+    ended = False
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self._events = [Event(DONE, b"[DONE]")]
+
+    async def take(self, seconds: float | None = None) -> list[Event]:
+        if not self._events:
+            raise self._error
+        return [self._events.pop()]
+
+    async def aclose(self) -> None:
+        pass
+
+
 class Raiser(runs_pb2_grpc.RunsServiceServicer):
     """Raises the error whose kind stands in the request."""
 
-    async def GetRun(self, request: runs_pb2.GetRunRequest, context: Any) -> run_objects_pb2.Run:
+    async def GetRun(self, request: runs_pb2.GetRunRequest, caller: Caller) -> Run:
         raise ApiError(Kind(request.run_id), "It is so.", "a.b")
 
-    async def StreamRun(
-        self, request: runs_pb2.CreateRunRequest, context: Any
-    ) -> AsyncGenerator[events_pb2.RunEvent, None]:
-        yield events_pb2.RunEvent(event="first")
-        raise ApiError(Kind(request.assistant_id), "It is so.", "a.b")
+    async def StreamRun(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> EventStream:
+        return Broken(ApiError(Kind(request.assistant_id), "It is so.", "a.b"))
 
 
 @pytest.fixture
 async def raiser() -> AsyncIterator[Any]:
     """A client of a server that fails as it is told."""
-    server = grpc.aio.server(interceptors=[Errors()])
-    runs_pb2_grpc.add_RunsServiceServicer_to_server(Raiser(), server)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(tuple(typed.handlers({RUNS: Raiser()})))
     with tempfile.TemporaryDirectory() as directory:
         address = f"unix:{Path(directory) / 'socket'}"
         server.add_insecure_port(address)
@@ -87,7 +102,7 @@ async def test_every_row_over_the_wire(raiser: Any) -> None:
             await raiser.GetRun(runs_pb2.GetRunRequest(run_id=kind))
         with pytest.raises(grpc.aio.AioRpcError) as streamed:
             async for event in raiser.StreamRun(runs_pb2.CreateRunRequest(assistant_id=kind)):
-                assert event.event == "first"
+                assert event.event == DONE
         for caught in (unary, streamed):
             assert refusal(caught.value) == Refusal(
                 row.grpc, "It is so.", row.code or kind, {"param": "a.b"}

@@ -48,8 +48,9 @@ OF_RUN: dict[str, Any] = {"thread_id": "thread_1", "assistant_id": "asst_1"}
 
 def assistant(**changes: Any) -> rows.Assistant:
     """An assistant, of which nothing is set but for `changes`."""
-    bare = {"tools": [], "tool_resources": {}, "metadata_": {}, "response_format": "auto"}
-    return rows.Assistant(id="asst_1", model="m", **OWNED | bare | changes)
+    bare: dict[str, Any] = {"model": "m", "tools": [], "tool_resources": {}}
+    bare |= {"metadata_": {}, "response_format": "auto"}
+    return rows.Assistant(id="asst_1", **OWNED | bare | changes)
 
 
 def thread(**changes: Any) -> rows.Thread:

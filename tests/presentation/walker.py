@@ -91,7 +91,7 @@ def run(value: run_objects_pb2.Run) -> Json:
         "assistant_id": value.assistant_id,
         "status": run_objects_pb2.Run.Status.Name(value.status),
         "required_action": _required_action(value),
-        "last_error": _run_error(value),
+        "last_error": last_error(value.last_error) if value.HasField("last_error") else None,
         "expires_at": optional(value, "expires_at"),
         "started_at": optional(value, "started_at"),
         "cancelled_at": optional(value, "cancelled_at"),
@@ -124,11 +124,9 @@ def _required_action(value: run_objects_pb2.Run) -> Json | None:
     }
 
 
-def _run_error(value: run_objects_pb2.Run) -> Json | None:
-    if not value.HasField("last_error"):
-        return None
-    code = run_objects_pb2.Run.LastError.Code.Name(value.last_error.code)
-    return {"code": code, "message": value.last_error.message}
+def last_error(value: run_objects_pb2.Run.LastError) -> Json:
+    """Returns a run's error."""
+    return {"code": run_objects_pb2.Run.LastError.Code.Name(value.code), "message": value.message}
 
 
 def _incomplete_run(value: run_objects_pb2.Run) -> Json | None:

@@ -6,16 +6,22 @@ from typing import Any
 
 from sqlalchemy import text
 
+from service.calls import Caller
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
 from service.runner.engine import Engine
+from service.runner.events.memory import MemoryBus
 from service.runner.events.streams import EventStream
+from service.runner.queue.memory import MemoryQueue
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run, RunStep
 from tests.runner.reading import RunEvent, as_sent
 from tests.storage.rows import PROJECT, execute, make_thread, new_run
 from tests.waiting import until
+
+CALLER = Caller(PROJECT, "request-1")
+"""Who calls servicers, where they are called directly."""
 
 NEVER = 3600.0
 """A lease so long that no heartbeat comes in a test's way."""
@@ -35,8 +41,9 @@ class Engines:
         engine = Engine(
             self.storage,
             self._model,
+            MemoryBus(),
+            MemoryQueue(),
             concurrency=concurrency,
-            events_max_bytes=2**26,
             limits=limits,
         )
         self._working[engine] = asyncio.create_task(engine.work())
@@ -68,7 +75,7 @@ class Engines:
         run, first = await engine.start(
             lambda claim: self.storage.runs.create(PROJECT, thread.id, new, [], claim=claim)
         )
-        return Following(run, engine.follow(run, first), engine)
+        return Following(run, engine.streams.follow(run, first), engine)
 
     async def submit(self, engine: Engine, run: Run, *outputs: tuple[str, str]) -> tuple[Run, int]:
         """Submits outputs by call id; returns the run, and the number of the next event."""

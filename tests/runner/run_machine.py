@@ -18,7 +18,7 @@ from storage import Storage
 from storage import rows as stored_rows
 from storage.claims import Claim
 from storage.openings import Opening
-from storage.stale_runs import Overdue
+from storage.stale_runs import Stale
 from storage.tables import Message, RunStep
 from storage.tables import Run as StoredRun
 from storage.transitions import Ended
@@ -197,21 +197,21 @@ class Machine(RuleBasedStateMachine):
         self.seen, self._refused, self._returned = after, False, []
         self._sound = True
 
-    def look_around(self) -> Overdue:
-        """Asks, as reconcilers do, what nobody cares for."""
-        overdue = self.go(self.storage.stale_runs.overdue(0))
-        unattended = [run for run in self.thread.runs if not run.leased(self.now)]
-        claimable = [run for run in unattended if run.claimable(self.now)]
+    def look_around(self) -> Stale:
+        """Finds, as reconcilers do, runs that no worker holds."""
+        stale = self.go(self.storage.stale_runs.find(0))
+        unheld = [run for run in self.thread.runs if not run.leased(self.now)]
+        claimable = [run for run in unheld if run.claimable(self.now)]
         expected = {
             "queued": {run.id for run in claimable if run.status == "queued"},
             "orphaned": {run.id for run in claimable if run.status == "in_progress"},
-            "cancelling": {run.id for run in unattended if run.status == "cancelling"},
-            "expired": {run.id for run in unattended if run.expired(self.now)},
+            "cancelling": {run.id for run in unheld if run.status == "cancelling"},
+            "overdue": {run.id for run in unheld if run.expired(self.now)},
         }
         ours = {run.id for run in self.runs}
-        found = {kind: {each.id for each in getattr(overdue, kind)} & ours for kind in expected}
+        found = {kind: {each.id for each in getattr(stale, kind)} & ours for kind in expected}
         assert found == expected
-        return overdue
+        return stale
 
     def set_times(self, run: Run, **columns: float) -> None:
         """Overwrites times of a run: its lease, or its lifetime, has run out."""

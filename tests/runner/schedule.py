@@ -79,7 +79,7 @@ class Schedule:
     async def replayed(self, life: Life, after: int) -> list[RunEvent]:
         """What the first engine tells of a run after one of its events."""
         now = await get_run(self._storage, life.run)
-        return await whole(await self._working[0].replay(now, after))
+        return await whole(await self._working[0].streams.replay(now, after))
 
     # What callers and models do, and what goes wrong.
 
@@ -102,7 +102,7 @@ class Schedule:
         await self._follow(life, run, engine, first)
 
     async def _follow(self, life: Life, run: Run, engine: Engine, first: int) -> None:
-        streams = [Following(run, engine.follow(run, first)) for _ in range(2)]
+        streams = [Following(run, engine.streams.follow(run, first)) for _ in range(2)]
         life.streams += streams
         life.twins.append((streams[0], streams[1]))
 

@@ -7,7 +7,7 @@ from types import AsyncGeneratorType
 
 import pytest
 
-from service.runner import engine as engine_module
+from service.runner.events import streams as streams_module
 from storage import Storage
 from tests import marked
 from tests.model_server import ModelServer
@@ -29,7 +29,7 @@ def held() -> Hold:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Followers look into the database soon."""
-    monkeypatch.setattr(engine_module, "SILENCE", 0.05)
+    monkeypatch.setattr(streams_module, "SILENCE", 0.05)
 
 
 async def test_another_server_takes_over(

@@ -46,7 +46,7 @@ async def test_it_is_cancelled(
         return created
 
     run, first = await engine.start(cancelled)
-    following = Following(run, engine.follow(run, first))
+    following = Following(run, engine.streams.follow(run, first))
     assert await following.ended() == [*QUEUED, "thread.run.cancelled", "done"]
     assert (await get_run(storage, run)).status == "cancelled"
     with pytest.raises(NotCancellable):
@@ -57,7 +57,7 @@ async def test_it_expires(storage: Storage, engines: Engines, models: ModelServe
     hold = Hold(Answer("Never"))
     engine, model = engines.start(), models.script(hold)
     run, first = await engine.start(lambda claim: create(storage, model, claim, lifetime=1))
-    following = Following(run, engine.follow(run, first))
+    following = Following(run, engine.streams.follow(run, first))
     assert await following.ended() == [*QUEUED, "thread.run.expired", "done"]
     await until(hold.disconnected.is_set)
 
@@ -102,7 +102,7 @@ async def test_a_server_that_stops_gives_it_back(
     assert (now.status, now.lease_until) == ("in_progress", 0)
     assert models.requests(model) == []
     other = engines.start()
-    following = Following(run, other.follow(run, 1))
+    following = Following(run, other.streams.follow(run, 1))
     assert await following.ended() == [QUEUED[-1], *SPEAKING, *COMPLETED]
 
 
@@ -122,7 +122,7 @@ async def test_a_server_dies(
     monkeypatch.setattr(reconciler_module, "PERIOD", 0.05)
     run = (await create(storage, models.script(Answer("Hello")), claim=True)).run
     engine = engines.start()
-    following = Following(run, engine.follow(run, 1))
+    following = Following(run, engine.streams.follow(run, 1))
     await set_run(storage, run, lease_until=PAST)
     assert await following.ended() == PLAIN[2:]
     now = await get_run(storage, run)
@@ -189,7 +189,7 @@ async def test_a_slot_of_a_run_that_was_refused_is_free_again(
     model = models.script(Answer("Hello"))
     run, first = await engine.start(lambda claim: create(storage, model, claim))
     assert (await get_run(storage, run)).attempt == 1
-    assert await Following(run, engine.follow(run, first)).ended() == PLAIN
+    assert await Following(run, engine.streams.follow(run, first)).ended() == PLAIN
 
 
 async def test_a_run_behind_another_is_not_claimed(
@@ -204,7 +204,7 @@ async def test_a_run_behind_another_is_not_claimed(
             PROJECT, one.run.thread_id, new, [user("And")], queue=True, claim=claim
         )
     )
-    following = Following(run, engine.follow(run, first))
+    following = Following(run, engine.streams.follow(run, first))
     assert (run.waiting, (await get_run(storage, run)).attempt) == (True, 0)
     hold.release()
     assert await following.ended() == PLAIN

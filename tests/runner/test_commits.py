@@ -1,14 +1,12 @@
 """A run is three commits: it begins, its answer begins, it ends. Nobody asks for it in between."""
 
 import contextlib
-from typing import Any
 
 import pytest
 from assistants.json import json_pb2
 from assistants.v1 import events_pb2, messages_pb2, runs_pb2, threads_pb2
 
 from service.api.runs import RunsServicer
-from service.project import PROJECT
 from service.runner.events.build import MESSAGE_DELTA
 from service.runner.events.streams import EventStream
 from storage import Storage, claims, conversation, stale_runs
@@ -16,17 +14,14 @@ from storage.rows import Run, RunStep
 from storage.statements import insert
 from storage.tables import RunStatus
 from tests.model_server import ModelServer
-from tests.runner.engines import Engines
+from tests.runner.engines import CALLER, Engines
 from tests.runner.reading import as_sent
 from tests.runner.schedule import TOOLS
 from tests.script import Answer, Calls, Hold
 from tests.sequences import AFTER_OUTPUTS, PLAIN, WITH_CALLS, folded
 from tests.storage.recording import Executed, transactions
-from tests.storage.rows import assistant_values, get_run, user
+from tests.storage.rows import PROJECT, assistant_values, get_run, user
 from tests.waiting import until
-
-CONTEXT: Any = None
-"""The servicer asks nothing of it."""
 
 INSERTS = {"run": insert(Run), "step": insert(RunStep)}
 ANSWER = ["step", ""]
@@ -36,7 +31,7 @@ WATCHED = {
     stale_runs.QUEUED,
     stale_runs.ORPHANED,
     stale_runs.CANCELLING,
-    stale_runs.EXPIRED,
+    stale_runs.OVERDUE,
 }
 """What a reconciler asks, whatever happens."""
 
@@ -80,7 +75,7 @@ async def test_a_run_of_a_thread(
         thread_id=thread.id, assistant_id=assistant.id, additional_messages=[MESSAGE]
     )
     with transactions() as executed:
-        events = await read(await servicer.StreamRun(request, CONTEXT))
+        events = await read(await servicer.StreamRun(request, CALLER))
     assert names(events) == PLAIN
     assert commits(executed) == ["run", *ANSWER]
 
@@ -93,7 +88,7 @@ async def test_a_run_with_its_thread(
     new = threads_pb2.NewThread(messages=[MESSAGE, MESSAGE])
     request = runs_pb2.CreateThreadAndRunRequest(assistant_id=assistant.id, thread=new)
     with transactions() as executed:
-        events = await read(await servicer.StreamThreadAndRun(request, CONTEXT))
+        events = await read(await servicer.StreamThreadAndRun(request, CALLER))
     assert names(events) == ["thread.created", *PLAIN]
     assert commits(executed) == ["run", *ANSWER]
     # The model is shown what was created; it is not read again.
@@ -111,7 +106,7 @@ async def test_a_run_that_calls_functions(
     thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
     request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=assistant.id)
     with transactions() as executed:
-        events = await read(await servicer.StreamRun(request, CONTEXT))
+        events = await read(await servicer.StreamRun(request, CALLER))
         run = events[-2].run
         [call] = run.required_action.submit_tool_outputs.tool_calls
         outputs = runs_pb2.SubmitToolOutputsRequest(
@@ -119,7 +114,7 @@ async def test_a_run_that_calls_functions(
             run_id=run.id,
             tool_outputs=[runs_pb2.ToolOutput(tool_call_id=call.id, output="1")],
         )
-        after = await read(await servicer.StreamToolOutputs(outputs, CONTEXT))
+        after = await read(await servicer.StreamToolOutputs(outputs, CALLER))
     assert (names(events), names(after)) == (WITH_CALLS, AFTER_OUTPUTS)
     assert commits(executed) == ["run", *ANSWER, "", *ANSWER]
 
@@ -134,7 +129,7 @@ async def test_it_is_shown_as_queued(
     assistant = await storage.assistants.create(PROJECT, assistant_values(model=model))
     request = runs_pb2.CreateThreadAndRunRequest(assistant_id=assistant.id)
     if streams:
-        events = as_sent(await servicer.StreamThreadAndRun(request, CONTEXT))
+        events = as_sent(await servicer.StreamThreadAndRun(request, CALLER))
         async with contextlib.aclosing(events):
             _, *shown = [(await anext(events)).run for _ in range(3)]
             for each in shown:
@@ -142,7 +137,7 @@ async def test_it_is_shown_as_queued(
         run = shown[0]
         found = await storage.runs.get(PROJECT, run.thread_id, run.id)
     else:
-        created = await servicer.CreateThreadAndRun(request, CONTEXT)
+        created = await servicer.CreateThreadAndRun(request, CALLER)
         assert (created.status, created.started_at) == (RunStatus.queued, None)
         found = await storage.runs.get(PROJECT, created.thread_id, created.id)
     assert (found.run.status, found.run.attempt) == (RunStatus.in_progress, 1)
@@ -158,7 +153,7 @@ async def test_followers_ask_for_nothing_while_they_hear(
     following = await engines.run(engine, models.script(hold))
     await following.heard("Hello")
     with transactions() as executed:
-        for stream in [engine.follow(following.run, 1) for _ in range(10)]:
+        for stream in [engine.streams.follow(following.run, 1) for _ in range(10)]:
             async with contextlib.aclosing(stream):
                 while not any(event.name == MESSAGE_DELTA for event in await stream.take()):
                     pass

@@ -2,26 +2,21 @@
 
 import asyncio
 import contextlib
-from typing import Any
 
 import pytest
 from assistants.v1 import runs_pb2
 
 from service.api.runs import RunsServicer
-from service.project import PROJECT
-from service.runner import engine as engine_module
+from service.runner.events import streams as streams_module
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import ACTIVE, Run
 from tests.gone import told
 from tests.model_server import ModelServer
-from tests.runner.engines import Engines
+from tests.runner.engines import CALLER, Engines
 from tests.script import Answer, Hold
-from tests.storage.rows import DATABASE_ERRORS, assistant_values, holding, user
+from tests.storage.rows import DATABASE_ERRORS, PROJECT, assistant_values, holding, user
 from tests.waiting import SECONDS, until
-
-CONTEXT: Any = None
-"""The servicer asks nothing of it."""
 
 
 @pytest.fixture
@@ -35,7 +30,7 @@ async def test_a_refusal_is_nobodys_when_its_caller_has_gone(
     storage: Storage, servicer: RunsServicer, streams: bool
 ) -> None:
     request = runs_pb2.CreateRunRequest(thread_id="thread_x", assistant_id="asst_x")
-    calling = read(servicer, request) if streams else servicer.CreateRun(request, CONTEXT)
+    calling = read(servicer, request) if streams else servicer.CreateRun(request, CALLER)
     assert await told(storage, calling) == []
 
 
@@ -70,7 +65,7 @@ async def test_a_stream_that_the_server_breaks_off(
     """Its caller is still there: the run goes on."""
     hold = Hold(Answer("Hello"))
     request = await scene(storage, models.script(hold), cancel=True)
-    monkeypatch.setattr(engine_module, "SILENCE", 0.05)
+    monkeypatch.setattr(streams_module, "SILENCE", 0.05)
     caller = asyncio.create_task(read(servicer, request))
     await until(hold.held.is_set)
     await engines.rename("runs", "hidden")
@@ -92,7 +87,7 @@ async def scene(storage: Storage, model: str, cancel: bool) -> runs_pb2.CreateRu
 
 async def read(servicer: RunsServicer, request: runs_pb2.CreateRunRequest) -> None:
     """Reads a stream as gRPC does, to its end."""
-    async with contextlib.aclosing(await servicer.StreamRun(request, CONTEXT)) as events:
+    async with contextlib.aclosing(await servicer.StreamRun(request, CALLER)) as events:
         while not events.ended:
             await events.take()
 

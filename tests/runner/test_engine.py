@@ -8,9 +8,9 @@ import pytest
 from service.models.client import ChatModel
 from service.runner import reconciler as reconciler_module
 from service.runner.attempt import Limits
-from service.runner.events.bus import InProcessBus
+from service.runner.events.memory import MemoryBus
 from service.runner.events.publisher import Publisher
-from service.runner.queue.queue import InProcessQueue
+from service.runner.queue.memory import MemoryQueue
 from service.runner.reconciler import Reconciler
 from service.runner.worker import Worker
 from storage import Storage
@@ -56,7 +56,7 @@ async def test_a_run_that_was_lost_on_its_way_is_picked_up(
         storage, await make_thread(storage, "Hi"), model=models.script(Answer("Hello"))
     )
     engine = engines.start()
-    following = Following(run, engine.follow(run, 1))
+    following = Following(run, engine.streams.follow(run, 1))
     assert (await following.ended())[-2:] == ["thread.run.completed", "done"]
 
 
@@ -69,7 +69,7 @@ async def test_what_a_dead_worker_left_is_withdrawn(
     step, message = await start_message(storage, await claimed(storage, run))
     await set_run(storage, run, lease_until=PAST)
     engine = engines.start()
-    following = Following(run, engine.follow(run, 1))
+    following = Following(run, engine.streams.follow(run, 1))
     withdrawn = ["thread.message.incomplete", "thread.run.step.failed"]
     assert await following.ended() == [*withdrawn, *BEGUN[2:], *COMPLETED]
     assert (following.events[0].message.id, following.events[1].run_step.id) == (
@@ -103,7 +103,7 @@ async def test_the_reconciler_expires_and_cancels_what_nobody_holds(
     cancelling = status == RunStatus.cancelling
     await set_run(storage, run, status=status, **({} if cancelling else {"expires_at": 1}))
     engine = engines.start()
-    following = Following(run, engine.follow(run, 1))
+    following = Following(run, engine.streams.follow(run, 1))
     end = "thread.run.cancelled" if cancelling else "thread.run.expired"
     assert await following.ended() == [end, "done"]
 
@@ -115,9 +115,7 @@ async def test_the_reconciler_outlives_a_database_that_is_away(
     run = await make_run(storage, await make_thread(storage))
     await set_run(storage, run, status=RunStatus.cancelling)
     await engines.rename("runs", "hidden")
-    reconciler = Reconciler(
-        storage.stale_runs, InProcessQueue(), Publisher(InProcessBus()).tell_end
-    )
+    reconciler = Reconciler(storage.stale_runs, MemoryQueue(), Publisher(MemoryBus()).publish_end)
     with pytest.raises(Exception, match="runs"):
         await reconciler.round(0)
     task = asyncio.create_task(reconciler.reconcile())
@@ -143,7 +141,7 @@ async def test_a_drain_releases_what_does_not_end(
     assert following.events[-1].error.message == "The server is shutting down."
     run = await get_run(storage, following.run)
     assert (run.status, run.lease_until) == ("in_progress", 0)
-    again = Following(run, engines.start().follow(run, 1))
+    again = Following(run, engines.start().streams.follow(run, 1))
     assert (await again.ended())[-2:] == ["thread.run.completed", "done"]
     assert [text for _, _, text in await engines.said(run)] == ["Hi", "Again"]
 
@@ -159,7 +157,7 @@ async def test_a_drain_lets_runs_end(engines: Engines, models: ModelServer) -> N
     assert await following.ended() == [*BEGUN, *COMPLETED]
 
 
-class WatchedQueue(InProcessQueue):
+class WatchedQueue(MemoryQueue):
     """Tells when a run is taken."""
 
     def __init__(self) -> None:
@@ -182,7 +180,7 @@ async def test_a_run_that_is_claimed_during_the_drain_is_released(
     worker = Worker(
         storage.claims,
         queue,
-        Publisher(InProcessBus()),
+        Publisher(MemoryBus()),
         chat_model,
         concurrency=1,
         limits=Limits(NEVER, model_retries=0),
@@ -211,13 +209,13 @@ async def test_numbers_increase_over_restarts(
     model = models.script(Calls(("f", {})), Answer("Hello"))
     run = await make_run(storage, await make_thread(storage, "Hi"), model=model, tools=tools)
     first = engines.start()
-    before = Following(run, first.follow(run, 1))
+    before = Following(run, first.streams.follow(run, 1))
     assert (await before.ended())[-2:] == ["thread.run.requires_action", "done"]
     await engines.drain(first, 60)
     call_id = before.events[-2].run.required_action.submit_tool_outputs.tool_calls[0].id
     second = engines.start()
     queued, first_number = await engines.submit(second, run, (call_id, "1"))
-    after = Following(queued, second.follow(queued, first_number))
+    after = Following(queued, second.streams.follow(queued, first_number))
     assert (await after.ended())[0] == "thread.run.step.completed"
     assert after.events[0].sequence_number > before.events[-1].sequence_number
     assert after.names[-2:] == ["thread.run.completed", "done"]

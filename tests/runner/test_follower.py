@@ -6,27 +6,28 @@ from typing import Any
 import pytest
 
 from service.runner.events import build
-from service.runner.events.bus import PORTION, InProcessBus
+from service.runner.events.bus import PORTION
 from service.runner.events.follower import Follower
+from service.runner.events.memory import MemoryBus
 from service.runner.events.resync import Resync
 from service.runner.events.status_batcher import StatusBatcher
-from service.runner.events.streams import Attended, Finished
+from service.runner.events.streams import DisconnectHook, FixedStream
 from service.runner.events.transcript import Transcript
 from service.types.events import Event
 from storage import Storage
 from tests.runner.engines import NEVER
 from tests.storage.rows import make_run, make_thread
 
-Heard = tuple[Follower, InProcessBus, str]
+Heard = tuple[Follower, MemoryBus, str]
 
 
 @pytest.fixture
 async def heard(storage: Storage) -> Heard:
     """A follower of a run that nobody executes, the bus it listens to, and the run's id."""
-    bus = InProcessBus()
+    bus = MemoryBus()
     run = await make_run(storage, await make_thread(storage))
-    inquiry = StatusBatcher(storage.runs, 0.01)
-    follower = Follower(run, 1, Transcript(), bus, Resync(storage, bus), inquiry, NEVER)
+    status_batcher = StatusBatcher(storage.runs, 0.01)
+    follower = Follower(run, 1, Transcript(), bus, Resync(storage, bus), status_batcher, NEVER)
     return follower, bus, run.id
 
 
@@ -89,7 +90,7 @@ async def test_an_event_takes_no_task(heard: Heard) -> None:
     assert made == 0
 
 
-class Broken(Finished):
+class Broken(FixedStream):
     """A stream that its server breaks off."""
 
     async def take(self, seconds: float | None = None) -> list[Event]:
@@ -98,13 +99,13 @@ class Broken(Finished):
 
 async def test_who_leaves_a_stream_before_its_end_is_told_of() -> None:
     left = list[str]()
-    early = Attended(Finished(build.done()), lambda: left.append("early"))
+    early = DisconnectHook(FixedStream(build.done()), lambda: left.append("early"))
     await early.aclose()
-    late = Attended(Finished(build.done()), lambda: left.append("late"))
+    late = DisconnectHook(FixedStream(build.done()), lambda: left.append("late"))
     assert [event.name for event in await late.take()] == ["done"]
     assert late.ended
     await late.aclose()
-    broken = Attended(Broken(), lambda: left.append("broken"))
+    broken = DisconnectHook(Broken(), lambda: left.append("broken"))
     with pytest.raises(OSError, match="broken"):
         await broken.take()
     await broken.aclose()

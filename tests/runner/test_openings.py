@@ -12,7 +12,6 @@ from sqlmodel import col
 from service.api.messages import MessagesServicer
 from service.api.runs import RunsServicer
 from service.api.threads import ThreadsServicer
-from service.project import PROJECT
 from service.runner import reconciler as reconciler_module
 from service.runner.engine import Engine
 from storage import Storage
@@ -21,11 +20,13 @@ from storage.openings import open_message
 from storage.pages import PageRequest
 from storage.tables import RunStep, Thread
 from tests.model_server import ModelServer
-from tests.runner.engines import Engines, Following
+from tests.runner.engines import CALLER, Engines, Following
 from tests.runner.test_attempts import BEGUN, PAST
 from tests.script import Answer, Hold
 from tests.sequences import COMPLETED, PLAIN
 from tests.storage.rows import (
+    PROJECT,
+    assistant_values,
     claimed,
     execute,
     get_run,
@@ -38,9 +39,6 @@ from tests.storage.rows import (
     user,
 )
 from tests.waiting import SECONDS, until
-
-CONTEXT: Any = None
-"""The servicers ask nothing of it."""
 
 WITHDRAWN = ["thread.message.incomplete", "thread.run.step.failed"]
 
@@ -62,32 +60,32 @@ class Callers:
     async def get(self) -> str:
         """Reads the message."""
         request = messages_pb2.GetMessageRequest(**self._message)
-        return (await self._messages.GetMessage(request, CONTEXT)).id
+        return (await self._messages.GetMessage(request, CALLER)).id
 
     async def modify(self) -> str:
         """Changes the message's metadata."""
         request = messages_pb2.ModifyMessageRequest(**self._message, metadata={"a": "1"})
-        return (await self._messages.ModifyMessage(request, CONTEXT)).id
+        return (await self._messages.ModifyMessage(request, CALLER)).id
 
     async def delete(self) -> str:
         """Deletes the message."""
         request = messages_pb2.DeleteMessageRequest(**self._message)
-        return (await self._messages.DeleteMessage(request, CONTEXT)).id
+        return (await self._messages.DeleteMessage(request, CALLER)).id
 
     async def list(self) -> str:
         """Reads the run's messages."""
         request = messages_pb2.ListMessagesRequest(**self._run)
-        [found] = (await self._messages.ListMessages(request, CONTEXT)).data
+        [found] = (await self._messages.ListMessages(request, CALLER)).data
         return found.id
 
     async def get_step(self) -> str:
         """Reads the step."""
         request = runs_pb2.GetRunStepRequest(**self._run, step_id=self.step.id)
-        return written_by(await self._runs.GetRunStep(request, CONTEXT))
+        return written_by(await self._runs.GetRunStep(request, CALLER))
 
     async def list_steps(self) -> str:
         """Reads the run's steps."""
-        found = await self._runs.ListRunSteps(runs_pb2.ListRunStepsRequest(**self._run), CONTEXT)
+        found = await self._runs.ListRunSteps(runs_pb2.ListRunStepsRequest(**self._run), CALLER)
         [step] = found.data
         return written_by(step)
 
@@ -96,7 +94,7 @@ class Callers:
         request = threads_pb2.CopyThreadRequest(
             thread_id=self._run["thread_id"], up_to_message_id=self.message.id
         )
-        assert (await self._threads.CopyThread(request, CONTEXT)).id != request.thread_id
+        assert (await self._threads.CopyThread(request, CALLER)).id != request.thread_id
         return self.message.id
 
 
@@ -146,14 +144,15 @@ async def test_what_could_not_be_stored_at_once_is_stored_later(
     """Long before the end: whoever asks for it does not wait for that."""
     engine = engines.start()
     hold = Hold(Answer("Hello there"), after="Hello")
-    new = new_run(model=models.script(hold))
+    assistant = await storage.assistants.create(PROJECT, assistant_values())
+    new = new_run(model=models.script(hold), assistant_id=assistant.id)
     await engines.rename("run_steps", "hidden")
     run, first = await engine.start(
         lambda claim: storage.runs.create_with_thread(
             PROJECT, {}, {}, [user("Hi")], new, claim=claim
         )
     )
-    following = Following(run, engine.follow(run, first + 1))
+    following = Following(run, engine.streams.follow(run, first + 1))
     await following.shown("Hello")
     await engines.rename("hidden", "run_steps")
     message = next(event.message for event in following.events if event.HasField("message"))
@@ -231,10 +230,12 @@ async def start(engines: Engines, engine: Engine, model: str) -> Following:
     """Starts a run as the servicers do, in their project."""
     storage = engines.storage
     thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
+    assistant = await storage.assistants.create(PROJECT, assistant_values())
+    new = new_run(model=model, assistant_id=assistant.id)
     run, first = await engine.start(
-        lambda claim: storage.runs.create(PROJECT, thread.id, new_run(model=model), [], claim=claim)
+        lambda claim: storage.runs.create(PROJECT, thread.id, new, [], claim=claim)
     )
-    return Following(run, engine.follow(run, first), engine)
+    return Following(run, engine.streams.follow(run, first), engine)
 
 
 async def broken_down(engines: Engines, models: ModelServer, *again: Answer) -> Following:

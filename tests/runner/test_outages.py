@@ -11,7 +11,7 @@ import pytest
 
 from service.models.client import ChatModel
 from service.runner.attempt import Attempt, Limits
-from service.runner.events.bus import InProcessBus
+from service.runner.events.memory import MemoryBus
 from service.runner.events.publisher import Publisher
 from service.runner.openings import PendingWrites
 from storage import Storage, sqlite
@@ -78,8 +78,10 @@ async def test_while_the_thread_is_read(
     thread = await make_thread(storage, "Hi")
     run = await make_run(storage, thread, model=models.script(Answer("Hello")))
     # Claimed ahead of the blockade, which would hold that up, too.
-    claim, journal = await claimed(storage, run), Publisher(InProcessBus())
-    attempt = Attempt(claim, storage.claims, journal, chat_model, Limits(NEVER, 0), PendingWrites())
+    claim, publisher = await claimed(storage, run), Publisher(MemoryBus())
+    attempt = Attempt(
+        claim, storage.claims, publisher, chat_model, Limits(NEVER, 0), PendingWrites()
+    )
     async with blockade(servers) as cut:
         executing = asyncio.create_task(attempt.execute())
         await cut()

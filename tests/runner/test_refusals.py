@@ -9,17 +9,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from service.api.runs import RunsServicer
 from service.errors import ApiError, from_exception
-from service.project import PROJECT
 from storage import Storage
 from storage.errors import StorageError
 from storage.pages import PageRequest
 from storage.rows import Thread
-from tests.runner.engines import Engines
+from tests.runner.engines import CALLER, Engines
 from tests.runner.schedule import TOOLS
-from tests.storage.rows import assistant_values, user
-
-CONTEXT: Any = None
-"""The servicer asks nothing of it."""
+from tests.storage.rows import PROJECT, assistant_values, user
 
 FUNCTION = common_pb2.Tool(type="function", function=common_pb2.FunctionDefinition(name="f"))
 WRONG_ROLE = messages_pb2.NewMessage(role="nobody")
@@ -123,7 +119,7 @@ async def test_a_run_is_refused(
     ids = {"thread_id": thread.id, "assistant_id": await assistant(storage, kind)}
     request = runs_pb2.CreateRunRequest(**{"additional_messages": [ADDED], **ids, **fields})
     with pytest.raises((ApiError, StorageError)) as refused:
-        await servicer.CreateRun(request, CONTEXT)
+        await servicer.CreateRun(request, CALLER)
     assert words in from_exception(refused.value).message
     assert (await storage.runs.list(PROJECT, thread.id, PageRequest())).data == []
     [message] = (await storage.messages.list(PROJECT, thread.id, PageRequest())).data
@@ -141,6 +137,6 @@ async def test_a_run_with_its_thread_is_refused(storage: Storage, servicer: Runs
     ):
         request = runs_pb2.CreateThreadAndRunRequest(**fields)
         with pytest.raises((ApiError, StorageError)) as refused:
-            await servicer.CreateThreadAndRun(request, CONTEXT)
+            await servicer.CreateThreadAndRun(request, CALLER)
         assert words in from_exception(refused.value).message
     assert (await storage.threads.list(PROJECT, PageRequest(), {})).data == []

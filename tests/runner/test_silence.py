@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from service.runner import engine as engine_module
+from service.runner.events import streams as streams_module
 from storage import Storage
 from storage.tables import Run, RunStatus
 from tests.runner.engines import NEVER, Engines, Following
@@ -18,7 +18,7 @@ from tests.waiting import until
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Followers ask soon."""
-    monkeypatch.setattr(engine_module, "SILENCE", 0.1)
+    monkeypatch.setattr(streams_module, "SILENCE", 0.1)
 
 
 async def make_silent(storage: Storage) -> Run:
@@ -45,7 +45,9 @@ async def test_many_cost_few_queries(storage: Storage, engines: Engines) -> None
             lists = [given["ids"] for given in executed if "ids" in given]
             return [found for each in lists if (found := ids & {*each})]
 
-        followers = [Following(run, engine.follow(run, 1)) for run in runs for _ in range(3)]
+        followers = [
+            Following(run, engine.streams.follow(run, 1)) for run in runs for _ in range(3)
+        ]
         await until(lambda: all(sum(run.id in each for each in asked()) > 3 for run in runs))
         queries = asked()
         assert set().union(*queries) == ids
@@ -64,8 +66,8 @@ async def test_many_cost_few_queries(storage: Storage, engines: Engines) -> None
 async def test_those_who_go_away_hurt_nobody(storage: Storage, engines: Engines) -> None:
     runs = [await make_silent(storage) for _ in range(2)]
     engine = engines.start()
-    staying = [Following(run, engine.follow(run, 1)) for run in runs]
-    leaving = [Following(run, engine.follow(run, 1)) for run in runs]
+    staying = [Following(run, engine.streams.follow(run, 1)) for run in runs]
+    leaving = [Following(run, engine.streams.follow(run, 1)) for run in runs]
     free = threading.Event()
     # All connections that there are: a query has to wait.
     busy = [
@@ -87,12 +89,12 @@ async def test_those_who_go_away_hurt_nobody(storage: Storage, engines: Engines)
 async def test_all_hear_of_an_error(storage: Storage, engines: Engines) -> None:
     run, other = [await make_silent(storage) for _ in range(2)]
     engine = engines.start()
-    followers = [Following(each, engine.follow(each, 1)) for each in (run, run, other)]
+    followers = [Following(each, engine.streams.follow(each, 1)) for each in (run, run, other)]
     await engines.rename("runs", "hidden")
     for following in followers:
         with pytest.raises(DATABASE_ERRORS, match="runs"):
             await following.ended()
     await engines.rename("hidden", "runs")
-    following = Following(run, engine.follow(run, 1))
+    following = Following(run, engine.streams.follow(run, 1))
     await end(storage, run)
     assert await following.ended() == ["thread.run.completed", "done"]

@@ -88,14 +88,14 @@ class Everybody(Callers, Workers):
             self._round()
 
     def _round(self) -> None:
-        overdue = self.look_around()
+        stale = self.look_around()
         ours = {run.id: run for run in self.thread.runs}
-        for status, runs in (("cancelled", overdue.cancelling), ("expired", overdue.expired)):
+        for status, runs in (("cancelled", stale.cancelling), ("expired", stale.overdue)):
             for each in runs:
                 if each.id in ours:
                     self.end_stale(ours[each.id], status)
                     self.holds()
-        for each in [*overdue.queued, *overdue.orphaned]:
+        for each in [*stale.queued, *stale.orphaned]:
             if each.id in ours:
                 self.claim(ours[each.id])
                 self.holds()

@@ -6,9 +6,9 @@ none is told everything, but what it tells is true and comes to an end.
 
 import pytest
 
-from service.runner import engine as engine_module
 from service.runner import reconciler as reconciler_module
 from service.runner import worker as worker_module
+from service.runner.events import streams as streams_module
 from storage import Storage
 from tests.model_server import ModelServer
 from tests.runner.engines import NEVER, Engines
@@ -51,7 +51,7 @@ async def test_streams_of_several_engines_tell_the_truth(
     seed: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_module, "SILENCE", 0.05)
+    monkeypatch.setattr(streams_module, "SILENCE", 0.05)
     schedule = Schedule(engines, models, seed, several=True)
     await schedule.play(MOVES)
     for life in schedule.lives:
@@ -72,7 +72,7 @@ async def test_a_worker_that_was_stuck_says_nothing_after_the_end_of_its_run(
     await until(held.disconnected.is_set)
     last = following.events[-1]
     now = await get_run(storage, following.run)
-    assert await whole(await engine.replay(now, last.sequence_number)) == [last]
+    assert await whole(await engine.streams.replay(now, last.sequence_number)) == [last]
 
 
 async def _check(storage: Storage, life: Life, rule: str) -> None:

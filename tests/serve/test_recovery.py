@@ -1,7 +1,6 @@
 """kill -9 and a restart: every run that was begun is finished, and its thread has one answer."""
 
 import contextlib
-import dataclasses
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ import psycopg
 import pytest
 from assistants.v1 import messages_pb2, runs_pb2
 
+from service.types import runs
 from storage import Storage
 from storage.database import Database, parse_url
 from storage.messages import NewMessage
-from storage.new_runs import NewRun
+from storage.new_runs import Draft, NewRun
 from tests import marked
 from tests.grpc_face.client import connect
 from tests.grpc_face.stubs import Run, Stubs, function
@@ -177,19 +177,18 @@ async def create(url: str, like: Run, model: str) -> Run:
     database = Database(url)
     storage = Storage(database, lease_seconds=1)
     found = (await storage.runs.get("default", like.thread_id, like.id)).run
-    values = {name: getattr(found, name) for name in NEW} | {"model": model, "metadata": {}}
+    values = {name: getattr(found, name) for name in NEW} | {"model": model, "metadata_": {}}
     message = NewMessage("user", [{"type": "text", "text": {"value": "Hi", "annotations": []}}])
+    new = NewRun(found.assistant_id, values, 600)
     created = await storage.runs.create_with_thread(
-        "default", {}, {}, [message], NewRun(**values, lifetime=600), claim=True
+        "default", {}, {}, [message], Draft(new.assistant_id, lambda _: new), claim=True
     )
     assert created.claim is not None
     await database.close()
     return Run(id=created.run.id, thread_id=created.run.thread_id)
 
 
-NEW = [
-    each.name for each in dataclasses.fields(NewRun) if each.name not in ("metadata", "lifetime")
-]
+NEW = {field.name for field in runs.FIELDS} - {"additional_instructions", "metadata"}
 
 
 async def test_what_a_model_server_gets_back_is_not_lost(

@@ -150,7 +150,7 @@ async def _outsiders(storage: Storage) -> None:
         assert await storage.stale_runs.end(run.id, status) is not None
     thread, _ = await _abandoned(storage)
     await storage.threads.delete(PROJECT, thread.id)
-    await storage.stale_runs.overdue(0)
+    await storage.stale_runs.find(0)
     await storage.stale_runs.census()
 
 

@@ -11,17 +11,21 @@ import psycopg
 from sqlalchemy import Executable
 from sqlmodel import col, update
 
-from storage import Storage, thread_lock
+from storage import Storage, assistants, ids, thread_lock
 from storage.claims import Claim
 from storage.messages import NewMessage
-from storage.new_runs import NewRun
+from storage.new_runs import Draft, NewRun
 from storage.openings import open_message, open_tool_calls
+from storage.rows import Assistant
 from storage.statements import Statement
 from storage.tables import Message, Run, RunStep, Thread
 from storage.transaction import Transaction
 
 PROJECT = "proj_1"
 OTHER = "proj_2"
+
+ASSISTANT = "asst_1"
+"""The assistant of runs that name no other one; it belongs to PROJECT."""
 
 DATABASE_ERRORS = (sqlite3.Error, psycopg.Error)
 """What the drivers raise where a statement is refused."""
@@ -37,26 +41,22 @@ def user(text: str) -> NewMessage:
     return NewMessage("user", [text_part(text)])
 
 
-def new_run(**changes: Any) -> NewRun:
-    """A run with defaults, but for `changes`."""
+def new_run(assistant_id: str = ASSISTANT, lifetime: int = 600, **changes: Any) -> Draft:
+    """A run with defaults, but for `changes`; it takes nothing from its assistant."""
     values: dict[str, Any] = {
-        "assistant_id": "asst_1",
         "model": "a-model",
         "instructions": "Be brief.",
         "tools": [],
-        "metadata": {},
+        "metadata_": {},
         "temperature": 1.0,
         "top_p": 1.0,
-        "max_prompt_tokens": None,
-        "max_completion_tokens": None,
         "truncation_strategy": {"type": "auto", "last_messages": None},
         "tool_choice": "auto",
         "parallel_tool_calls": True,
         "response_format": "auto",
-        "reasoning_effort": None,
-        "lifetime": 600,
     }
-    return NewRun(**(values | changes))
+    new = NewRun(assistant_id, values | changes, lifetime)
+    return Draft(assistant_id, lambda _: new)
 
 
 def assistant_values(**changes: Any) -> dict[str, Any]:
@@ -82,8 +82,21 @@ def call(id: str, output: str | None = None, name: str = "get_weather") -> dict[
     return {"id": id, "type": "function", "function": function}
 
 
+async def make_assistant(storage: Storage) -> None:
+    """Inserts ASSISTANT, unless it is there."""
+
+    def make(tx: Transaction) -> None:
+        if tx.one(assistants.GET, id=ASSISTANT) is None:
+            position = ids.new_position()
+            of_project = {"id": ASSISTANT, "project_id": PROJECT, "position": position}
+            tx.insert(Assistant(**assistant_values(**of_project, created_at=1)))
+
+    await storage.database.write(make, PROJECT)
+
+
 async def make_thread(storage: Storage, *texts: str) -> Thread:
-    """Inserts a thread with these messages of the user."""
+    """Inserts a thread with these messages of the user, and ASSISTANT for its runs."""
+    await make_assistant(storage)
     return await storage.threads.create(PROJECT, {}, {}, [user(text) for text in texts])
 
 

@@ -55,4 +55,4 @@ async def test_a_refusal_is_nobodys_when_its_caller_has_gone(storage: Storage) -
 async def test_a_defect_is_told_when_its_caller_has_gone(storage: Storage) -> None:
     await execute(storage, text("ALTER TABLE threads RENAME TO hidden"))
     working = storage.threads.modify(PROJECT, "thread_x", {})
-    assert await told(storage, working) == ["what was begun has failed"]
+    assert await told(storage, working) == ["background task failed"]

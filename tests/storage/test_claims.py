@@ -107,7 +107,7 @@ async def test_a_released_run_is_claimed_at_once(storage: Storage) -> None:
     withdrawn = await storage.claims.release(claim)
     assert [each.id for each in withdrawn.steps] == [step.id]
     assert [each.id for each in withdrawn.messages] == [message.id]
-    assert [each.id for each in (await storage.stale_runs.overdue(0)).orphaned] == [claim.run.id]
+    assert [each.id for each in (await storage.stale_runs.find(0)).orphaned] == [claim.run.id]
     again = await claimed(storage, claim.run)
     assert again.attempt > claim.attempt
     assert (again.withdrawn.steps, again.withdrawn.messages) == ([], [])

@@ -35,7 +35,7 @@ def _others(storage: Storage, claims: list[Claim]) -> list[Callable[[], Awaitabl
         lambda: make_thread(storage, "Hi"),
         lambda: storage.assistants.create(PROJECT, assistant_values()),
         lambda: storage.threads.list(PROJECT, PageRequest(), {}),
-        lambda: storage.stale_runs.overdue(0),
+        lambda: storage.stale_runs.find(0),
         *(lambda claim=claim: storage.claims.renew(claim) for claim in claims),
     ]
 

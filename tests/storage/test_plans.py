@@ -23,19 +23,19 @@ NEVER_EXECUTED = {
 """Ends that only a worker gives a run, in statements of its own."""
 
 COLD = {
-    "sweep.COUNTS": "every few seconds; reads an index of the runs that have not ended, all of it",
+    "stale_runs.COUNTS": "every few seconds; reads an index, of all runs that have not ended",
 }
 """What may read or sort all of something, and why."""
 
 USES = {
     "messages.LIST_OF_RUN": "messages_by_run",
-    "context.NEWEST": "messages_by_context",
-    "context.EARLIER": "messages_by_context",
-    "sweep.QUEUED": "active_runs",
-    "sweep.ORPHANED": "active_runs",
-    "sweep.CANCELLING": "active_runs",
-    "sweep.EXPIRED": "runs_by_expiry",
-    "sweep.OLDEST": "active_runs",
+    "conversation.NEWEST": "messages_by_context",
+    "conversation.EARLIER": "messages_by_context",
+    "stale_runs.QUEUED": "active_runs",
+    "stale_runs.ORPHANED": "active_runs",
+    "stale_runs.CANCELLING": "active_runs",
+    "stale_runs.OVERDUE": "runs_by_expiry",
+    "stale_runs.OLDEST": "active_runs",
     "thread_lock.STATE": "one_active_run_per_thread",
     "transitions.RELEASE": "waiting_runs",
 }

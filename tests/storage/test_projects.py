@@ -60,7 +60,9 @@ async def one_of_each(storage: Storage, project: str) -> Ids:
     assistant = await storage.assistants.create(project, assistant_values())
     thread = await storage.threads.create(project, {"a": "b"}, {}, [user("Hi")])
     (message,) = (await storage.messages.list(project, thread.id, PageRequest())).data
-    run = (await storage.runs.create(project, thread.id, new_run(), [])).run
+    run = (
+        await storage.runs.create(project, thread.id, new_run(assistant_id=assistant.id), [])
+    ).run
     claim = await claimed(storage, run)
     step = await start_tool_calls(storage, claim)
     details = {"type": "tool_calls", "tool_calls": [call("call_1")]}
@@ -69,8 +71,12 @@ async def one_of_each(storage: Storage, project: str) -> Ids:
     return Ids(assistant.id, thread.id, message.id, run.id, step.id)
 
 
-def calls(storage: Storage, project: str, of: Ids) -> dict[str, Callable[[], Any]]:
-    """Returns every call of a project that names something, by the name of its method."""
+def calls(storage: Storage, project: str, of: Ids, assistant: str) -> dict[str, Callable[[], Any]]:
+    """Returns every call of a project that names something, by the name of its method.
+
+    `assistant` is one of the project's own, for new runs.
+    """
+    new = new_run(assistant_id=assistant)
     page = PageRequest()
     changes = {"metadata_": {"stolen": "1"}}
     assistants, threads = storage.assistants, storage.threads
@@ -88,7 +94,7 @@ def calls(storage: Storage, project: str, of: Ids) -> dict[str, Callable[[], Any
         "messages.list": lambda: messages.list(project, of.thread, page),
         "messages.modify": lambda: messages.modify(project, of.thread, of.message, changes),
         "messages.delete": lambda: messages.delete(project, of.thread, of.message),
-        "runs.create": lambda: runs.create(project, of.thread, new_run(), [user("Hi")], queue=True),
+        "runs.create": lambda: runs.create(project, of.thread, new, [user("Hi")], queue=True),
         "runs.get": lambda: runs.get(project, of.thread, of.run),
         "runs.list": lambda: runs.list(project, of.thread, page),
         "runs.modify": lambda: runs.modify(project, of.thread, of.run, changes),
@@ -101,7 +107,7 @@ def calls(storage: Storage, project: str, of: Ids) -> dict[str, Callable[[], Any
     }
 
 
-NAMES = sorted(calls(Storage(Database("sqlite:///unopened.db")), "", Ids("", "", "", "", "")))
+NAMES = sorted(calls(Storage(Database("sqlite:///unopened.db")), "", Ids("", "", "", "", ""), ""))
 
 
 async def everything(storage: Storage) -> list[list[Any]]:
@@ -117,7 +123,7 @@ def test_every_method_is_here(storage: Storage) -> None:
     methods = {
         f"{name}.{method}"
         for name, repository in vars(storage).items()
-        if isinstance(repository, Repository) and name not in ("claims", "sweep")
+        if isinstance(repository, Repository) and name not in ("claims", "stale_runs")
         for method, function in vars(type(repository)).items()
         if inspect.iscoroutinefunction(function)
     }
@@ -138,21 +144,21 @@ async def test_what_is_anothers(storage: Storage) -> None:
     theirs, own = await one_of_each(storage, PROJECT), await one_of_each(storage, OTHER)
     # Theirs, by way of a thread of ours.
     mixed = Ids(own.assistant, own.thread, theirs.message, theirs.run, theirs.step)
-    for name, asked in calls(storage, OTHER, theirs).items():
+    for name, asked in calls(storage, OTHER, theirs, own.assistant).items():
         await refused(storage, name, asked)
-    for name, asked in calls(storage, OTHER, mixed).items():
+    for name, asked in calls(storage, OTHER, mixed, own.assistant).items():
         if name.startswith(("messages.", "runs.")) and name not in NAME_ONLY_THE_THREAD:
             await refused(storage, name, asked)
     in_own_run = Ids(own.assistant, own.thread, theirs.message, own.run, theirs.step)
     for name in ("threads.copy", "runs.get_step"):
-        await refused(storage, name, calls(storage, OTHER, in_own_run)[name])
+        await refused(storage, name, calls(storage, OTHER, in_own_run, own.assistant)[name])
 
 
 async def test_what_is_ones_own(storage: Storage) -> None:
     """The same calls find it."""
     for name in NAMES:
         own = await one_of_each(storage, PROJECT)
-        await calls(storage, PROJECT, own)[name]()
+        await calls(storage, PROJECT, own, own.assistant)[name]()
 
 
 async def test_lists(storage: Storage) -> None:

@@ -77,7 +77,7 @@ async def test_an_unknown_run_is_nothing_to_end(storage: Storage) -> None:
     assert await storage.stale_runs.end("run_x", RunStatus.expired) is None
 
 
-OVERDUE: dict[str, list[dict[str, Any]]] = {
+STALE: dict[str, list[dict[str, Any]]] = {
     "queued": [
         {"status": "queued", "queued_at": PAST},
     ],
@@ -89,7 +89,7 @@ OVERDUE: dict[str, list[dict[str, Any]]] = {
         {"status": "cancelling", "lease_until": PAST},
         {"status": "cancelling", "lease_until": None},
     ],
-    "expired": [
+    "overdue": [
         {"status": "queued", "expires_at": 1},
         {"status": "in_progress", "lease_until": PAST, "expires_at": 1},
         {"status": "requires_action", "expires_at": 1},
@@ -108,16 +108,16 @@ OVERDUE: dict[str, list[dict[str, Any]]] = {
 }
 
 
-async def test_overdue_finds_what_nobody_cares_for(storage: Storage) -> None:
-    made: dict[str, set[str]] = {kind: set() for kind in OVERDUE}
-    for kind, rows in OVERDUE.items():
+async def test_stale_runs_are_found(storage: Storage) -> None:
+    made: dict[str, set[str]] = {kind: set() for kind in STALE}
+    for kind, rows in STALE.items():
         for columns in rows:
             run = await make_run(storage, await make_thread(storage))
             await set_run(storage, run, **columns)
             made[kind].add(run.id)
-    overdue = await storage.stale_runs.overdue(queued_for=5)
+    stale = await storage.stale_runs.find(queued_for=5)
     found = {
-        kind: {each.id for each in getattr(overdue, kind)} for kind in OVERDUE if kind != "nothing"
+        kind: {each.id for each in getattr(stale, kind)} for kind in STALE if kind != "nothing"
     }
     assert found == {kind: ids for kind, ids in made.items() if kind != "nothing"}
 
@@ -128,14 +128,14 @@ async def test_queued_runs_are_listed_oldest_first(storage: Storage) -> None:
         run = await make_run(storage, await make_thread(storage))
         await set_run(storage, run, queued_at=queued_at)
         made.append(run.id)
-    queued = (await storage.stale_runs.overdue(0)).queued
+    queued = (await storage.stale_runs.find(0)).queued
     assert [each.id for each in queued] == [made[1], made[2], made[0]]
 
 
-async def test_a_new_run_is_overdue_only_after_a_while(storage: Storage) -> None:
+async def test_a_new_run_is_stale_only_after_a_while(storage: Storage) -> None:
     run = await make_run(storage, await make_thread(storage))
-    assert (await storage.stale_runs.overdue(60)).queued == []
-    assert (await storage.stale_runs.overdue(0)).queued == [(run.id, run.assistant_id)]
+    assert (await storage.stale_runs.find(60)).queued == []
+    assert (await storage.stale_runs.find(0)).queued == [(run.id, run.assistant_id)]
 
 
 async def test_a_model_reads_the_thread_up_to_its_run(storage: Storage) -> None:

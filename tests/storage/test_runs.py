@@ -38,13 +38,14 @@ async def awaiting(storage: Storage, thread: Thread, *call_ids: str) -> tuple[Ru
 
 async def test_a_new_run_is_queued_and_reads_up_to_its_messages(storage: Storage) -> None:
     thread = await make_thread(storage, "one")
-    new = new_run(metadata={"k": "v"}, tools=[{"type": "function", "function": {"name": "f"}}])
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    new = new_run(metadata_={"k": "v"}, tools=tools)
     run = (await storage.runs.create(PROJECT, thread.id, new, [user("two"), user("three")])).run
     assert run.id == f"run_{run.position}"
     assert (run.status, run.attempt, run.waiting, run.lease_until) == ("queued", 0, False, None)
     assert run.expires_at == run.created_at + 600
     assert (run.started_at, run.usage, run.last_error) == (None, None, None)
-    assert (run.metadata_, run.tools) == (new.metadata, new.tools)
+    assert (run.metadata_, run.tools) == ({"k": "v"}, tools)
     messages = (await storage.messages.list(PROJECT, thread.id, PageRequest(order="asc"))).data
     assert [m.content[0]["text"]["value"] for m in messages] == ["one", "two", "three"]
     assert messages[-1].position == run.context_until < run.position

@@ -15,10 +15,12 @@ from storage.pages import PageRequest
 from storage.rows import Thread
 from storage.tables import Message, RunStatus, StepStatus
 from tests.storage.rows import (
+    ASSISTANT,
     OTHER,
     PROJECT,
     claimed,
     execute,
+    make_assistant,
     make_run,
     make_thread,
     new_run,
@@ -68,6 +70,7 @@ async def test_a_copy_has_all_that_the_thread_has(storage: Storage) -> None:
     attachments: list[dict[str, Any]] = [{"file_id": "file-1", "tools": []}]
     rich = [text_part('"ü" \U0001f600'), {"type": "image_url", "image_url": {"url": "u"}}]
     resources: dict[str, Any] = {"code_interpreter": {"file_ids": []}}
+    await make_assistant(storage)
     thread = await storage.threads.create(
         PROJECT,
         {"a": "b"},
@@ -87,7 +90,7 @@ async def test_a_copy_has_all_that_the_thread_has(storage: Storage) -> None:
         for name in COPIED:
             assert getattr(new, name) == getattr(old, name)
     assert [each.status for each in copies] == [*["completed"] * 3, "incomplete"]
-    assert [each.assistant_id for each in copies] == [None, None, "asst_1", "asst_1"]
+    assert [each.assistant_id for each in copies] == [None, None, ASSISTANT, ASSISTANT]
     assert copies[3].incomplete_reason == "max_tokens"
     assert {each.run_id for each in copies} == {None}
     assert {each.thread_id for each in copies} == {copy.id}

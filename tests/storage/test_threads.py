@@ -10,8 +10,10 @@ from storage.tables import Message, Run, RunStep, Thread
 from tests.storage.rows import (
     OTHER,
     PROJECT,
+    assistant_values,
     claimed,
     fetch,
+    make_assistant,
     make_run,
     make_thread,
     new_run,
@@ -47,13 +49,14 @@ async def test_modify_replaces_what_is_given_and_leaves_the_rest(storage: Storag
 
 async def test_a_project_sees_only_its_own(storage: Storage) -> None:
     thread = await make_thread(storage)
+    new = new_run(assistant_id=(await storage.assistants.create(OTHER, assistant_values())).id)
     for attempt in (
         storage.threads.get(OTHER, thread.id),
         storage.threads.modify(OTHER, thread.id, {"metadata_": {"a": "1"}}),
         storage.threads.delete(OTHER, thread.id),
         storage.messages.create(OTHER, thread.id, user("hi")),
         storage.messages.list(OTHER, thread.id, PageRequest()),
-        storage.runs.create(OTHER, thread.id, new_run(), []),
+        storage.runs.create(OTHER, thread.id, new, []),
         storage.runs.list(OTHER, thread.id, PageRequest()),
     ):
         with pytest.raises(NotFound) as error:
@@ -95,6 +98,7 @@ async def test_delete_of_an_idle_thread_cancels_nothing(storage: Storage) -> Non
 
 
 async def test_a_run_is_created_with_its_thread(storage: Storage) -> None:
+    await make_assistant(storage)
     created = await storage.runs.create_with_thread(
         PROJECT, {"k": "v"}, {}, [user("hi")], new_run()
     )

@@ -39,17 +39,17 @@ def _data(shown: dict[str, Any]) -> bytes:
 
 
 def shows_run(event: Event) -> bool:
-    """Tells whether the event carries the run."""
+    """Returns whether the event carries the run."""
     return event.name in _OF_RUN
 
 
 def shows_step(event: Event) -> bool:
-    """Tells whether the event is about a step."""
+    """Returns whether the event is about a step."""
     return event.name.startswith(STEP)
 
 
 def ends_run(event: Event) -> bool:
-    """Tells whether it is the end of a run: no other event of the run but `done` follows."""
+    """Returns whether it is the end of a run: no other event of the run but `done` follows."""
     return event.name in _ENDS
 
 
@@ -97,23 +97,23 @@ def _created(kind: str, begun: Event) -> Event:
     return Event(f"{kind}{CREATED}", begun.data, begun.id, reasoning_effort=begun.reasoning_effort)
 
 
-def ended(what: Ended) -> list[Event]:
+def ended(end: Ended) -> list[Event]:
     """Returns the events of a run that was ended from outside, what it had open before it."""
     return [
-        *map(message, what.messages),
-        *map(step, what.steps),
-        *run(what.run),
+        *map(message, end.messages),
+        *map(step, end.steps),
+        *run(end.run),
     ]
 
 
-def withdrawn(what: Withdrawn, at: int | None) -> list[Event]:
-    """Returns the events that tell readers to forget what a dead attempt had begun."""
-    begun = [*map(message, what.messages), *map(step, what.steps)]
+def withdrawn(rows: Withdrawn, at: int | None) -> list[Event]:
+    """Returns the events that withdraw what a dead attempt had begun."""
+    begun = [*map(message, rows.messages), *map(step, rows.steps)]
     return [withdrawal(event, at) for event in begun]
 
 
 def withdrawal(begun: Event, at: int | None) -> Event:
-    """Returns the end of a message or a step that was told as `begun`, and is withdrawn."""
+    """Returns the end of a message or a step that was published as `begun`, and is withdrawn."""
     shown = orjson.loads(begun.data)
     ended_at = at or shown["created_at"]
     if shows_step(begun):

@@ -1,9 +1,9 @@
-"""One stream of a run's events: what the bus tells, and what was told on other servers."""
+"""One stream of a run's events: those on the bus, and those that another server published."""
 
 import asyncio
 import math
 
-from service.errors import ApiError
+from service.errors import StreamError, from_exception
 from service.runner.events import build
 from service.runner.events.bus import EventBus
 from service.runner.events.resync import Resync
@@ -16,7 +16,7 @@ from storage.tables import Run
 class Follower:
     """The run's events from a number on, up to `done` or `error`.
 
-    Where nothing is heard for `silence` seconds, it asks how the run is.
+    After `silence` seconds without one, it asks for the run's status.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Follower:
         status_batcher: StatusBatcher,
         silence: float,
     ) -> None:
-        """Begins with the event of number `first`; `transcript` has heard those before it."""
+        """Begins with the event of number `first`; `transcript` has those before it."""
         self.ended = False
         self._run = run
         self._last = first - 1
@@ -50,39 +50,39 @@ class Follower:
                 wait = min(until, self._ask_at) - self._loop.time()
                 if found := await self._source.take(max(wait, 0)):
                     self._ask_at = self._loop.time() + self._silence
-                    return self._hear(found)
+                    return self._receive(found)
                 if self._loop.time() >= self._ask_at:
                     await self._ask()
                 if self._loop.time() >= until:
                     return []
-        except ApiError as error:
+        except StreamError as error:
             self.ended = True
-            return [numbered(build.error(error), self._last + 1)]
+            return [numbered(build.error(from_exception(error)), self._last + 1)]
 
     async def aclose(self) -> None:
         """Stops following."""
         await self._source.aclose()
 
-    def _hear(self, found: list[Event]) -> list[Event]:
-        heard = []
+    def _receive(self, found: list[Event]) -> list[Event]:
+        received = []
         for event in found:
             self._last = event.number
-            heard.append(self._transcript.hear(event))
+            received.append(self._transcript.add(event))
             if event.name in build.END_OF_STREAM:
                 # What follows belongs to the stream of whoever resumes the run.
                 self.ended = True
                 break
-        return heard
+        return received
 
     async def _ask(self) -> None:
-        """Asks how the run is, and has the bus told what was missed by the last answer.
+        """Asks for the run's status, and has published what was missed by the last answer.
 
-        The answer can wait for the next silence: by then it is no news that is still on its way.
+        The answer can wait for the next silence: by then, no event of it is still on its way.
         """
         asked = self._asked
         if asked is None or asked.done():
             if asked is not None and asked.result().get(self._run.id) not in build.GOES_ON:
-                await self._resync.tell(self._run, self._transcript, self._last)
+                await self._resync.publish(self._run, self._transcript, self._last)
             self._asked = self._status_batcher.ask(self._run.id)
         self._ask_at = self._loop.time() + self._silence
 

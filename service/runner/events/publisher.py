@@ -1,93 +1,86 @@
-"""Where all that happens to runs is told: to their followers, to the log, and to the metrics."""
+"""Publishes what happens to runs: on the bus, in the log, and in the metrics."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
-from service.errors import ApiError
 from service.process import metrics
 from service.runner.events import build
-from service.runner.events.bus import EventBus
+from service.runner.events.bus import EventBus, Stop, kept_events
 from service.runner.events.transcript import Transcript
 from service.types.events import Event
 from storage.claims import Withdrawn
 from storage.rows import Run
 from storage.tables import RunStatus
-from storage.transitions import Ended
+from storage.transitions import Ended, epoch
 
 log = structlog.get_logger(__name__)
 
 
-ANEW = frozenset({"thread.run.in_progress", "thread.run.requires_action", "thread.run.queued"})
-"""Events behind which no attempt that was told of before goes on."""
+RESTARTS = frozenset({"thread.run.in_progress", "thread.run.requires_action", "thread.run.queued"})
+"""Events after which no attempt goes on that published before them."""
 
 
 class Publisher:
-    """The one way to the bus: nothing happens to a run that is not told here."""
+    """The only writer of the bus, but for what completes streams (see resync.py)."""
 
     def __init__(self, bus: EventBus) -> None:
         """Publishes on `bus`."""
         self._bus = bus
 
-    async def tell(self, run_id: str, attempt: int, *happened: Event) -> int:
-        """Publishes a run's events and returns the first one's number.
+    async def publish(self, run: Run, *events: Event) -> int:
+        """Publishes events of a run and returns the first one's number.
 
-        `attempt` is the run's, as for EventBus.publish. Each transition is a line of the log.
+        `run` is its row as of the events, which has their epoch. Each transition is a line of the
+        log.
         """
-        for event in happened:
+        for event in events:
             status = event.name.removeprefix(build.RUN)
             if build.shows_run(event) and status != build.CREATED:
                 metrics.TRANSITIONS.labels(status).inc()
-                log.info("run", run_id=run_id, status=status, attempt=attempt)
-        return await self._bus.publish(run_id, attempt, *happened)
+                log.info("run", run_id=run.id, status=status, attempt=run.attempt)
+        return await self._bus.publish(run.id, epoch(run), *events)
 
-    async def tell_end(self, ended: Ended) -> None:
-        """Publishes that a run was ended, or asked to stop, by someone else than its worker.
+    async def publish_end(self, ended: Ended) -> None:
+        """Publishes that a run was ended, or asked to stop, by others than its worker.
 
-        A worker of this server that holds it all the same must have been stopped.
+        A worker that holds it all the same, because it was stuck, is stopped before the end is
+        published: nothing of its own may follow. One that is asked to stop publishes its own end.
         """
-        run, withdrawn = ended.run, list[Event]()
-        if run.status != RunStatus.cancelling:
-            rows = {row.id for row in ended.messages} | {row.id for row in ended.steps}
-            begun = await self._begun(run.id)
-            withdrawn = _withdrawals(begun, run.cancelled_at, without=rows)
-        await self.tell(run.id, run.attempt, *withdrawn, *build.ended(ended))
+        run = ended.run
+        if run.status == RunStatus.cancelling:
+            await self.publish(run, *build.ended(ended))
+            await self._bus.publish_stop(run.id, Stop.cancelled)
+            return
+        await self._bus.publish_stop(run.id, Stop.lost)
+        rows = {row.id for row in ended.messages} | {row.id for row in ended.steps}
+        withdrawn = _withdrawals(await self._open(run.id), run.cancelled_at, without=rows)
+        await self.publish(run, *withdrawn, *build.ended(ended))
 
     async def withdraw(self, run: Run, rows: Withdrawn, at: int | None, *then: Event) -> None:
         """Publishes that what an attempt had begun is withdrawn at this time, and what comes then.
 
-        Besides the rows, that is all that was told and has not ended: it may not have been stored.
+        Besides the rows, that is all that was published and has not ended: it may not be stored.
         """
-        begun = await self._begun(run.id)
-        untold = Withdrawn(
+        begun = await self._open(run.id)
+        unpublished = Withdrawn(
             [step for step in rows.steps if step.id not in begun],
             [message for message in rows.messages if message.id not in begun],
         )
-        withdrawn = [*build.withdrawn(untold, at), *_withdrawals(begun, at)]
-        await self.tell(run.id, run.attempt, *withdrawn, *then)
+        withdrawn = [*build.withdrawn(unpublished, at), *_withdrawals(begun, at)]
+        await self.publish(run, *withdrawn, *then)
 
-    async def told(self, run_id: str, first: int, last: int) -> AsyncGenerator[Event, None]:
-        """Yields the kept events numbered above `first`, up to `last`."""
-        # What is dropped meanwhile is no reason to refuse the rest.
-        with contextlib.suppress(ApiError):
-            async with contextlib.aclosing(self._bus.subscribe(run_id, first)) as source:
-                while first < last:
-                    for event in await source.take():
-                        if event.number > last:
-                            return
-                        first = event.number
-                        yield event
-
-    async def _begun(self, run_id: str) -> dict[str, Event]:
-        """Returns what was told that an attempt has begun, and not that it ended, by id."""
+    async def _open(self, run_id: str) -> dict[str, Event]:
+        """Returns what was published as begun by an attempt, and not as ended, by id."""
         kept = await self._bus.kept(run_id)
         transcript = Transcript()
         if kept is not None and not kept.over:
-            async with contextlib.aclosing(self.told(run_id, kept.after, kept.last)) as told:
-                async for event in told:
-                    transcript.hear(event)
-                    if event.name in ANEW:
+            source = kept_events(self._bus, run_id, kept.after, kept.last)
+            async with contextlib.aclosing(source) as events:
+                async for event in events:
+                    transcript.add(event)
+                    if event.name in RESTARTS:
                         # What is open here belongs to a caller, or to another server's attempt.
                         transcript.open.clear()
         return transcript.open
@@ -96,7 +89,7 @@ class Publisher:
 def _withdrawals(
     begun: Mapping[str, Event], at: int | None, without: Collection[str] = ()
 ) -> list[Event]:
-    """Returns the ends of what was told as begun, messages ahead of their steps."""
+    """Returns the ends of what was published as begun, messages ahead of their steps."""
     found = [event for id, event in begun.items() if id not in without]
     found.sort(key=build.shows_step)
     return [build.withdrawal(event, at) for event in found]

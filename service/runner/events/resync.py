@@ -1,7 +1,7 @@
-"""What happened to a run on another server, told from its rows to those who follow it on this one.
+"""Publishes, from a run's rows, what its followers on this server lack of its events.
 
-Each server has a bus of its own, which hears of what that server does. A follower that finds its
-run paused or ended, and has not heard of it, has the bus told what is missing.
+Each server has a bus of its own, which carries what that server publishes. A follower that finds
+its run paused or ended, and has no event of that, has published what is missing.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import orjson
 
-from service.errors import ApiError, Kind
+from service.errors import EventsGone, RunDeleted
 from service.runner.events import build
 from service.runner.events.bus import EventBus
 from service.runner.events.transcript import Transcript
@@ -19,6 +19,7 @@ from storage import Storage, rows
 from storage.errors import NotFound
 from storage.pages import PageRequest
 from storage.tables import Message, MessageStatus, Run, RunStep, StepStatus
+from storage.transitions import epoch
 
 
 class Resync:
@@ -29,31 +30,29 @@ class Resync:
         self._storage = storage
         self._bus = bus
 
-    async def tell(self, run: Run, transcript: Transcript, last: int) -> None:
-        """Publishes what a stream has not told of a run that has paused or ended.
+    async def publish(self, run: Run, transcript: Transcript, last: int) -> None:
+        """Publishes what a stream lacks of a run that has paused or ended.
 
         `transcript` and `last`, an event's number, are how far the stream has come: if its run goes
-        on meanwhile, nothing is published. Raises ApiError: `not_found` when the run is gone,
-        `events_gone` when the stream lacks its beginning, so that what is missing is not known.
+        on meanwhile, nothing is published. Raises RunDeleted; raises EventsGone when the stream
+        lacks its beginning, so that what is missing is not known.
         """
         try:
             found = await self._storage.runs.get(run.project_id, run.thread_id, run.id)
             end = build.run(found.run, found.pending)
-            if len(end) == 1 or _told(end[0], transcript):
+            if len(end) == 1 or _is_last(end[0], transcript):
                 return
             if not transcript.whole:
-                raise ApiError(
-                    Kind.events_gone, f"Another server executed run {run.id}: read it instead."
-                )
-            happened = [event async for event in self._missing(found.run, transcript)]
+                raise EventsGone(f"Another server executed run {run.id}: read it instead.")
+            events = [event async for event in self._missing(found.run, transcript)]
             now = (await self._storage.runs.get(run.project_id, run.thread_id, run.id)).run
         except NotFound as error:
-            raise ApiError(Kind.not_found, "The run was deleted.") from error
+            raise RunDeleted from error
         # Resumed, it would have steps that do not belong before this end. Each change of a run that
-        # is paused gives it another attempt.
-        if now.attempt == found.run.attempt:
-            # Not through the journal: it is no news, whoever made it happen has logged it.
-            await self._bus.publish_behind(last, run.id, now.attempt, *happened, *end)
+        # is paused begins another epoch.
+        if epoch(now) == epoch(found.run):
+            # Not by the publisher: whoever made it happen has logged and counted it.
+            await self._bus.publish_if_last(last, run.id, epoch(now), *events, *end)
 
     async def _missing(self, run: Run, transcript: Transcript) -> AsyncIterator[Event]:
         steps = [step async for step in self._steps(run, transcript.resumed)]
@@ -93,12 +92,12 @@ class Resync:
             more = page.has_more
 
 
-def _told(end: Event, transcript: Transcript) -> bool:
-    """Tells whether it is the very pause that the stream has told last."""
+def _is_last(end: Event, transcript: Transcript) -> bool:
+    """Returns whether it is the very pause that the stream has shown last."""
     if transcript.run is None:
         return False
-    told, now = orjson.loads(transcript.run.data), orjson.loads(end.data)
-    return all(told[key] == now[key] for key in ("status", "required_action"))
+    shown, now = orjson.loads(transcript.run.data), orjson.loads(end.data)
+    return all(shown[key] == now[key] for key in ("status", "required_action"))
 
 
 def _message_id(step: RunStep) -> str | None:
@@ -107,27 +106,27 @@ def _message_id(step: RunStep) -> str | None:
 
 
 def _opened(step: RunStep) -> list[Event]:
-    """Returns the beginning of a step that nobody was told of, with its calls."""
+    """Returns the beginning of a step that the stream lacks, with its calls."""
     row = _begun(step)
     calls = step.step_details.get("tool_calls")
     if calls is None:
         return build.step_opened(row)
     row.step_details = {"type": "tool_calls", "tool_calls": []}
-    happened = build.step_opened(row)
+    events = build.step_opened(row)
     for index, call in enumerate(calls):
         function = call["function"]
-        happened.append(build.call_begun(step.id, index, call["id"], function["name"]))
+        events.append(build.call_begun(step.id, index, call["id"], function["name"]))
         if function["arguments"]:
-            happened.append(build.call_arguments(step.id, index, function["arguments"]))
-    return happened
+            events.append(build.call_arguments(step.id, index, function["arguments"]))
+    return events
 
 
 def _message(message: Message, transcript: Transcript) -> list[Event]:
-    """Returns what was not told of a message: all of it, or the rest of its text and its end."""
-    row, happened = _begun(message), list[Event]()
+    """Returns what the stream lacks of a message: all, or the rest of its text and its end."""
+    row, events = _begun(message), list[Event]()
     row.content = []
     if message.id not in transcript.open:
-        happened += build.message_opened(row)
+        events += build.message_opened(row)
     texts = transcript.texts(message.id)
     for index, part in enumerate(message.content):
         kind = part["type"]
@@ -136,19 +135,19 @@ def _message(message: Message, transcript: Transcript) -> list[Event]:
         if index in texts and not rest:
             continue
         if kind == "text":
-            happened.append(build.text_delta(message.id, index, rest, first=index not in texts))
+            events.append(build.text_delta(message.id, index, rest, first=index not in texts))
         else:
-            happened.append(build.refusal_delta(message.id, index, rest))
+            events.append(build.refusal_delta(message.id, index, rest))
     if message.status != MessageStatus.in_progress:
-        happened.append(build.message(message))
-    return happened
+        events.append(build.message(message))
+    return events
 
 
 Begun = TypeVar("Begun", RunStep, Message)
 
 
 def _begun(row: Begun) -> Begun:
-    """Returns the row as it was when it began, but for what it holds."""
+    """Returns the row as it was when it began, except for its content."""
     since = {"usage", "last_error", "incomplete_reason"}
     values = {
         name: value

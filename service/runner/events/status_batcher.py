@@ -1,4 +1,4 @@
-"""How runs are, asked for all together: thousands of silent followers cost one query at a time."""
+"""Reads the statuses of many runs with one query: thousands of silent followers ask for them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ Statuses = Mapping[str, RunStatus]
 
 
 class StatusBatcher:
-    """Collects what is asked for a moment, or while a query is under way, and asks it as one."""
+    """Collects ids for a moment, or during a query, and reads their statuses with one query."""
 
     def __init__(self, runs: Runs, moment: float) -> None:
-        """Asks `runs`, after `moment` seconds: no more queries than one in that time."""
+        """Reads from `runs`, one query in `moment` seconds at most."""
         self._runs = runs
         self._moment = moment
         self._asked = asyncio.Event()
@@ -22,9 +22,9 @@ class StatusBatcher:
         self._answer: asyncio.Future[Statuses] | None = None
 
     def ask(self, run_id: str) -> asyncio.Future[Statuses]:
-        """Returns what will hold the run's status, or what the database raised.
+        """Returns a future of statuses, with the run's among them, or of the database's error.
 
-        All who ask meanwhile share it: who does not want it any more just lets it be.
+        All who ask meanwhile share it, so nobody may cancel it.
         """
         if self._answer is None:
             self._answer = asyncio.get_running_loop().create_future()
@@ -45,5 +45,5 @@ class StatusBatcher:
                 answer.set_result(await self._runs.statuses(ids))
             except Exception as error:
                 answer.set_exception(error)
-                # Those who asked may have gone: then it is nobody's, and no defect.
+                # Those who asked may have gone: an error that nobody retrieves is no defect.
                 answer.exception()

@@ -1,7 +1,7 @@
-"""What a stream has told so far: for what is ended from outside, and for what it did not hear of.
+"""What a stream has shown so far.
 
 Storage does not have the text of a message before its end. Where its writer cannot end it (its
-thread is deleted, its worker is dead), the text so far is known to those only who heard it; and
+thread is deleted, its worker is dead), only the stream's transcript has the text so far; and
 clients fail on a message that ends with less than its deltas.
 """
 
@@ -31,24 +31,24 @@ class _Part:
 
 
 class Transcript:
-    """The steps and messages that one stream has told, and the texts of those unfinished."""
+    """The steps and messages that one stream has shown, and the texts of those unfinished."""
 
     def __init__(self, *, whole: bool = True) -> None:
-        """Has heard nothing yet; `whole` is whether it is to hear a run from its beginning."""
+        """Starts empty; `whole` is whether its first event will be the first of a run."""
         self.whole = whole
-        """Whether all that the run has begun since `resumed` was heard."""
+        """Whether it has all that the run has begun since `resumed`."""
         self.run: Event | None = None
-        """The run as it was told last."""
+        """The event that showed the run last."""
         self.open: dict[str, Event] = {}
-        """What has begun and not ended, by id, each as it was told last."""
+        """What has begun and not ended: the event that showed it last, by its id."""
         self.ended: set[str] = set()
         """The ids of what has ended."""
         self.resumed: str | None = None
-        """The step whose tool outputs came, but not its calls: what is older was told elsewhere."""
+        """The step that was shown with its tool outputs only: another stream has what is older."""
         self._parts: dict[str, dict[int, _Part]] = defaultdict(dict)
 
-    def hear(self, event: Event) -> Event:
-        """Takes the stream's next event and returns it, with the text so far if it lacks it."""
+    def add(self, event: Event) -> Event:
+        """Adds the stream's next event and returns it, with the text so far if it lacks it."""
         if build.shows_run(event):
             self.run = event
         if event.id is None:
@@ -58,7 +58,7 @@ class Transcript:
             self._track(event, event.id, state)
         match event.name:
             case "thread.message.delta":
-                self._add(event.id, event.data)
+                self._add_text(event.id, event.data)
             case "thread.message.completed":
                 self._parts.pop(event.id, None)
             case "thread.message.incomplete" if parts := self._parts.pop(event.id, None):
@@ -78,7 +78,7 @@ class Transcript:
             self.resumed, self.whole = id, True
         self.ended.add(id)
 
-    def _add(self, message_id: str, data: bytes) -> None:
+    def _add_text(self, message_id: str, data: bytes) -> None:
         parts = self._parts[message_id]
         for piece in orjson.loads(data)["delta"]["content"]:
             refused = piece["type"] == "refusal"

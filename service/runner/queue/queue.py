@@ -1,74 +1,45 @@
-"""The queue between whoever has a run to execute and the workers."""
+"""The port of the run queue, which stands between whoever has a run to execute and the workers.
 
-import asyncio
-from collections import OrderedDict, deque
+Adapters are modules beside this one. tests/contract/test_run_queue.py runs each of them.
+"""
+
 from typing import Protocol
 
 
-class RunQueue(Protocol):
-    """Ids of runs to execute, each delivered at least once.
+class QueueClosed(Exception):
+    """The queue was closed: no run can be taken any more."""
 
-    Those of one group, which is their assistant, come oldest first. Groups take turns, so that one
-    with many runs does not keep the others waiting.
+
+class RunQueue(Protocol):
+    """Ids of runs to execute.
+
+    Order: runs of one group, which is their assistant, come oldest first. Groups take turns, so
+    that one with many runs does not keep the others waiting.
+
+    Delivery: at least once, to one of those who take. A run that waits already is not added again;
+    one that has been taken is, also before it is acknowledged. A run that was taken and not
+    acknowledged is delivered again once the server that took it is gone, if the queue outlives it.
+    Claiming the run in the database is what makes repeated delivery harmless.
+
+    Loss: what a queue loses in a crash stays queued in the database, where the reconciler finds it
+    and puts it again. So `put` never fails for its caller.
     """
 
     async def put(self, run_id: str, group: str) -> None:
-        """Adds a run."""
+        """Adds a run. A queue that is closed or cannot be reached drops it."""
 
     @property
     def empty(self) -> bool:
         """Whether no run waits, as far as this server knows."""
 
     async def ready(self) -> None:
-        """Waits until there is a run to take."""
+        """Waits until there is a run to take. Raises QueueClosed."""
 
     async def take(self) -> str:
-        """Waits for a run and returns its id. It is delivered again unless acknowledged."""
+        """Waits for a run and returns its id. Raises QueueClosed. If cancelled, it takes none."""
 
     async def acknowledge(self, run_id: str) -> None:
         """Says that a run that was taken needs no other delivery."""
 
-
-class InProcessQueue:
-    """The queue of a single server. What it loses in a crash, the reconciler puts back."""
-
-    def __init__(self) -> None:
-        """Starts empty."""
-        self._groups: OrderedDict[str, deque[str]] = OrderedDict()
-        """What waits; the group whose turn it is stands first."""
-        self._known: set[str] = set()
-        self._filled = asyncio.Event()
-        """Set as long as a run waits."""
-
-    async def put(self, run_id: str, group: str) -> None:
-        """Adds a run, unless it waits already."""
-        if run_id not in self._known:
-            self._known.add(run_id)
-            self._groups.setdefault(group, deque()).append(run_id)
-            self._filled.set()
-
-    @property
-    def empty(self) -> bool:
-        """Whether no run waits."""
-        return not self._groups
-
-    async def ready(self) -> None:
-        """Waits until a run waits."""
-        while self.empty:
-            await self._filled.wait()
-
-    async def take(self) -> str:
-        """Waits for a run and returns its id."""
-        await self.ready()
-        group, waiting = self._groups.popitem(last=False)
-        run_id = waiting.popleft()
-        if waiting:
-            self._groups[group] = waiting
-        elif self.empty:
-            self._filled.clear()
-        # From here on a put is news: the run may become queued again while it is worked on.
-        self._known.discard(run_id)
-        return run_id
-
-    async def acknowledge(self, run_id: str) -> None:
-        """Does nothing: a taken run is lost only with the process, and so is this queue."""
+    async def close(self) -> None:
+        """Ends all taking. What waits, or was not acknowledged, is left to other servers."""

@@ -1,4 +1,7 @@
-"""What the event bus keeps of runs, how long, and what is left when it keeps nothing."""
+"""What the bus in memory keeps of runs, how long, and what is left when it keeps nothing.
+
+What it does as every bus is in tests/contract/test_event_bus.py.
+"""
 
 import asyncio
 import contextlib
@@ -10,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from service.errors import Kind
+from service.errors import EventsGone
 from service.runner.events import build
-from service.runner.events import bus as bus_module
-from service.runner.events.bus import InProcessBus, size_of
-from service.types.events import Event
-from storage.tables import ACTIVE, RunStatus
+from service.runner.events import memory as memory_module
+from service.runner.events.bus import PORTION
+from service.runner.events.memory import MemoryBus, size_of
+from tests.contract.adapters import OTHER, RUN, named, refused, run_event, subscribe, take
 from tests.hostile.processes import resident
-from tests.runner.test_bus import OTHER, RUN, named, refused, subscribe, take
 
 FULL = size_of(*named("x" * 90))
 """Bytes of a log that has such an event: then there is no room for any other."""
@@ -37,8 +39,8 @@ class Clock:
 
 async def test_events_are_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(bus_module, "time", clock)
-    bus = InProcessBus(keep_seconds=10)
+    monkeypatch.setattr(memory_module, "time", clock)
+    bus = MemoryBus(keep_seconds=10)
     await bus.publish(RUN, 0, *named("a", "b"))
     await bus.publish("followed", 0, *named("a", "b"))
     async with contextlib.aclosing(subscribe(bus, "followed", 0)) as source:
@@ -63,8 +65,8 @@ async def test_numbers_increase_within_an_attempt(
     forgotten: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(bus_module, "time", clock)
-    bus = InProcessBus(keep_seconds=10, max_bytes=FULL)
+    monkeypatch.setattr(memory_module, "time", clock)
+    bus = MemoryBus(keep_seconds=10, max_bytes=FULL)
     last = await bus.publish(RUN, 1, *named("a", "b")) + 1
     for _ in range(2):
         if forgotten == "by its age":
@@ -74,7 +76,7 @@ async def test_numbers_increase_within_an_attempt(
             await bus.publish(OTHER, 0, *named("x" * 90))
         assert await bus.kept(RUN) == (last, last, False)
         # Who comes back late is told so, and does not just hear less.
-        assert await refused(subscribe(bus, RUN, last - 1)) == Kind.events_gone
+        assert await refused(subscribe(bus, RUN, last - 1)) == EventsGone
         assert await bus.publish(RUN, 1, *named("c")) == last + 1
         last += 1
 
@@ -83,13 +85,13 @@ async def test_of_a_run_that_is_over_its_end_is_remembered_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(bus_module, "time", clock)
-    bus = InProcessBus(keep_seconds=10, max_bytes=FULL)
+    monkeypatch.setattr(memory_module, "time", clock)
+    bus = MemoryBus(keep_seconds=10, max_bytes=FULL)
     await bus.publish(RUN, 0, run_event("completed"))
     await bus.publish(OTHER, 0, *named("x" * 90))
     assert await bus.kept(RUN) == (1, 1, True)
     # A reader that has nothing to wait for changes nothing.
-    assert await refused(subscribe(bus, RUN, 0)) == Kind.events_gone
+    assert await refused(subscribe(bus, RUN, 0)) == EventsGone
     assert await bus.kept(RUN) == (1, 1, True)
     await bus.publish("old", 0, run_event("completed"))
     clock.time += 11
@@ -98,34 +100,22 @@ async def test_of_a_run_that_is_over_its_end_is_remembered_for_a_while(
 
 
 async def test_no_more_is_remembered_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus_module, "MOST_EMPTIED", 2)
-    bus = InProcessBus(max_bytes=FULL)
+    monkeypatch.setattr(memory_module, "MAX_EMPTIED", 2)
+    bus = MemoryBus(max_bytes=FULL)
     for number in range(4):
         await bus.publish(f"run_{number}", 1, *named("x" * 90))
     known = [number for number in range(4) if await bus.kept(f"run_{number}") is not None]
     assert known == [1, 2, 3]
 
 
-async def test_only_if_nothing_was_published_meanwhile() -> None:
-    bus = InProcessBus(max_bytes=FULL)
-    await bus.publish(RUN, 0, *named("a", "b"))
-    assert not await bus.publish_behind(1, RUN, 0, *named("c"))
-    assert await bus.publish_behind(2, RUN, 0, *named("c"))
-    # Also where its events are not kept any more.
-    await bus.publish(OTHER, 0, *named("x" * 90))
-    assert not await bus.publish_behind(2, RUN, 0, *named("d"))
-    assert await bus.publish_behind(3, RUN, 0, *named("d"))
-    assert await take(subscribe(bus, RUN, 3), 1) == ["d"]
-
-
-async def steps_of_a_publish(bus: InProcessBus) -> int:
+async def steps_of_a_publish(bus: MemoryBus) -> int:
     """Returns how many lines the bus executes for one event."""
     steps = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
         nonlocal steps
         steps += event == "line"
-        return trace if frame.f_code.co_filename == bus_module.__file__ else None
+        return trace if frame.f_code.co_filename == memory_module.__file__ else None
 
     before = sys.gettrace()
     sys.settrace(trace)
@@ -140,10 +130,10 @@ async def test_an_event_costs_the_same_however_many_runs_there_were(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(bus_module, "time", clock)
+    monkeypatch.setattr(memory_module, "time", clock)
     full, silent = list[int](), list[int]()
     for runs in (10, 200):
-        bus = InProcessBus(keep_seconds=10, max_bytes=(runs + 1) * FULL)
+        bus = MemoryBus(keep_seconds=10, max_bytes=(runs + 1) * FULL)
         for number in range(2 * runs):
             await bus.publish(f"ended_{number}", 0, run_event("completed"), *named("x" * 90))
         # Some are followed, and silent for long.
@@ -166,8 +156,8 @@ async def test_an_event_costs_the_same_however_many_runs_there_were(
 
 
 async def test_a_reader_of_a_long_log_lets_others_in() -> None:
-    bus = InProcessBus()
-    await bus.publish(RUN, 0, *named(*["a"] * 20 * bus_module.PORTION))
+    bus = MemoryBus()
+    await bus.publish(RUN, 0, *named(*["a"] * 20 * PORTION))
     turns = 0
 
     async def other() -> None:
@@ -177,42 +167,14 @@ async def test_a_reader_of_a_long_log_lets_others_in() -> None:
             await asyncio.sleep(0)
 
     working = asyncio.create_task(other())
-    await take(subscribe(bus, RUN, 0), 20 * bus_module.PORTION)
+    await take(subscribe(bus, RUN, 0), 20 * PORTION)
     working.cancel()
     assert turns >= 19
 
 
-def run_event(status: str) -> Event:
-    return Event(f"thread.run.{status}", b"{}")
-
-
-async def test_what_is_kept() -> None:
-    bus = InProcessBus()
-    assert await bus.kept(RUN) is None
-    async with contextlib.aclosing(subscribe(bus, RUN, 0)) as source:
-        upcoming = asyncio.ensure_future(take(source, 1))
-        await asyncio.sleep(0)
-        # A reader alone is no reason to know the run.
-        assert await bus.kept(RUN) is None
-        events = [run_event("created"), run_event("queued")]
-        await bus.publish(RUN, 0, *events)
-        await upcoming
-    kept = await bus.kept(RUN)
-    assert kept is not None
-    assert kept == (0, 2, False)
-
-
-async def test_what_is_kept_where_the_bus_has_lost_count() -> None:
-    bus = InProcessBus()
-    await bus.publish(RUN, 3, *named("a"))
-    kept = await bus.kept(RUN)
-    assert kept is not None
-    assert (kept.after, kept.last) == (3 << 20, (3 << 20) + 1)
-
-
 async def test_what_is_kept_of_a_run_that_lost_its_events() -> None:
     size = size_of(*named("x" * 100))
-    bus = InProcessBus(max_bytes=2 * size)
+    bus = MemoryBus(max_bytes=2 * size)
     await bus.publish(RUN, 0, *named("a" * 100, "b" * 100))
     for count, after in enumerate([1, 2, 2], 1):
         await bus.publish(OTHER, 0, *named(str(count) * 100))
@@ -223,11 +185,11 @@ async def test_what_is_kept_of_a_run_that_lost_its_events() -> None:
         await asyncio.sleep(0)
         await bus.publish(RUN, 0, *named("c"))
         assert await upcoming == ["c"]
-    assert await refused(subscribe(bus, RUN, 1)) == Kind.events_gone
+    assert await refused(subscribe(bus, RUN, 1)) == EventsGone
 
 
 async def test_what_is_kept_takes_as_much_memory_as_is_counted() -> None:
-    bus = InProcessBus()
+    bus = MemoryBus()
     before = resident(os.getpid())
     counted = 0
     for number in range(20_000):
@@ -238,10 +200,30 @@ async def test_what_is_kept_takes_as_much_memory_as_is_counted() -> None:
     assert counted < 20_000 * 500
 
 
-@pytest.mark.parametrize("status", list(RunStatus))
-async def test_a_run_is_over_when_its_end_was_told(status: RunStatus) -> None:
-    bus = InProcessBus()
-    await bus.publish(RUN, 0, run_event(status), *named("done"))
-    kept = await bus.kept(RUN)
-    assert kept is not None
-    assert kept.over == (status not in ACTIVE)
+async def test_too_many_bytes_cost_the_quietest_run_its_oldest_events() -> None:
+    size = size_of(*named("x" * 100))
+    bus = MemoryBus(max_bytes=4 * size)
+    lagging = subscribe(bus, RUN, 0)
+    await bus.publish(RUN, 0, *named("a" * 100, "b" * 100))
+    assert await take(lagging, 1) == ["a" * 100]
+    await bus.publish(OTHER, 0, *named("c" * 100, "d" * 100, "e" * 100))
+    # One had to go: it is the one that has been read.
+    assert await refused(subscribe(bus, RUN, 0)) == EventsGone
+    assert await take(lagging, 1) == ["b" * 100]
+    await bus.publish(OTHER, 0, *named("f" * 100))
+    await bus.publish(RUN, 0, *named("g" * 100))
+    # Now the other run is the quieter one.
+    assert await take(lagging, 1) == ["g" * 100]
+    assert await refused(subscribe(bus, OTHER, 0)) == EventsGone
+    assert await take(subscribe(bus, OTHER, 1), 3) == ["d" * 100, "e" * 100, "f" * 100]
+
+
+async def test_a_reader_that_lags_holds_a_part_only() -> None:
+    bus = MemoryBus(max_bytes=1000 * size_of(*named("a")))
+    await bus.publish(RUN, 0, *named(*["a"] * 1000))
+    source = subscribe(bus, RUN, 0)
+    assert await take(source, 1) == ["a"]
+    await bus.publish(OTHER, 0, *named(*["b"] * 1000))
+    # What it had taken it gives, and not a thousand events.
+    assert await take(source, PORTION - 1) == ["a"] * (PORTION - 1)
+    assert await refused(source) == EventsGone

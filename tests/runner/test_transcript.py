@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from service.runner.events import build
-from service.runner.events.bus import InProcessBus
+from service.runner.events.memory import MemoryBus
 from service.runner.events.transcript import Transcript
 from service.types.events import Event
 from tests.presentation.samples import message
@@ -22,8 +22,8 @@ def ended(status: str, text: str = "") -> Event:
 
 def told(*happened: Event) -> list[dict[str, Any]]:
     """Returns the parts of the message in the last of the events."""
-    said = Transcript()
-    last = [said.hear(event) for event in happened][-1]
+    transcript = Transcript()
+    last = [transcript.add(event) for event in happened][-1]
     content: list[dict[str, Any]] = orjson.loads(last.data)["content"]
     return content
 
@@ -48,7 +48,7 @@ def test_a_message_that_said_nothing_stays_empty() -> None:
 
 
 async def test_what_one_stream_completes_no_other_one_sees() -> None:
-    bus = InProcessBus()
+    bus = MemoryBus()
     await bus.publish("run_1", 0, text(0, "a"), ended("incomplete"))
     for _ in range(2):
         async with contextlib.aclosing(one_by_one(bus.subscribe("run_1", 0))) as source:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from service.runner import engine as engine_module
 from service.runner import reconciler as reconciler_module
 from service.runner.engine import Engine
+from service.runner.events import streams as streams_module
 from storage import Storage
 from storage.tables import Run, RunStatus
 from tests.model_server import ModelServer
@@ -34,7 +34,7 @@ ANSWER = [*SPEAKING, *COMPLETED]
 @pytest.fixture(autouse=True)
 def lively(monkeypatch: pytest.MonkeyPatch) -> None:
     """Followers ask soon, and what one server leaves another takes up soon."""
-    monkeypatch.setattr(engine_module, "SILENCE", 0.1)
+    monkeypatch.setattr(streams_module, "SILENCE", 0.1)
     monkeypatch.setattr(reconciler_module, "PERIOD", 0.05)
     monkeypatch.setattr(reconciler_module, "QUEUED_FOR", 0.0)
 
@@ -64,13 +64,13 @@ async def submit(storage: Storage, engine: Engine, run: Run) -> Following:
             PROJECT, run.thread_id, run.id, outputs, claim=claim
         )
     )
-    return Following(queued, engine.follow(queued, first))
+    return Following(queued, engine.streams.follow(queued, first))
 
 
 async def test_an_answer(storage: Storage, engines: Engines, models: ModelServer) -> None:
     mine = await start_busy(engines, models)
     following = await engines.run(mine, models.script(Answer("Hello there")))
-    twin = Following(following.run, mine.follow(following.run, 1))
+    twin = Following(following.run, mine.streams.follow(following.run, 1))
     engines.start()
     assert await following.ended() == [*CREATED, *ANSWER]
     await twin.ended()
@@ -80,7 +80,7 @@ async def test_an_answer(storage: Storage, engines: Engines, models: ModelServer
     await check_stored(storage, following.run, [following.events])
     # Who lost the connection gets the rest, with the same numbers.
     run = await get_run(storage, following.run)
-    rest = await whole(await mine.replay(run, 4))
+    rest = await whole(await mine.streams.replay(run, 4))
     assert rest == following.events[4:]
 
 
@@ -147,7 +147,7 @@ async def test_a_pause_is_told_once(
     engines.start()
     assert (await first.ended())[-2:] == ["thread.run.requires_action", "done"]
     run = await get_run(storage, first.run)
-    again = Following(run, await mine.replay(run, first.events[-1].sequence_number))
+    again = Following(run, await mine.streams.replay(run, first.events[-1].sequence_number))
     # A run whose end is told later: by then the other has asked, too.
     other = await engines.run(mine, models.script(Answer("Hello")))
     await other.ended()
@@ -202,11 +202,11 @@ async def test_a_stream_without_its_beginning_says_where_the_rest_is(
     await start_message(storage, await claimed(storage, run))
     await set_run(storage, run, lease_until=PAST)
     mine = engines.start(concurrency=1)
-    heard = Following(run, mine.follow(run, 1), mine)
+    heard = Following(run, mine.streams.follow(run, 1), mine)
     await heard.heard("Hello")
     await heard.leave()
     after = heard.events[-1].sequence_number
-    resumed = Following(run, await mine.replay(await get_run(storage, run), after))
+    resumed = Following(run, await mine.streams.replay(await get_run(storage, run), after))
     engines.start()
     await set_run(storage, run, lease_until=PAST)
     assert await resumed.ended() == ["error"]

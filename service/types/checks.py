@@ -1,16 +1,15 @@
-"""Checks of single values, and the wording of what is wrong with them.
+"""Checks of values that belong to no type: texts, numbers, arrays, choices.
 
-Servicers read their requests through these, so that both faces refuse the same input in the same
-words. `param` is the value's path in OpenAI's notation, such as `tools[0].function.name`.
+They word every refusal of a request's value, so that both transports refuse the same input in the
+same words. `param` is the value's path in OpenAI's notation, such as `tools[0].function.name`.
 """
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from service.errors import ApiError, Kind
-from service.types.json_value import checked_text
 
 MAX_TEXT = 256_000
 """Characters of instructions and of a message's text."""
@@ -72,7 +71,16 @@ def text(param: str, value: str, maximum: int) -> str:
             f"{maximum}, but got a string with length {len(value)} instead.",
             param,
         )
-    return checked_text(value, param)
+    return storable(param, value)
+
+
+def storable(param: str, value: str) -> str:
+    """Returns the text unless it holds a NUL character, which PostgreSQL cannot store."""
+    if "\0" in value:
+        raise ApiError(
+            Kind.invalid_value, f"Invalid '{param}': the NUL character is not allowed.", param
+        )
+    return value
 
 
 def required_text(param: str, value: str, maximum: int) -> str:
@@ -122,6 +130,11 @@ def decimal(param: str, value: float, minimum: float, maximum: float) -> float:
     return value
 
 
+def boolean(param: str, value: bool) -> bool:
+    """Returns the value: whatever protobuf has parsed is one."""
+    return value
+
+
 def array(param: str, length: int, maximum: int | None = None, minimum: int = 0) -> None:
     """Refuses an array that is too long or too short."""
     if maximum is not None and length > maximum:
@@ -138,21 +151,6 @@ def array(param: str, length: int, maximum: int | None = None, minimum: int = 0)
             f"{minimum}, but got an empty array instead.",
             param,
         )
-
-
-def metadata(param: str, value: Mapping[str, str]) -> dict[str, str]:
-    """Returns metadata within its limits: 16 pairs, keys of 64 and values of 512 characters."""
-    if len(value) > 16:
-        raise ApiError(
-            Kind.too_many_properties,
-            f"Invalid '{param}': too many properties. Expected an object with at most 16 "
-            f"properties, but got an object with {len(value)} properties instead.",
-            param,
-        )
-    for key, item in value.items():
-        text(f"{param} key", key, 64)
-        text(f"{param}.{key}", item, 512)
-    return dict(value)
 
 
 def function_name(param: str, value: str) -> str:
@@ -184,13 +182,3 @@ def json_text(param: str, value: Any, maximum: int = MAX_TEXT) -> str:
     if not isinstance(value, str):
         wrong_type(param, "a string", value)
     return text(param, value, maximum)
-
-
-def no_file(file_id: str) -> NoReturn:
-    """Refuses a file that is named: this server keeps none."""
-    raise ApiError(Kind.not_found, f"No file found with id '{file_id}'.")
-
-
-def no_vector_store(vector_store_id: str) -> NoReturn:
-    """Refuses a vector store that is named: this server keeps none."""
-    raise ApiError(Kind.not_found, f"No vector store found with id '{vector_store_id}'.")

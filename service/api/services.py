@@ -1,0 +1,36 @@
+"""The services of the API, each declared here and nowhere else.
+
+Servers, health, reflection and the derived REST services (gateway/descriptor.py) follow this table.
+envoy.yaml repeats the names, because Envoy runs it as it is; a test compares them.
+"""
+
+from collections.abc import Callable, Mapping
+
+from service.api.assistants import AssistantsServicer
+from service.api.messages import MessagesServicer
+from service.api.runs import RunsServicer
+from service.api.threads import ThreadsServicer
+from service.runner.engine import Engine
+from service.settings import Settings
+from storage import Storage
+
+SERVICES: Mapping[str, Callable[[Storage, Engine, Settings], object]] = {
+    "assistants.v1.AssistantsService": lambda storage, engine, settings: AssistantsServicer(
+        storage
+    ),
+    "assistants.v1.ThreadsService": lambda storage, engine, settings: ThreadsServicer(
+        storage, engine
+    ),
+    "assistants.v1.MessagesService": lambda storage, engine, settings: MessagesServicer(
+        storage, engine, settings.when_active
+    ),
+    "assistants.v1.RunsService": lambda storage, engine, settings: RunsServicer(
+        storage, engine, settings.run_lifetime, settings.when_active
+    ),
+}
+"""What makes the servicer of each service, by the service's full name."""
+
+
+def servicers(storage: Storage, engine: Engine, settings: Settings) -> dict[str, object]:
+    """Returns a servicer for each service, by its full name."""
+    return {name: make(storage, engine, settings) for name, make in SERVICES.items()}

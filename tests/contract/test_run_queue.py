@@ -1,0 +1,113 @@
+"""What every adapter of RunQueue does: oldest first, at least once, groups in turn."""
+
+import asyncio
+
+import pytest
+
+from service.runner.queue.queue import QueueClosed, RunQueue
+from tests.contract.adapters import QUEUES, Queues
+
+
+@pytest.fixture(params=QUEUES.values(), ids=[*QUEUES])
+def queues(request: pytest.FixtureRequest) -> Queues:
+    """Each adapter."""
+    adapter: Queues = request.param
+    return adapter
+
+
+@pytest.fixture
+def queue(queues: Queues) -> RunQueue:
+    """A queue of each adapter."""
+    return queues.open()
+
+
+async def test_oldest_first_and_each_once(queue: RunQueue) -> None:
+    for run_id in ("a", "b", "a", "c", "b"):
+        await queue.put(run_id, "asst")
+    assert [await queue.take() for _ in range(3)] == ["a", "b", "c"]
+    await queue.put("a", "asst")
+    assert await queue.take() == "a"
+
+
+async def test_whether_a_run_waits(queue: RunQueue) -> None:
+    assert queue.empty
+    ready = asyncio.ensure_future(queue.ready())
+    await asyncio.sleep(0)
+    assert not ready.done()
+    await queue.put("a", "asst")
+    await ready
+    assert not queue.empty
+    # It says that there is one, and takes none.
+    await queue.ready()
+    assert await queue.take() == "a"
+    assert queue.empty
+
+
+async def test_a_taken_run_may_be_put_again_before_it_is_acknowledged(queue: RunQueue) -> None:
+    await queue.put("a", "asst")
+    assert await queue.take() == "a"
+    await queue.put("a", "asst")
+    await queue.acknowledge("a")
+    assert await queue.take() == "a"
+
+
+async def test_takers_wait_and_get_one_each(queue: RunQueue) -> None:
+    takers = [asyncio.ensure_future(queue.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+    for run_id in "abc":
+        await queue.put(run_id, "asst")
+    assert sorted(await asyncio.gather(*takers)) == ["a", "b", "c"]
+
+
+async def test_a_taker_that_gives_up_loses_nothing(queue: RunQueue) -> None:
+    first, second = (asyncio.ensure_future(queue.take()) for _ in range(2))
+    await asyncio.sleep(0)
+    await queue.put("a", "asst")
+    # Woken already, but not run yet.
+    first.cancel()
+    async with asyncio.timeout(60):
+        assert await second == "a"
+    assert first.cancelled()
+
+
+async def test_groups_take_turns(queue: RunQueue) -> None:
+    for run_id in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        await queue.put(run_id, run_id[0])
+    assert [await queue.take() for _ in range(3)] == ["a1", "b1", "c1"]
+    await queue.put("d1", "d")
+    assert [await queue.take() for _ in range(4)] == ["a2", "b2", "d1", "a3"]
+
+
+async def test_what_a_server_leaves(queues: Queues) -> None:
+    """What it took without acknowledging it goes to the next one, if the queue outlives it."""
+    server = queues.open()
+    for run_id in ("a", "b", "c"):
+        await server.put(run_id, "asst")
+    assert [await server.take() for _ in range(2)] == ["a", "b"]
+    await server.acknowledge("a")
+    await server.close()
+    following = queues.open()
+    if queues.outlives_servers:
+        assert sorted([await following.take() for _ in range(2)]) == ["b", "c"]
+    assert following.empty
+
+
+async def test_closing_wakes_those_who_wait(queue: RunQueue) -> None:
+    waiting = [asyncio.ensure_future(each) for each in (queue.ready(), queue.take())]
+    await asyncio.sleep(0)
+    await queue.close()
+    async with asyncio.timeout(60):
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in ended] == [QueueClosed] * 2
+
+
+async def test_a_closed_queue_is_not_taken_from_and_refuses_nobody_who_puts(
+    queue: RunQueue,
+) -> None:
+    await queue.put("a", "asst")
+    await queue.close()
+    await queue.put("b", "asst")
+    for taking in (queue.ready(), queue.take()):
+        with pytest.raises(QueueClosed):
+            await taking
+    await queue.acknowledge("a")
