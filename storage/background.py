@@ -1,4 +1,4 @@
-"""Tasks that go on to their end, though whoever started them may go away meanwhile."""
+"""Background tasks: they run to their end, also when the caller that started them is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,7 +15,7 @@ class BackgroundTasks:
     """Tasks that were started and have not ended."""
 
     def __init__(self, *expected: type[Exception]) -> None:
-        """`expected` are errors that are no defects: nobody logs them when nobody waits."""
+        """`expected` errors are no defects: they are not logged when nobody waits for the task."""
         self._expected = expected
         self._tasks: set[asyncio.Task[Any]] = set()
 

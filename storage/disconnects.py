@@ -13,7 +13,7 @@ AWAY = (
     "08",  # the connection is broken
     "57P",  # the server stops, or has not started yet
     "57014",  # the statement took longer than it may
-    "55P03",  # a lock was not to be had in time
+    "55P03",  # a lock could not be taken in time
     "53300",  # it has no connection left for us
     "25006",  # it may be read only: another is the primary now
     "25P03",  # the transaction waited for us longer than it may

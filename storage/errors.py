@@ -1,8 +1,8 @@
-"""What storage refuses, in its own words. The service maps these to errors of the API."""
+"""The errors that storage raises. service/errors.py turns them into errors of the API."""
 
 
 class StorageError(Exception):
-    """Base of everything that a repository raises on purpose."""
+    """Base of the expected errors of repositories."""
 
 
 class Unreachable(StorageError):

@@ -25,7 +25,7 @@ _last = 0
 def new_position(room: int = 0) -> str:
     """Returns a position greater than every one this process has returned before.
 
-    The `room` positions right ahead of it are nobody's: see `ahead_of`.
+    The `room` positions right ahead of it stay free: see `ahead_of`.
     """
     global _last
     with _lock:

@@ -1,4 +1,4 @@
-"""Looking up the one row that an id names which a caller gave."""
+"""Looks up the row with an id that a caller gave."""
 
 from typing import Any, TypeVar
 

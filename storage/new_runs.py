@@ -1,4 +1,4 @@
-"""New runs: what a request decides, what its assistant adds, and the rows that come of it."""
+"""New runs: what a request decides, what its assistant adds, and the rows that are inserted."""
 
 from collections.abc import Callable, Mapping
 from copy import copy

@@ -29,7 +29,7 @@ GROUP_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A transaction that waits for the writer, and whoever waits for it."""
+    """A transaction that waits for the writer, and the future of its result."""
 
     work: Callable[[Transaction], Any]
     project: str | None
@@ -161,7 +161,7 @@ def _failed(jobs: Iterable[Job], error: BaseException) -> list[_Result]:
 def _answer(results: list[_Result]) -> None:
     for loop in {job.future.get_loop() for job, _, _ in results}:
         own = [result for result in results if result[0].future.get_loop() is loop]
-        # A loop that is closed has nobody who waits.
+        # In a loop that is closed, nobody waits.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_deliver, own)
 

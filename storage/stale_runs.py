@@ -1,4 +1,4 @@
-"""The reconciler's side of the database: runs that wait for a worker or an end in vain."""
+"""The reconciler's side of the database: runs that are lost, orphaned, cancelled or overdue."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ class RunStatus(StrEnum):
     queued = "queued"  # waits for a worker
     in_progress = "in_progress"  # a worker holds its claim
     requires_action = "requires_action"  # waits for the caller's tool outputs
-    cancelling = "cancelling"  # asked to stop; whoever holds it ends it
+    cancelling = "cancelling"  # asked to stop; the worker that holds it ends it
     cancelled = "cancelled"
     failed = "failed"
     completed = "completed"

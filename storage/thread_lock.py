@@ -58,7 +58,7 @@ def lock(tx: Transaction, thread_id: str, **project: str) -> Thread:
 
 
 def lock_of(tx: Transaction, run_id: str) -> Thread | None:
-    """Returns the locked thread of a run of any project, or None when either is gone."""
+    """Returns the locked thread of a run of any project, or None when one of them was deleted."""
     # Not the run's row: read ahead of the lock, it would be out of date behind it.
     if (parent := tx.one(PARENT, id=run_id)) is None:
         return None

@@ -341,7 +341,7 @@ RELEASE = _release()
 def release_next(tx: Transaction, thread_id: str, now: float) -> Run | None:
     """Releases the run that waits next in a locked thread whose active run has ended.
 
-    From now on it may be executed, its lifetime counts, and what it reads is settled: all that the
+    From now on it may be executed, its lifetime counts, and what it reads is fixed: all that the
     thread has. Returns it, or None where none waits.
     """
     return tx.one(RELEASE, thread_id=thread_id, at=now, seconds=int(now))

@@ -75,7 +75,7 @@ async def test_numbers_jump_though_a_reader_was_there_first(bus: EventBus) -> No
         assert await upcoming == ["a"]
 
 
-async def test_publishing_nothing_tells_the_next_number(bus: EventBus) -> None:
+async def test_publishing_nothing_returns_the_next_number(bus: EventBus) -> None:
     await bus.publish(RUN, 0, *named("a"))
     assert await bus.publish(RUN, 0) == 2
 
@@ -148,7 +148,7 @@ async def test_publishing_never_waits_for_a_reader_that_lags(bus: EventBus) -> N
         assert await take(source, 999) == [str(number) for number in range(1, 1000)]
 
 
-async def test_a_reader_that_lags_too_far_is_told(open_bus: OpenBus) -> None:
+async def test_a_reader_that_lags_too_far_gets_an_error(open_bus: OpenBus) -> None:
     bus = open_bus(max_bytes=SMALL)
     await bus.publish(RUN, 0, *named("a"))
     source = subscribe(bus, RUN, 0)
@@ -156,7 +156,7 @@ async def test_a_reader_that_lags_too_far_is_told(open_bus: OpenBus) -> None:
     for number in range(100):
         await bus.publish(RUN, 0, *named(str(number % 10) * 10))
     assert await refused(source) == EventsGone
-    # Who comes new is told so as well, and what is kept can still be had.
+    # So does a new one, and what is kept can still be read.
     assert await refused(subscribe(bus, RUN, 0)) == EventsGone
     kept = await bus.kept(RUN)
     assert kept is not None
@@ -212,7 +212,7 @@ async def test_what_is_kept_where_the_bus_has_lost_count(bus: EventBus) -> None:
 
 
 @pytest.mark.parametrize("status", list(RunStatus))
-async def test_a_run_is_over_when_its_end_was_told(bus: EventBus, status: RunStatus) -> None:
+async def test_a_run_is_over_when_its_end_was_published(bus: EventBus, status: RunStatus) -> None:
     await bus.publish(RUN, 0, run_event(status), *named("done"))
     kept = await bus.kept(RUN)
     assert kept is not None

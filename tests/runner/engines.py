@@ -10,6 +10,7 @@ from service.calls import Caller
 from service.models.client import ChatModel
 from service.runner.attempt import Limits
 from service.runner.engine import Engine
+from service.runner.events.bus import EventBus
 from service.runner.events.memory import MemoryBus
 from service.runner.events.streams import EventStream
 from service.runner.queue.memory import MemoryQueue
@@ -24,24 +25,26 @@ CALLER = Caller(PROJECT, "request-1")
 """Who calls servicers, where they are called directly."""
 
 NEVER = 3600.0
-"""A lease so long that no heartbeat comes in a test's way."""
+"""A lease so long that its renewal does not come in a test's way."""
 
 
 class Engines:
-    """Engines on one database, each with a bus of its own."""
+    """Engines on one database, each with a bus of its own if it is given none."""
 
     def __init__(self, storage: Storage, model: ChatModel) -> None:
         self.storage = storage
         self._model = model
         self._working: dict[Engine, asyncio.Task[None]] = {}
 
-    def start(self, *, concurrency: int = 4, lease_seconds: float = NEVER) -> Engine:
-        """Starts another; a third of `lease_seconds` lies between two of its heartbeats."""
+    def start(
+        self, *, concurrency: int = 4, lease_seconds: float = NEVER, bus: EventBus | None = None
+    ) -> Engine:
+        """Starts another; it renews leases three times in `lease_seconds`."""
         limits = Limits(lease_seconds, model_retries=0)
         engine = Engine(
             self.storage,
             self._model,
-            MemoryBus(),
+            bus or MemoryBus(),
             MemoryQueue(),
             concurrency=concurrency,
             limits=limits,

@@ -18,12 +18,12 @@ from storage import Storage
 from tests.runner.engines import NEVER
 from tests.storage.rows import make_run, make_thread
 
-Heard = tuple[Follower, MemoryBus, str]
+Followed = tuple[Follower, MemoryBus, str]
 
 
 @pytest.fixture
-async def heard(storage: Storage) -> Heard:
-    """A follower of a run that nobody executes, the bus it listens to, and the run's id."""
+async def followed(storage: Storage) -> Followed:
+    """A follower of a run that nobody executes, its bus, and the run's id."""
     bus = MemoryBus()
     run = await make_run(storage, await make_thread(storage))
     status_batcher = StatusBatcher(storage.runs, 0.01)
@@ -35,36 +35,36 @@ def pieces(count: int) -> list[Event]:
     return [build.text_delta("msg_1", 0, str(number), first=False) for number in range(count)]
 
 
-async def test_what_is_ready_comes_together(heard: Heard) -> None:
-    follower, bus, run_id = heard
-    told = pieces(PORTION + 5)
-    await bus.publish(run_id, 0, *told)
-    assert await follower.take() == told[:PORTION]
-    assert await follower.take() == told[PORTION:]
+async def test_what_is_ready_comes_together(followed: Followed) -> None:
+    follower, bus, run_id = followed
+    published = pieces(PORTION + 5)
+    await bus.publish(run_id, 0, *published)
+    assert await follower.take() == published[:PORTION]
+    assert await follower.take() == published[PORTION:]
 
 
-async def test_what_follows_the_end_belongs_to_another_stream(heard: Heard) -> None:
-    follower, bus, run_id = heard
-    told = [*pieces(2), build.done()]
-    await bus.publish(run_id, 0, *told, *pieces(1))
-    assert await follower.take() == told
+async def test_what_follows_the_end_belongs_to_another_stream(followed: Followed) -> None:
+    follower, bus, run_id = followed
+    published = [*pieces(2), build.done()]
+    await bus.publish(run_id, 0, *published, *pieces(1))
+    assert await follower.take() == published
     assert follower.ended
 
 
-async def test_silence_is_no_event_and_loses_none(heard: Heard) -> None:
-    follower, bus, run_id = heard
+async def test_silence_is_no_event_and_loses_none(followed: Followed) -> None:
+    follower, bus, run_id = followed
     assert await follower.take(0.01) == []
     upcoming = asyncio.ensure_future(follower.take(NEVER))
     await asyncio.sleep(0)
-    told = pieces(1)
-    await bus.publish(run_id, 0, *told)
-    assert await upcoming == told
+    published = pieces(1)
+    await bus.publish(run_id, 0, *published)
+    assert await upcoming == published
     assert await follower.take(0) == []
     assert not follower.ended
 
 
-async def test_an_event_takes_no_task(heard: Heard) -> None:
-    follower, bus, run_id = heard
+async def test_an_event_takes_no_task(followed: Followed) -> None:
+    follower, bus, run_id = followed
     made = 0
 
     def count(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> Any:
@@ -81,11 +81,11 @@ async def test_an_event_takes_no_task(heard: Heard) -> None:
     loop = asyncio.get_running_loop()
     reading = asyncio.ensure_future(read())
     loop.set_task_factory(count)
-    told = [*pieces(200), build.done()]
-    for event in told:
+    published = [*pieces(200), build.done()]
+    for event in published:
         await bus.publish(run_id, 0, event)
         await asyncio.sleep(0)
-    assert await reading == told
+    assert await reading == published
     loop.set_task_factory(None)
     assert made == 0
 
@@ -97,7 +97,7 @@ class Broken(FixedStream):
         raise OSError("broken")
 
 
-async def test_who_leaves_a_stream_before_its_end_is_told_of() -> None:
+async def test_a_reader_that_leaves_before_the_end_is_noticed() -> None:
     left = list[str]()
     early = DisconnectHook(FixedStream(build.done()), lambda: left.append("early"))
     await early.aclose()

@@ -75,7 +75,7 @@ async def test_numbers_increase_within_an_attempt(
         else:
             await bus.publish(OTHER, 0, *named("x" * 90))
         assert await bus.kept(RUN) == (last, last, False)
-        # Who comes back late is told so, and does not just hear less.
+        # A reader that comes back late gets an error, and not just less.
         assert await refused(subscribe(bus, RUN, last - 1)) == EventsGone
         assert await bus.publish(RUN, 1, *named("c")) == last + 1
         last += 1
@@ -179,7 +179,7 @@ async def test_what_is_kept_of_a_run_that_lost_its_events() -> None:
     for count, after in enumerate([1, 2, 2], 1):
         await bus.publish(OTHER, 0, *named(str(count) * 100))
         assert await bus.kept(RUN) == (after, 2, False)
-    # Who has had them all hears what follows.
+    # A reader that has had them all gets what follows.
     async with contextlib.aclosing(subscribe(bus, RUN, 2)) as source:
         upcoming = asyncio.ensure_future(take(source, 1))
         await asyncio.sleep(0)

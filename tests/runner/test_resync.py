@@ -1,4 +1,4 @@
-"""Followers on one server of what another one does: told from the rows, each thing once."""
+"""Followers on one server of what another one does: published from the rows, each thing once."""
 
 import pytest
 
@@ -139,7 +139,7 @@ async def test_calls_and_what_follows_their_outputs(
     await check_stored(storage, first.run, streams)
 
 
-async def test_a_pause_is_told_once(
+async def test_a_pause_is_published_once(
     storage: Storage, engines: Engines, models: ModelServer
 ) -> None:
     mine = await start_busy(engines, models)
@@ -148,7 +148,7 @@ async def test_a_pause_is_told_once(
     assert (await first.ended())[-2:] == ["thread.run.requires_action", "done"]
     run = await get_run(storage, first.run)
     again = Following(run, await mine.streams.replay(run, first.events[-1].sequence_number))
-    # A run whose end is told later: by then the other has asked, too.
+    # A run whose end is published later: by then the other has asked, too.
     other = await engines.run(mine, models.script(Answer("Hello")))
     await other.ended()
     assert again.events == []
@@ -157,7 +157,7 @@ async def test_a_pause_is_told_once(
     await check_stored(storage, run, [again.events])
 
 
-async def test_what_was_heard_in_part_is_withdrawn(
+async def test_what_was_received_in_part_is_withdrawn(
     storage: Storage, engines: Engines, models: ModelServer
 ) -> None:
     held = Hold(Answer("Hello there"), after="Hello")
@@ -176,7 +176,7 @@ async def test_what_was_heard_in_part_is_withdrawn(
     assert text(following) == "HelloHello again"
 
 
-async def test_what_was_heard_in_part_ends_with_its_run(
+async def test_what_was_received_in_part_ends_with_its_run(
     storage: Storage, engines: Engines, models: ModelServer
 ) -> None:
     held = Hold(Answer("Hello there"), after="Hello")

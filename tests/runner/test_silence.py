@@ -1,4 +1,4 @@
-"""Followers that hear nothing: they ask together how their runs are, and end with them."""
+"""Silent followers: they ask together for the statuses of their runs, and end with them."""
 
 import asyncio
 import threading
@@ -22,14 +22,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def make_silent(storage: Storage) -> Run:
-    """Inserts a run that another server works on: this one hears nothing of it."""
+    """Inserts a run that another server works on: nothing is published here."""
     run = await make_run(storage, await make_thread(storage))
     await set_run(storage, run, status=RunStatus.in_progress, lease_until=time.time() + NEVER)
     return run
 
 
 async def end(storage: Storage, run: Run) -> None:
-    """Ends a run, which nobody is told."""
+    """Ends a run without publishing it."""
     await set_run(storage, run, status=RunStatus.completed, lease_until=None, expires_at=None)
 
 
@@ -86,7 +86,7 @@ async def test_those_who_go_away_hurt_nobody(storage: Storage, engines: Engines)
         assert await following.ended() == ["thread.run.completed", "done"]
 
 
-async def test_all_hear_of_an_error(storage: Storage, engines: Engines) -> None:
+async def test_all_get_an_error(storage: Storage, engines: Engines) -> None:
     run, other = [await make_silent(storage) for _ in range(2)]
     engine = engines.start()
     followers = [Following(each, engine.streams.follow(each, 1)) for each in (run, run, other)]

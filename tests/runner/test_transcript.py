@@ -20,7 +20,7 @@ def ended(status: str, text: str = "") -> Event:
     return build.message(message(status=status, content=[text_part(text)] if text else []))
 
 
-def told(*happened: Event) -> list[dict[str, Any]]:
+def last_content(*happened: Event) -> list[dict[str, Any]]:
     """Returns the parts of the message in the last of the events."""
     transcript = Transcript()
     last = [transcript.add(event) for event in happened][-1]
@@ -34,17 +34,17 @@ def text(index: int, piece: str) -> Event:
 
 def test_a_message_that_ends_without_its_text_gets_it_in_the_order_of_its_parts() -> None:
     no = build.refusal_delta(ID, 1, "N"), build.refusal_delta(ID, 1, "o")
-    whole = told(*no, *(text(0, piece) for piece in "Hello"), ended("incomplete"))
+    whole = last_content(*no, *(text(0, piece) for piece in "Hello"), ended("incomplete"))
     assert whole == [text_part("Hello"), {"type": "refusal", "refusal": "No"}]
 
 
 def test_a_message_that_has_its_text_keeps_it() -> None:
-    assert told(text(0, "a"), ended("incomplete", "ab")) == [text_part("ab")]
+    assert last_content(text(0, "a"), ended("incomplete", "ab")) == [text_part("ab")]
 
 
 def test_a_message_that_said_nothing_stays_empty() -> None:
-    assert told(ended("incomplete")) == []
-    assert told(text(0, "a"), ended("completed", "a"), ended("incomplete")) == []
+    assert last_content(ended("incomplete")) == []
+    assert last_content(text(0, "a"), ended("completed", "a"), ended("incomplete")) == []
 
 
 async def test_what_one_stream_completes_no_other_one_sees() -> None:
@@ -54,4 +54,4 @@ async def test_what_one_stream_completes_no_other_one_sees() -> None:
         async with contextlib.aclosing(one_by_one(bus.subscribe("run_1", 0))) as source:
             first, last = await anext(source), await anext(source)
         assert orjson.loads(last.data)["content"] == []
-        assert told(first, last) == [text_part("a")]
+        assert last_content(first, last) == [text_part("a")]

@@ -1,4 +1,4 @@
-"""What a worker notices of its runs in the database alone: nobody tells it."""
+"""What a worker notices of its runs in the database alone, without a message."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.waiting import until
 
 @pytest.fixture(autouse=True)
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers look soon. The heartbeats of these engines never come."""
+    """Workers look soon. These engines renew no leases."""
     monkeypatch.setattr(worker_module, "WATCH_SECONDS", 0.02)
 
 

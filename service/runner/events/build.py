@@ -98,7 +98,7 @@ def _created(kind: str, begun: Event) -> Event:
 
 
 def ended(end: Ended) -> list[Event]:
-    """Returns the events of a run that was ended from outside, what it had open before it."""
+    """Returns the events of a run that was not ended by its worker; its own come last."""
     return [
         *map(message, end.messages),
         *map(step, end.steps),

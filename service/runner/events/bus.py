@@ -44,7 +44,7 @@ class EventBus(Protocol):
     once. Between two runs there is no order.
 
     Epochs: whoever publishes says in which epoch of the run (storage.transitions.epoch) it does. A
-    bus that has lost count of a run, or never heard of it, continues above all numbers of smaller
+    bus that has lost count of a run, or does not know it, continues above all numbers of smaller
     epochs, whoever gave them: the first number of an epoch is greater than `epoch * EPOCH_NUMBERS`.
 
     Ownership: an event belongs to the bus once it is published. It is shared by all readers, and
@@ -68,7 +68,7 @@ class EventBus(Protocol):
     def subscribe(self, run_id: str, after: int) -> "Subscription":
         """Returns a reader of the run's events above number `after`: those kept, then new ones.
 
-        The run need not have been heard of.
+        The run may be unknown to the bus.
         """
 
     async def kept(self, run_id: str) -> Kept | None:

@@ -51,7 +51,7 @@ class _Log:
         return self._resize(size_of(event))
 
     def wake(self) -> None:
-        """Wakes all who wait: there are events, or there will be none."""
+        """Wakes all readers: there are events, or there will be none."""
         for waiter in self.waiting:
             _set(waiter)
 
@@ -134,7 +134,7 @@ class MemoryBus:
         return first
 
     async def publish_if_last(self, last: int, run_id: str, epoch: int, *events: Event) -> bool:
-        """Publishes, unless the run's log has gone on."""
+        """Publishes, unless the run's log has later events."""
         kept = await self.kept(run_id)
         if kept is not None and kept.last > last:
             return False
@@ -146,42 +146,42 @@ class MemoryBus:
         return _Reader(self, run_id, after)
 
     async def kept(self, run_id: str) -> Kept | None:
-        """Looks into the run's log."""
+        """Returns the bounds of the run's log."""
         log = self._logs.get(run_id)
         if log is None:
             return self._emptied.get(run_id)
         return Kept(max(log.base, log.dropped), log.last, log.over) if log.last else None
 
     async def publish_stop(self, run_id: str, reason: Stop) -> None:
-        """Calls all who have subscribed."""
+        """Calls every subscriber."""
         for receive in self._receive_stop:
             receive(run_id, reason)
 
     def subscribe_stops(self, receive: Callable[[str, Stop], None]) -> None:
-        """Adds one to call."""
+        """Adds a subscriber."""
         self._receive_stop.append(receive)
 
     async def close(self) -> None:
-        """Wakes all who wait for events, and forgets who wants to hear of stops."""
+        """Wakes all readers, and ends the subscriptions to stops."""
         self._closed = True
         self._receive_stop.clear()
         for log in self._logs.values():
             log.wake()
 
     def enter(self, run_id: str) -> _Log:
-        """Returns the run's log to one more reader."""
+        """Adds a reader to the run's log, and returns that."""
         log = self._log(run_id)
         log.readers += 1
         return log
 
     def leave(self, run_id: str, log: _Log) -> None:
-        """Is told that a reader has gone."""
+        """Removes a reader from the run's log."""
         log.readers -= 1
         self._leave(run_id, log)
 
     @property
     def closed(self) -> bool:
-        """Whether readers wait in vain."""
+        """Whether there will be no more events."""
         return self._closed
 
     def _log(self, run_id: str) -> _Log:
@@ -192,7 +192,7 @@ class MemoryBus:
         return log
 
     def _forget(self) -> None:
-        """Drops what is too old or too much. A log is looked at anew only once it has changed."""
+        """Drops what is too old or too much. A log is visited again only after it has changed."""
         now = time.monotonic()
         while self._filled:
             run_id, log = next(iter(self._filled.items()))
@@ -218,7 +218,7 @@ class MemoryBus:
         self._leave(run_id, log)
 
     def _leave(self, run_id: str, log: _Log) -> None:
-        """Lets go of a log that has neither events nor readers: a number is left of it."""
+        """Removes a log that has neither events nor readers; its last number is remembered."""
         if log.events or log.readers or self._logs.get(run_id) is not log:
             return
         del self._logs[run_id]
@@ -243,7 +243,7 @@ class _Reader:
         if self._log is None:
             self._log = self._bus.enter(self._run_id)
         if self._behind:
-            # Who reads a long log without a pause is to let others in.
+            # A reader of a long log lets other tasks run.
             await asyncio.sleep(0)
         if events := self._next(self._log):
             return events

@@ -1,4 +1,4 @@
-"""The port of the run queue, which stands between whoever has a run to execute and the workers.
+"""The port of the run queue, from which workers take what they execute.
 
 Adapters are modules beside this one. tests/contract/test_run_queue.py runs each of them.
 """
