@@ -14,6 +14,7 @@ from service.models.replay import Replay
 from service.runner.events import build
 from service.runner.events.publisher import Publisher
 from service.runner.openings import Openings
+from service.types import tool_calls
 from service.types.events import Event
 from storage import ids, transitions
 from storage.claims import Claim, Claims, MessageEnd, RunEnd, StepEnd
@@ -170,17 +171,14 @@ class Answer:
         if piece.index not in self._calls:
             # The id is ours: some servers give none, or the same one twice.
             name, call_id = piece.name or "", ids.new_id(ids.CALL)
-            self._calls[piece.index] = {
-                "id": call_id,
-                "type": "function",
-                "function": {"name": name, "arguments": "", "output": None},
-            }
+            call = self._calls[piece.index] = tool_calls.begun("function", call_id, name)
             index = list(self._calls).index(piece.index)
-            happened.append(build.call_begun(step_id, index, call_id, name))
+            happened.append(build.call_begun(step_id, index, call))
         if piece.arguments:
             self._calls[piece.index]["function"]["arguments"] += piece.arguments
             index = list(self._calls).index(piece.index)
-            happened.append(build.call_arguments(step_id, index, piece.arguments))
+            details = {"arguments": piece.arguments}
+            happened.append(build.call_delta(step_id, index, "function", details))
         return happened
 
     def _step_ends(self, ending: Ending) -> list[StepEnd]:

@@ -56,12 +56,13 @@ def _content(part: Mapping[str, Any]) -> Json:
     """Returns a part as MessageContent's fields."""
     kind = part["type"]
     if kind == "text" and (annotations := part["text"]["annotations"]):
-        shown = [_annotation(annotation) for annotation in annotations]
+        shown = [annotation_to_proto(annotation) for annotation in annotations]
         return {"text": {"value": part["text"]["value"], "annotations": shown}}
     return {kind: part[kind]}
 
 
-def _annotation(value: Mapping[str, Any]) -> Json:
+def annotation_to_proto(value: Mapping[str, Any]) -> Json:
+    """Returns an annotation as Annotation's fields."""
     kind = value["type"]
     given = {key: value[key] for key in ("text", "start_index", "end_index")}
     return given | {kind: value[kind]["file_id"]}

@@ -5,7 +5,7 @@ from typing import Any
 
 from assistants.v1 import common_pb2, run_objects_pb2
 
-from service.types import formats, steps, tools
+from service.types import formats, tool_calls, tools
 from service.types.assistants import TEMPERATURE, TOP_P
 from service.types.values import (
     Json,
@@ -56,8 +56,9 @@ def to_json(row: Run, pending: RunStep | None = None) -> Json:
 def _required_action(row: Run, pending: RunStep | None) -> Json | None:
     if pending is None or row.status != RunStatus.requires_action:
         return None
-    calls = [steps.without_output(call) for call in pending.step_details["tool_calls"]]
-    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+    calls = pending.step_details["tool_calls"]
+    awaited = [tool_calls.without_output(call) for call in calls if call["type"] == "function"]
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": awaited}}
 
 
 def to_proto(value: Json, reasoning_effort: str | None) -> run_objects_pb2.Run:
@@ -80,6 +81,6 @@ def _required_action_to_proto(
 ) -> run_objects_pb2.Run.RequiredAction | None:
     if value is None:
         return None
-    calls = map(steps.call_to_proto, value["submit_tool_outputs"]["tool_calls"])
+    calls = map(tool_calls.to_proto, value["submit_tool_outputs"]["tool_calls"])
     submit = run_objects_pb2.Run.SubmitToolOutputs(tool_calls=calls)
     return run_objects_pb2.Run.RequiredAction(submit_tool_outputs=submit)

@@ -119,9 +119,10 @@ async def test_calls_and_what_follows_their_outputs(
     engines.start()
     assert await first.ended() == [*CREATED, *ANSWER[:-2], *CALLING]
     action = first.events[-2].run.required_action.submit_tool_outputs
-    assert [call.arguments for call in action.tool_calls] == ['{"a": 1}', "{}"]
+    assert [call.function.arguments for call in action.tool_calls] == ['{"a": 1}', "{}"]
     pieces = [call for each in first.events for call in each.run_step_delta.tool_calls]
-    assert [(each.index, each.id, each.name, each.arguments) for each in pieces] == [
+    shown = [(each.index, each.id, each.function.name, each.function.arguments) for each in pieces]
+    assert shown == [
         (0, action.tool_calls[0].id, "f", ""),
         (0, "", "", '{"a": 1}'),
         (1, action.tool_calls[1].id, "f", ""),
