@@ -27,8 +27,9 @@ from service.api.threads import ThreadsServicer
 from service.calls import Errors
 from service.errors import SettingsError
 from service.models.client import ChatModel
-from service.runner.attempt import Limits
 from service.runner.engine import Engine
+from service.runner.limits import Limits
+from service.runner.tools.registry import Registry
 from service.settings import Settings
 from storage import Storage
 from storage.database import Database
@@ -62,8 +63,14 @@ EdgeHandlers = Callable[[Mapping[str, object]], list[grpc.GenericRpcHandler]]
 class Server:
     """One server: the part of `assistants serve` that is Python."""
 
-    def __init__(self, settings: Settings, model: ChatModel, edge_handlers: EdgeHandlers) -> None:
-        """Opens nothing yet. Runs are executed with `model`."""
+    def __init__(
+        self,
+        settings: Settings,
+        model: ChatModel,
+        edge_handlers: EdgeHandlers,
+        tools: Registry | None = None,
+    ) -> None:
+        """Opens nothing yet. Runs are executed with `model` and `tools`; by default with no tool."""
         self._settings = settings
         self._storage = Storage(
             Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
@@ -71,6 +78,7 @@ class Server:
         self._engine = Engine(
             self._storage,
             model,
+            tools or Registry(),
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
             events_max_bytes=settings.events_max_bytes,

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 from service.errors import ApiError, Kind
 from service.models.client import ChatModel
-from service.runner.attempt import Limits
 from service.runner.events import build
 from service.runner.events.bus import InProcessBus, Kept
 from service.runner.events.follower import Follower, numbered
@@ -15,9 +14,11 @@ from service.runner.events.resync import Resync
 from service.runner.events.status_batcher import StatusBatcher
 from service.runner.events.streams import EventStream, Finished
 from service.runner.events.transcript import Transcript
+from service.runner.limits import Limits
 from service.runner.queue.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
 from service.runner.stops import Stop
+from service.runner.tools.registry import Registry
 from service.runner.worker import Reservation, Worker
 from storage import Storage
 from storage.background import BackgroundTasks
@@ -46,12 +47,13 @@ class Engine:
         self,
         storage: Storage,
         model: ChatModel,
+        tools: Registry,
         *,
         concurrency: int,
         events_max_bytes: int,
         limits: Limits,
     ) -> None:
-        """Executes runs of `storage` with `model`, up to `concurrency` at once."""
+        """Executes runs of `storage` with `model` and `tools`, up to `concurrency` at once."""
         self._storage = storage
         self._queue = InProcessQueue()
         self._bus = InProcessBus(max_bytes=events_max_bytes)
@@ -64,6 +66,7 @@ class Engine:
             self._queue,
             self._publisher,
             model,
+            tools,
             concurrency=concurrency,
             limits=limits,
         )

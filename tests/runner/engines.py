@@ -7,9 +7,11 @@ from typing import Any
 from sqlalchemy import text
 
 from service.models.client import ChatModel
-from service.runner.attempt import Limits
 from service.runner.engine import Engine
 from service.runner.events.streams import EventStream
+from service.runner.limits import Limits
+from service.runner.tools.registry import Registry
+from service.runner.tools.tool import ServerTool
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run, RunStep
@@ -29,12 +31,15 @@ class Engines:
         self._model = model
         self._working: dict[Engine, asyncio.Task[None]] = {}
 
-    def start(self, *, concurrency: int = 4, lease_seconds: float = NEVER) -> Engine:
+    def start(
+        self, *tools: ServerTool, concurrency: int = 4, lease_seconds: float = NEVER
+    ) -> Engine:
         """Starts another; a third of `lease_seconds` lies between two of its heartbeats."""
-        limits = Limits(lease_seconds, model_retries=0)
+        limits = Limits(lease_seconds, model_retries=0, tool_turns=3)
         engine = Engine(
             self.storage,
             self._model,
+            Registry(tools),
             concurrency=concurrency,
             events_max_bytes=2**26,
             limits=limits,

@@ -7,11 +7,12 @@ import pytest
 
 from service.models.client import ChatModel
 from service.runner import reconciler as reconciler_module
-from service.runner.attempt import Limits
 from service.runner.events.bus import InProcessBus
 from service.runner.events.publisher import Publisher
+from service.runner.limits import Limits
 from service.runner.queue.queue import InProcessQueue
 from service.runner.reconciler import Reconciler
+from service.runner.tools.registry import Registry
 from service.runner.worker import Worker
 from storage import Storage
 from storage.tables import RunStatus
@@ -184,6 +185,7 @@ async def test_a_run_that_is_claimed_during_the_drain_is_released(
         queue,
         Publisher(InProcessBus()),
         chat_model,
+        Registry(),
         concurrency=1,
         limits=Limits(NEVER, model_retries=0),
     )
