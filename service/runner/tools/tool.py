@@ -1,7 +1,7 @@
 """The port to the tools that a model may call.
 
-A tool is told apart by its `type`, the one that OpenAI's API has for it. Functions are the caller's:
-the model calls them, and the run waits for the caller's outputs. All others are the server's: it
+A tool is named by its `type`, the one that OpenAI's API has for it. Functions are the caller's: the
+model calls them, and the run waits for the caller's outputs. All other tools are the server's: it
 executes their calls during the run, and the model goes on with the results.
 """
 
@@ -70,13 +70,16 @@ class ServerTool(Tool, Protocol):
     def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         """Executes a call; yields deltas as they come, and the result last.
 
-        The calls of a run come one at a time, in the model's order. The generator owns what it
-        opens for the call. It is broken off when the run is cancelled, expires, is lost, or the
-        server stops: CancelledError is raised where it waits, or GeneratorExit where it has yielded,
-        and what has been done so far counts for nothing but what the deltas have shown. A call whose
-        attempt dies is executed again from the beginning, one whose turn is stored is not.
+        The calls of a run come one at a time, in the model's order.
 
-        Raises ToolFailed. Any other exception is a defect: it is logged, the model learns only that
-        the tool has failed, and the run goes on. Unreachable is neither: the attempt gives the run
-        back, as wherever else the database is away.
+        The generator owns what it opens for the call, and is always closed. When the run is
+        cancelled or expires, another worker takes it, or the server stops, the execution is broken
+        off: CancelledError is raised where it waits, GeneratorExit where it has yielded. Of a run
+        that ends so, the step keeps what the deltas have shown. A run that goes on elsewhere
+        withdraws the step and has the model answer again. A turn whose calls have all ended and
+        are stored is never repeated.
+
+        Raises ToolFailed. Any other exception is a defect: it is logged, the model is given only
+        that the tool has failed, and the run goes on. Unreachable is passed on: the attempt gives
+        the run back, as wherever else the database is away.
         """
