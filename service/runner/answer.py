@@ -39,26 +39,30 @@ class Ending:
 
 
 @dataclass(slots=True)
-class _Call:
+class Called:
     """A call of the turn: as its step shows it, and as the model has made it."""
 
+    index: int
+    """Its place in the step."""
     shown: dict[str, Any]
     name: str
     offered: Offered | None
     """The server's tool that it calls; None if it calls a function."""
-    arguments: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
     output: str | None = None
     """What the model is given of it; functions have theirs in what is shown."""
 
+    @property
+    def arguments(self) -> str:
+        """The arguments, as far as the model has come."""
+        return "".join(self.pieces)
 
-@dataclass(frozen=True, slots=True)
-class ServerCall:
-    """A call that the server executes."""
-
-    index: int
-    id: str
-    arguments: str
-    offered: Offered
+    @property
+    def executed(self) -> dict[str, Any] | None:
+        """What is replayed to the model of a call that the server has executed."""
+        if self.output is None:
+            return None
+        return {"name": self.name, "arguments": self.arguments, "output": self.output}
 
 
 class Answer:
@@ -84,7 +88,7 @@ class Answer:
         self._call_step: RunStep | None = None
         self._parts: dict[str, list[str]] = {}
         """The pieces of the text and of the refusal, whichever came first standing first."""
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Called] = {}
         """By the model's numbers, in the order in which they have begun."""
 
     @property
@@ -103,13 +107,9 @@ class Answer:
         return any(call.offered is None for call in self._calls.values())
 
     @property
-    def server_calls(self) -> list[ServerCall]:
+    def server_calls(self) -> list[Called]:
         """The calls that the server executes, in order."""
-        return [
-            ServerCall(index, call.shown["id"], "".join(call.arguments), call.offered)
-            for index, call in enumerate(self._calls.values())
-            if call.offered is not None
-        ]
+        return [call for call in self._calls.values() if call.offered is not None]
 
     async def add(self, *pieces: Piece) -> None:
         """Takes the next pieces of the answer."""
@@ -119,17 +119,12 @@ class Answer:
         """Takes the end of the model's answer, with what it took."""
         self._finished = finished
 
-    async def add_to_call(self, index: int, details: dict[str, Any]) -> None:
+    async def add_to_call(self, call: Called, details: dict[str, Any]) -> None:
         """Adds a piece to a call that the server executes."""
-        call = self._in_order[index]
-        tool_calls.add(call.shown, details)
-        assert self._call_step is not None
-        type = call.shown["type"]
-        await self._publish(build.call_delta(self._call_step.id, index, type, details))
+        await self._publish(self._add_to_call(call, details))
 
-    def end_call(self, index: int, output: str, details: dict[str, Any]) -> None:
+    def end_call(self, call: Called, output: str, details: dict[str, Any]) -> None:
         """Adds what came of a call that the server has executed."""
-        call = self._in_order[index]
         call.output = output
         call.shown[call.shown["type"]] |= details
 
@@ -223,29 +218,26 @@ class Answer:
         if self._call_step is None:
             self._call_step = self._openings.tool_calls().step
             happened += build.step_opened(self._call_step)
-        step_id = self._call_step.id
         if piece.index not in self._calls:
             # The id is ours: some servers give none, or the same one twice.
             name, call_id = piece.name or "", ids.new_id(ids.CALL)
             offered = self._toolbox[name]
             type = "function" if offered is None else offered.tool.type
             shown = tool_calls.begun(type, call_id, name)
-            happened.append(build.call_begun(step_id, len(self._calls), shown))
-            self._calls[piece.index] = _Call(shown, name, offered)
+            call = self._calls[piece.index] = Called(len(self._calls), shown, name, offered)
+            happened.append(build.call_begun(self._call_step.id, call.index, shown))
         if piece.arguments:
             call = self._calls[piece.index]
-            call.arguments.append(piece.arguments)
+            call.pieces.append(piece.arguments)
             # What the server executes shows what it makes of them.
             if call.offered is None:
-                index = list(self._calls).index(piece.index)
-                details = {"arguments": piece.arguments}
-                tool_calls.add(call.shown, details)
-                happened.append(build.call_delta(step_id, index, "function", details))
+                happened.append(self._add_to_call(call, {"arguments": piece.arguments}))
         return happened
 
-    @property
-    def _in_order(self) -> list[_Call]:
-        return list(self._calls.values())
+    def _add_to_call(self, call: Called, details: dict[str, Any]) -> Event:
+        assert self._call_step is not None
+        tool_calls.add(call.shown, details)
+        return build.call_delta(self._call_step.id, call.index, call.shown["type"], details)
 
     def _step_ends(self, ending: Ending) -> list[StepEnd]:
         status = transitions.ENDS_STEP.get(ending.status, StepStatus.completed)
@@ -279,15 +271,8 @@ class Answer:
             # A call stands where its name came, which may be after a later call's.
             kept = {"turn": replay.turn, "calls": [replay.calls[index] for index in self._calls]}
         if any(call.output is not None for call in self._calls.values()):
-            kept["executed"] = [_executed(call) for call in self._calls.values()]
+            kept["executed"] = [call.executed for call in self._calls.values()]
         return kept or None
-
-
-def _executed(call: _Call) -> dict[str, Any] | None:
-    if call.output is None:
-        return None
-    arguments = "".join(call.arguments)
-    return {"name": call.name, "arguments": arguments, "output": call.output}
 
 
 def _step_error(error: dict[str, str] | None) -> dict[str, str] | None:

@@ -20,15 +20,17 @@ FAILED = "The tool failed."
 async def execute(answer: Answer, run: Run) -> None:
     """Executes the server's calls of an answer, one after another, and adds what comes of them."""
     for called in answer.server_calls:
-        call = Call(called.id, run, called.arguments, called.offered.given)
-        async with contextlib.aclosing(_execute(called.offered.tool, call)) as pieces:
+        offered = called.offered
+        assert offered is not None
+        call = Call(called.shown["id"], run, called.arguments, offered.given)
+        async with contextlib.aclosing(_execute(offered.tool, call)) as pieces:
             async for piece in pieces:
                 details = storable_json(piece.details)
                 assert isinstance(details, dict)
                 if isinstance(piece, Delta):
-                    await answer.add_to_call(called.index, details)
+                    await answer.add_to_call(called, details)
                 else:
-                    answer.end_call(called.index, storable(piece.output), details)
+                    answer.end_call(called, storable(piece.output), details)
 
 
 async def _execute(tool: ServerTool, call: Call) -> AsyncGenerator[Delta | Result, None]:
