@@ -175,9 +175,10 @@ class Chat:
                     self._write(piece.text.value or piece.refusal)
             case "run_step_delta":
                 for call in event.run_step_delta.tool_calls:
-                    start = f"\n[cyan]calls {escape(call.function.name)}[/] " if call.id else ""
+                    name = call.function.name or str(call.WhichOneof("tool"))
+                    start = f"\n[cyan]calls {escape(name)}[/] " if call.id else ""
                     self._console.print(start, end="")
-                    self._write(call.function.arguments)
+                    self._write(call.function.arguments or call.code_interpreter.input)
             case "run":
                 self._run = event.run
                 self._print_status(event.run)
