@@ -93,7 +93,7 @@ class Answer:
 
     @property
     def begun(self) -> bool:
-        """Whether any of it has been told to the run's followers."""
+        """Whether any of it has been published."""
         return self._message is not None or self._call_step is not None
 
     @property
@@ -192,7 +192,7 @@ class Answer:
                 return self._add_call(piece)
 
     def _opened_message(self) -> tuple[Message, list[Event]]:
-        """Returns the turn's message, and what there is to tell if it begins now."""
+        """Returns the turn's message, and the events of its beginning if it begins now."""
         if self._message is not None:
             return self._message, []
         opening = self._openings.message(ahead_of=self._call_step)
@@ -219,7 +219,7 @@ class Answer:
             self._call_step = self._openings.tool_calls().step
             happened += build.step_opened(self._call_step)
         if piece.index not in self._calls:
-            # The id is ours: some servers give none, or the same one twice.
+            # The id is made here: some model servers give none, or the same one twice.
             name, call_id = piece.name or "", ids.new_id(ids.CALL)
             offered = self._toolbox[name]
             type = "function" if offered is None else offered.tool.type

@@ -70,7 +70,7 @@ class Attempt:
             self._break_off()
 
     async def execute(self) -> Run | None:
-        """Executes the run until it ends, waits for tool outputs, or is not ours any more.
+        """Executes the run until it ends, waits for tool outputs, or is held by another attempt.
 
         Returns the run that waited behind it and may be executed now.
         """
@@ -114,7 +114,7 @@ class Attempt:
             await self._publisher.tell(run.id, run.attempt, *begun)
 
     async def _turn(self) -> Ending | None:
-        """Takes a turn in a task of its own. Returns None when the run is not to be ended by us.
+        """Takes a turn in a task of its own. Returns None when the run goes on elsewhere.
 
         Stopping breaks off whatever the task waits for: the database, the model, a tool.
         """
@@ -197,7 +197,7 @@ class Attempt:
             return await end(STOPPED[Stop.cancelled])
 
     def _now(self) -> int:
-        """Returns the database's time in unix seconds, as far as it can be told from here."""
+        """Returns the database's time in unix seconds, by the clock of this process since the claim."""
         return int(self.claim.now + self._loop.time() - self._claimed_at)
 
     @contextlib.asynccontextmanager

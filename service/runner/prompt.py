@@ -35,7 +35,7 @@ async def build(
 
     `max_prompt_tokens` is for all turns of the run together: what earlier ones took is used up. To
     keep to it, whole messages of the thread are left out, the oldest first. The newest message of
-    the user stays, with all that follows it, and so does what the run itself has said and called:
+    the user stays, with all that follows it, and so does what the run itself has written and called:
     without any of these, the model would answer something else.
 
     So they are where the model's context is known, to keep each turn within it, with room for the
@@ -159,7 +159,7 @@ def _response_format(value: Any) -> Any:
 
 
 def _own(context: Context) -> list[dict[str, Any]]:
-    """Returns what the run itself has said and called so far, as turns of the conversation.
+    """Returns what the run itself has written and called so far, as turns of the conversation.
 
     What only their server understands of them goes back to it as it came.
     """
@@ -193,18 +193,18 @@ def _own(context: Context) -> list[dict[str, Any]]:
 
 
 def _calls(
-    ours: Sequence[str],
+    own_ids: Sequence[str],
     functions: Sequence[Mapping[str, Any]],
     replay: Sequence[Mapping[str, Any]] | None,
 ) -> list[dict[str, Any]]:
     """Returns the calls of a turn with what `replay` has of each, which may be of none.
 
-    Their ids are the server's own if it gave each call one, and no two the same; else `ours`.
+    Their ids are the model server's if it gave each call one, and no two the same; else `own_ids`.
     """
     theirs: Sequence[Mapping[str, Any]] = replay or [{} for _ in functions]
     ids = [call.get("id") for call in theirs]
     if not all(ids) or len(set(ids)) < len(ids):
-        ids = [*ours]
+        ids = [*own_ids]
     return [
         {
             **own,

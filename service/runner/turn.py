@@ -54,7 +54,7 @@ class Turn:
         deadline: float,
         claimed_at: float | None,
     ) -> None:
-        """Shows `model` the history and the tools; adds to `answer` what it says.
+        """Shows `model` the history and the tools; adds to `answer` what it answers.
 
         By the loop's clock, the run expires at `deadline`, and was claimed at `claimed_at`, which
         only its first turn is given.
@@ -152,7 +152,7 @@ class Turn:
             except ModelError as error:
                 if error.context is None:
                     raise
-                # The refusal has told how much the model takes: with less, it may answer.
+                # The refusal names how much the model takes: with less, it may answer.
                 shorter = await self._prompt()
                 if len(shorter["messages"]) >= len(request["messages"]):
                     raise
@@ -174,7 +174,7 @@ class Turn:
 
 
 def _message(error: ModelError) -> str:
-    """Returns what a run says of a model that failed: the hosted service's sentence first."""
+    """Returns the message of a run whose model failed: the hosted service's sentence first."""
     match error.code:
         case "server_error":
             return f"{SORRY} {'The model server said: ' if error.quoted else ''}{error.message}"

@@ -14,7 +14,7 @@ from storage.rows import Run
 log = structlog.get_logger(__name__)
 
 FAILED = "The tool failed."
-"""What a model is told of a tool that broke down."""
+"""What a model is given of a tool that broke down."""
 
 
 async def execute(answer: Answer, run: Run) -> None:
