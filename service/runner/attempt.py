@@ -197,7 +197,7 @@ class Attempt:
             return await end(STOPPED[Stop.cancelled])
 
     def _now(self) -> int:
-        """Returns the database's time in unix seconds, by the clock of this process since the claim."""
+        """Returns the database's time in unix seconds; since the claim, the loop's clock counts."""
         return int(self.claim.now + self._loop.time() - self._claimed_at)
 
     @contextlib.asynccontextmanager

@@ -35,8 +35,8 @@ async def build(
 
     `max_prompt_tokens` is for all turns of the run together: what earlier ones took is used up. To
     keep to it, whole messages of the thread are left out, the oldest first. The newest message of
-    the user stays, with all that follows it, and so does what the run itself has written and called:
-    without any of these, the model would answer something else.
+    the user stays, with all that follows it, and so does what the run itself has written and
+    called: without any of these, the model would answer something else.
 
     So they are where the model's context is known, to keep each turn within it, with room for the
     answer, and where it is not, to keep the thread's turns within `max_bytes`. A prompt that is too
