@@ -24,10 +24,11 @@ from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
 from service.models.client import ChatModel
-from service.runner.attempt import Limits
 from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
+from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
+from service.runner.tools.registry import Registry
 from service.settings import Settings
 from storage import Storage
 from storage.database import Database
@@ -61,8 +62,14 @@ EdgeHandlers = Callable[[Mapping[str, object]], list[grpc.GenericRpcHandler]]
 class Server:
     """One server: the part of `assistants serve` that is Python."""
 
-    def __init__(self, settings: Settings, model: ChatModel, edge_handlers: EdgeHandlers) -> None:
-        """Opens nothing yet. Runs are executed with `model`."""
+    def __init__(
+        self,
+        settings: Settings,
+        model: ChatModel,
+        edge_handlers: EdgeHandlers,
+        tools: Registry | None = None,
+    ) -> None:
+        """Opens nothing yet. Runs are executed with `model` and `tools`, none by default."""
         self._settings = settings
         self._storage = Storage(
             Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
@@ -70,6 +77,7 @@ class Server:
         self._engine = Engine(
             self._storage,
             model,
+            tools or Registry(),
             MemoryBus(max_bytes=settings.events_max_bytes),
             MemoryQueue(),
             # Who waits for the model waits in the queue, not for a first byte that is late.

@@ -274,7 +274,8 @@ class RunStep(SQLModel, table=True):
     step_details: dict[str, Any] = _document()
     replay: dict[str, Any] | None = _optional_document()
     """What the model server gets back with the turn, for as long as the run goes on; no caller
-    ever sees it. `turn` has fields of the turn, `calls` those of each call, as in step_details."""
+    ever sees it. `turn` has fields of the turn, `calls` those of each call, as in step_details;
+    `executed` has name, arguments and output of each that the server has executed, else null."""
     last_error: dict[str, str] | None = _optional_document()
     usage: dict[str, int] | None = _optional_document()
     expired_at: int | None = _seconds()

@@ -117,14 +117,17 @@ def test_nobody_is_chosen(leaving: type[BaseException]) -> None:
 
 
 def awaiting(*names: str) -> RunEvent:
-    calls = [run_objects_pb2.FunctionCall(id=f"call_{name}", name=name) for name in names]
+    calls = [run_objects_pb2.ToolCall(id=f"call_{name}", function={"name": name}) for name in names]
     action = Run.RequiredAction(submit_tool_outputs=Run.SubmitToolOutputs(tool_calls=calls))
     return run(Run.requires_action, required_action=action)
 
 
 def called(name: str, arguments: str) -> RunEvent:
-    call = events_pb2.RunStepDelta.FunctionCallDelta
-    pieces = [call(index=0, id=f"call_{name}", name=name), call(index=0, arguments=arguments)]
+    call = events_pb2.RunStepDelta.ToolCallDelta
+    pieces = [
+        call(index=0, id=f"call_{name}", function={"name": name}),
+        call(index=0, function={"arguments": arguments}),
+    ]
     return RunEvent(
         event="thread.run.step.delta",
         run_step_delta=events_pb2.RunStepDelta(id="step_1", tool_calls=pieces),

@@ -175,9 +175,10 @@ class Chat:
                     self._write(piece.text.value or piece.refusal)
             case "run_step_delta":
                 for call in event.run_step_delta.tool_calls:
-                    start = f"\n[cyan]calls {escape(call.name)}[/] " if call.name else ""
+                    name = call.function.name or str(call.WhichOneof("tool"))
+                    start = f"\n[cyan]calls {escape(name)}[/] " if call.id else ""
                     self._console.print(start, end="")
-                    self._write(call.arguments)
+                    self._write(call.function.arguments or call.code_interpreter.input)
             case "run":
                 self._run = event.run
                 self._print_status(event.run)
@@ -195,8 +196,8 @@ class Chat:
             case Run.completed:
                 self._say("")
 
-    def _output(self, call: run_objects_pb2.FunctionCall) -> str:
-        return self._ask(f"\nWhat does [cyan]{escape(call.name)}[/] return? ")
+    def _output(self, call: run_objects_pb2.ToolCall) -> str:
+        return self._ask(f"\nWhat does [cyan]{escape(call.function.name)}[/] return? ")
 
     def _cancel(self) -> None:
         if self._run is None:

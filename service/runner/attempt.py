@@ -1,54 +1,33 @@
-"""One attempt at a run: claimed, kept alive, answered by the model, ended."""
+"""One attempt at a run: claimed, kept alive, taken from turn to turn, ended."""
 
 import asyncio
 import contextlib
-import itertools
-import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
 from service.errors import from_exception
-from service.models.client import ChatModel, Chunk, Finished, ModelError, Piece
-from service.process import metrics
-from service.runner import prompt
+from service.models.client import ChatModel
 from service.runner.answer import Answer, Ending
 from service.runner.events import build
 from service.runner.events.bus import Stop
 from service.runner.events.publisher import Publisher
 from service.runner.history import History
 from service.runner.lease import LeaseRenewal
+from service.runner.limits import Limits
 from service.runner.openings import Openings, PendingWrites
 from service.runner.stops import STOPPED
-from storage.claims import Claim, Claims
+from service.runner.tools.execution import execute
+from service.runner.tools.registry import Registry
+from service.runner.turn import Turn, failed
+from storage.claims import Claim, Claims, Saved
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
 
 log = structlog.get_logger(__name__)
 
-
-FIRST_DELAY = 0.5
-"""Seconds before a model is asked again, at most; twice as long before each further time."""
-
-MAX_DELAY = 20.0
-
-SORRY = "Sorry, something went wrong."
-RATE_LIMIT = "Rate limit reached."
-"""How the hosted service began a run's error: by these words, clients decide to ask again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an attempt may take."""
-
-    lease_seconds: float
-    """How long a claim holds; it is renewed three times as often."""
-    model_retries: int
-    """How often the model is asked again after a failure that may pass."""
-    prompt_bytes: int = 2**20
-    """Bytes of the thread's turns in a prompt for a model whose context is not known."""
+NO_TOOL = "Tool '{}' is not available on this server."
+TOO_MANY_TURNS = "The model called tools of the server in {} turns, and did not come to an end."
 
 
 class Attempt:
@@ -60,35 +39,39 @@ class Attempt:
         claims: Claims,
         publisher: Publisher,
         model: ChatModel,
+        tools: Registry,
         limits: Limits,
         pending_writes: PendingWrites,
     ) -> None:
-        """Executes the claimed run with `model`; tells `publisher` what happens.
+        """Executes the claimed run with `model` and `tools`; publishes through `publisher`.
 
-        `pending_writes` knows what has been told of it and is not stored yet.
+        `pending_writes` knows what has been published of it and is not stored yet.
         """
         self.claim = claim
         self._claims = claims
         self._publisher = publisher
         self._model = model
         self._limits = limits
+        self._pending_writes = pending_writes
         self._loop = asyncio.get_running_loop()
         self._claimed_at = self._loop.time()
         lifetime = (claim.run.expires_at or 0) - (claim.run.started_at or 0)
         self._deadline = self._claimed_at + lifetime
         self._why: Stop | None = None
-        self._reading: asyncio.Task[Finished] | None = None
-        openings = Openings(claims, claim, self._now, pending_writes, self._refused)
-        self._answer = Answer(claims, claim, publisher, openings)
+        self._working: asyncio.Task[Ending] | None = None
+        self._toolbox = tools.toolbox(claim.run.tools)
+        self._history: History | None = None
+        self._tool_turns = 0
+        self._openings, self._answer = self._new_answer(claim.last_position)
 
     def stop(self, why: Stop) -> None:
-        """Breaks the model off, and lets `execute` end. The first reason counts."""
+        """Breaks off the model or the tool, and lets `execute` end. The first reason counts."""
         if self._why is None:
             self._why = why
             self._break_off()
 
     async def execute(self) -> Run | None:
-        """Executes the run until it ends, waits for tool outputs, or is not ours any more.
+        """Executes the run until it ends, waits for tool outputs, or is held by another attempt.
 
         Returns the run that waited behind it and may be executed now.
         """
@@ -103,21 +86,25 @@ class Attempt:
                 log.info("claim lost", attempt=self.claim.attempt)
                 return None
             finally:
-                await self._answer.close()
+                await self._openings.close()
 
     async def _execute(self) -> Run | None:
         try:
             await self._begin()
-            ending = await self._turn()
-            if ending is not None:
-                return await self._end(self._answer.finish, ending)
-            return await self._release() if self._why == Stop.released else None
+            while True:
+                ending = await self._turn()
+                if ending is None:
+                    return await self._release() if self._why == Stop.released else None
+                saved = await self._end(self._answer.finish, ending)
+                if saved.run is not None:
+                    return saved.released
+                await self._go_on(saved)
         except (ClaimLost, Unreachable):
             raise
         except Exception as defect:
             # Repeated, it would break down again and again.
-            failed = _failed("server_error", from_exception(defect).message)
-            return await self._end(self._answer.discard, failed)
+            ending = failed("server_error", from_exception(defect).message)
+            return (await self._end(self._answer.discard, ending)).released
 
     async def _begin(self) -> None:
         run, withdrawn = self.claim.run, self.claim.withdrawn
@@ -128,34 +115,63 @@ class Attempt:
             await self._publisher.publish(run, *begun)
 
     async def _turn(self) -> Ending | None:
-        """Has the model answer once. Returns None when the run is not to be ended by us."""
+        """Takes a turn in a task of its own. Returns None when the run goes on elsewhere.
+
+        Stopping breaks off whatever the task waits for: the database, the model, a tool.
+        """
+        name = f"turn of {self.claim.run.id}"
+        self._working = working = asyncio.create_task(self._work(), name=name)
+        if self._why is not None:
+            self._break_off()
+        await asyncio.wait({working})
+        if self._why is not None and (working.cancelled() or working.exception() is not None):
+            return STOPPED.get(self._why)
         try:
-            finished = await self._read()
-            if finished is not None:
-                return self._finished(finished)
-        except prompt.OutOfTokens as error:
-            return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
-        except ModelError as error:
-            return _failed(error.code, _told(error))
+            return working.result()
         except Unreachable:
             raise
         except Exception as error:
-            return _failed("server_error", from_exception(error).message)
-        return None if self._why is None else STOPPED.get(self._why)
+            return failed("server_error", from_exception(error).message)
 
-    async def _read(self) -> Finished | None:
-        """Reads the model's answer in a task of its own; returns None if the attempt was stopped.
+    async def _work(self) -> Ending:
+        """Has the model answer, and executes what it calls of the server's tools."""
+        run = self.claim.run
+        if self._toolbox.missing:
+            return failed("server_error", NO_TOOL.format(self._toolbox.missing[0]))
+        if self._history is None:
+            self._history = await History.begin(self._claims, self.claim)
+        ending = await Turn(
+            run,
+            self._model,
+            self._history,
+            self._toolbox,
+            self._answer,
+            self._limits,
+            deadline=self._deadline,
+            claimed_at=None if self._tool_turns else self._claimed_at,
+        ).take()
+        if ending.status != RunStatus.requires_action or not self._answer.server_calls:
+            return ending
+        if self._tool_turns == self._limits.tool_turns:
+            return failed("server_error", TOO_MANY_TURNS.format(self._tool_turns))
+        self._tool_turns += 1
+        await execute(self._answer, run)
+        # Functions are the caller's: with their outputs, the model gets all results.
+        return ending if self._answer.awaits_outputs else Ending(status=RunStatus.in_progress)
 
-        Stopping breaks off whatever the task waits for: the database, the model, the next try.
-        """
-        name = f"reading for {self.claim.run.id}"
-        self._reading = reading = asyncio.create_task(self._ask(), name=name)
-        if self._why is not None:
-            self._break_off()
-        await asyncio.wait({reading})
-        if self._why is not None and (reading.cancelled() or reading.exception() is not None):
-            return None
-        return reading.result()
+    async def _go_on(self, saved: Saved) -> None:
+        """Makes ready for another turn, which sees what the last one has stored."""
+        assert self._history is not None
+        self._history.add(saved)
+        await self._openings.close()
+        self._openings, self._answer = self._new_answer(self._openings.last)
+
+    def _new_answer(self, after: str) -> tuple[Openings, Answer]:
+        openings = Openings(
+            self._claims, self.claim, self._now, self._pending_writes, self._refused, after
+        )
+        answer = Answer(self._claims, self.claim, self._publisher, openings, self._toolbox)
+        return openings, answer
 
     def _refused(self) -> None:
         """Takes in that the attempt may write nothing but the end of a run that is cancelled."""
@@ -163,114 +179,18 @@ class Attempt:
         self.stop(Stop.cancelled)
 
     def _break_off(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-
-    async def _ask(self) -> Finished:
-        """Asks until the model has answered.
-
-        Raises ModelError for a failure that does not pass, or came after a piece of the answer.
-        """
-        history = await History.begin(self._claims, self.claim)
-        with metrics.TURN_SECONDS.time():
-            for retry in itertools.count():
-                try:
-                    return await self._answered(history)
-                except ModelError as error:
-                    delay = self._delay(error, retry)
-                    if delay is None:
-                        raise
-                    metrics.RETRIES.inc()
-                    log.info("model asked again", code=error.code, after=round(delay, 2))
-                    await asyncio.sleep(delay)
-        raise AssertionError("unreachable")
-
-    async def _answered(self, history: History) -> Finished:
-        """Takes one answer, as it comes. Raises ModelError."""
-        async with contextlib.aclosing(self._chunks(history)) as batches:
-            async for chunks in batches:
-                pieces = [chunk for chunk in chunks if not isinstance(chunk, Finished)]
-                if pieces:
-                    await self._add(pieces)
-                for chunk in chunks:
-                    if isinstance(chunk, Finished):
-                        return chunk
-        raise AssertionError("a model's answer has an end, or fails")
-
-    async def _add(self, pieces: Sequence[Piece]) -> None:
-        if not self._answer.begun:
-            metrics.FIRST_TOKEN_SECONDS.observe(self._loop.time() - self._claimed_at)
-        await self._answer.add(*pieces)
-
-    async def _chunks(self, history: History) -> AsyncGenerator[list[Chunk], None]:
-        # One generator for both: the counting of tokens can be broken off, too.
-        request = await self._prompt(history)
-        while True:
-            try:
-                async with contextlib.aclosing(self._model.stream(request)) as batches:
-                    async for chunks in batches:
-                        yield chunks
-                return
-            except ModelError as error:
-                if error.context is None:
-                    raise
-                # The refusal has told how much the model takes: with less, it may answer.
-                shorter = await self._prompt(history)
-                if len(shorter["messages"]) >= len(request["messages"]):
-                    raise
-                log.info("asked with fewer messages", context=error.context)
-                request = shorter
-
-    async def _prompt(self, history: History) -> dict[str, Any]:
-        return await prompt.build(
-            self.claim.run, history, self._model.tokens, self._limits.prompt_bytes
-        )
-
-    def _delay(self, error: ModelError, retry: int) -> float | None:
-        """Returns how many seconds to wait before the next try; None where there is to be none."""
-        if not error.retryable or self._answer.begun or retry >= self._limits.model_retries:
-            return None
-        delay = min(FIRST_DELAY * 2**retry, MAX_DELAY) * random.uniform(0.5, 1)
-        delay = max(delay, error.retry_after or 0)
-        return delay if self._loop.time() + delay < self._deadline else None
+        if self._working is not None:
+            self._working.cancel()
 
     async def _release(self) -> Run | None:
         """Gives the run back, unless it was cancelled meanwhile: then nobody else would take it."""
         try:
             await self._answer.release()
         except ClaimLost:
-            return await self._answer.finish(STOPPED[Stop.cancelled])
+            return (await self._answer.finish(STOPPED[Stop.cancelled])).released
         return None
 
-    def _finished(self, end: Finished) -> Ending:
-        if end.usage is not None:
-            for kind in ("prompt", "completion"):
-                metrics.TOKENS.labels(kind).inc(end.usage[f"{kind}_tokens"])
-        if end.reason == "content_filter":
-            return Ending(
-                status=RunStatus.failed,
-                message_incomplete="content_filter",
-                last_error={
-                    "code": "server_error",
-                    "message": "The model's content filter stopped the answer.",
-                },
-                usage=end.usage,
-                replay=end.replay,
-            )
-        if end.reason == "length":
-            return Ending(
-                status=RunStatus.incomplete,
-                message_incomplete="max_tokens",
-                incomplete_reason="max_completion_tokens",
-                usage=end.usage,
-                replay=end.replay,
-            )
-        status = RunStatus.requires_action if self._answer.has_calls else RunStatus.completed
-        return Ending(status=status, usage=end.usage, replay=end.replay)
-
-    async def _end(
-        self, end: Callable[[Ending], Awaitable[Run | None]], ending: Ending
-    ) -> Run | None:
+    async def _end(self, end: Callable[[Ending], Awaitable[Saved]], ending: Ending) -> Saved:
         try:
             return await end(ending)
         except ClaimLost:
@@ -278,7 +198,7 @@ class Attempt:
             return await end(STOPPED[Stop.cancelled])
 
     def _now(self) -> int:
-        """Returns the database's time in unix seconds, as far as it can be told from here."""
+        """Returns the database's time in unix seconds; since the claim, the loop's clock counts."""
         return int(self.claim.now + self._loop.time() - self._claimed_at)
 
     @contextlib.asynccontextmanager
@@ -290,22 +210,3 @@ class Attempt:
         finally:
             deadline.cancel()
             await renewal.stop()
-
-
-def _failed(code: str, message: str) -> Ending:
-    return Ending(
-        status=RunStatus.failed,
-        message_incomplete="run_failed",
-        last_error={"code": code, "message": message},
-    )
-
-
-def _told(error: ModelError) -> str:
-    """Returns what a run says of a model that failed: the hosted service's sentence first."""
-    match error.code:
-        case "server_error":
-            return f"{SORRY} {'The model server said: ' if error.quoted else ''}{error.message}"
-        case "rate_limit_exceeded" if not error.message.startswith(RATE_LIMIT.rstrip(".")):
-            return f"{RATE_LIMIT} {error.message}"
-        case _:
-            return error.message

@@ -5,13 +5,14 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from service.models.client import ChatModel
-from service.runner.attempt import Limits
 from service.runner.events import build
 from service.runner.events.bus import EventBus
 from service.runner.events.publisher import Publisher
 from service.runner.events.streams import RunStreams
+from service.runner.limits import Limits
 from service.runner.queue.queue import RunQueue
 from service.runner.reconciler import Reconciler
+from service.runner.tools.registry import Registry
 from service.runner.worker import Reservation, Worker
 from storage import Storage
 from storage.background import BackgroundTasks
@@ -33,13 +34,14 @@ class Engine:
         self,
         storage: Storage,
         model: ChatModel,
+        tools: Registry,
         bus: EventBus,
         queue: RunQueue,
         *,
         concurrency: int,
         limits: Limits,
     ) -> None:
-        """Executes runs of `storage` with `model`, up to `concurrency` at once."""
+        """Executes runs of `storage` with `model` and `tools`, up to `concurrency` at once."""
         self._storage = storage
         self._queue = queue
         self._bus = bus
@@ -47,7 +49,13 @@ class Engine:
         self._publisher = Publisher(bus)
         self.streams = RunStreams(storage, bus)
         self._worker = Worker(
-            storage.claims, queue, self._publisher, model, concurrency=concurrency, limits=limits
+            storage.claims,
+            queue,
+            self._publisher,
+            model,
+            tools,
+            concurrency=concurrency,
+            limits=limits,
         )
         bus.subscribe_stops(self._worker.stop)
         self._reconciler = Reconciler(storage.stale_runs, queue, self.announce)

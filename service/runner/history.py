@@ -7,7 +7,7 @@ import orjson
 
 from service.models import sizes
 from service.models.sizes import Size
-from storage.claims import Claim, Claims
+from storage.claims import Claim, Claims, Saved
 from storage.conversation import Context
 from storage.rows import Message
 
@@ -40,7 +40,7 @@ class History:
         # Plain tuples of numbers: the garbage collector does not look through them again and again.
         self._sizes = [tuple(Size())]
         self._bytes = [0]
-        self._add(context.messages)
+        self._show(context.messages)
 
     @classmethod
     async def begin(cls, claims: Claims, claim: Claim) -> Self:
@@ -57,6 +57,12 @@ class History:
         context = await claims.context(run, limit)
         left = None if most is None else most - limit
         return cls(context, earlier, 0 if len(context.messages) < limit else left)
+
+    def add(self, saved: Saved) -> None:
+        """Adds a turn that the run has stored since."""
+        self.context.steps.extend(saved.steps)
+        if saved.message is not None:
+            self.context.step_messages[saved.message.id] = saved.message
 
     def __len__(self) -> int:
         """Returns how many turns have been read."""
@@ -87,11 +93,11 @@ class History:
             limit = min(limit, self._left)
             self._left -= limit
         found = await self._earlier(self._oldest, limit)
-        self._add(found)
+        self._show(found)
         self.whole = len(found) < limit or self._left == 0
         return True
 
-    def _add(self, earlier: list[Message]) -> None:
+    def _show(self, earlier: list[Message]) -> None:
         for row in reversed(earlier):
             turn = turn_of(row)
             if not turn["content"]:

@@ -53,7 +53,7 @@ class PendingWrites:
 
 
 class Openings:
-    """What one attempt begins, in the order in which it comes."""
+    """What one turn of an attempt begins, in the order in which it comes."""
 
     def __init__(
         self,
@@ -62,30 +62,32 @@ class Openings:
         now: Callable[[], int],
         pending_writes: PendingWrites,
         refused: Callable[[], None],
+        after: str,
     ) -> None:
-        """Writes under `claim`; `now` is the database's time.
+        """Writes under `claim`, behind the position `after`; `now` is the database's time.
 
         `refused` is called when the attempt may not write any more. A write that fails otherwise is
-        tried again, and left at last to the end of the attempt, which writes all that is missing.
+        tried again, and left at last to the end of the turn, which writes all that is missing.
         """
         self._claims = claims
         self._claim = claim
         self._now = now
         self._pending_writes = pending_writes
         self._refused = refused
-        self._last = claim.last_position
+        self.last = after
+        """The greatest position in the thread, as far as the attempt knows."""
         self._writes: list[tuple[Opening, asyncio.Task[bool]]] = []
         self._settle: list[Callable[[], None]] = []
         self._ending = asyncio.Event()
 
     def message(self, ahead_of: RunStep | None = None) -> Opening:
         """Begins a message, and the step that writes it; see `open_message`."""
-        opening = open_message(self._claim.run, self._now(), after=self._last, ahead_of=ahead_of)
+        opening = open_message(self._claim.run, self._now(), after=self.last, ahead_of=ahead_of)
         return self._begin(opening)
 
     def tool_calls(self) -> Opening:
         """Begins a step that calls tools."""
-        return self._begin(open_tool_calls(self._claim.run, self._now(), after=self._last))
+        return self._begin(open_tool_calls(self._claim.run, self._now(), after=self.last))
 
     async def unwritten(self) -> list[Opening]:
         """Tries nothing again, waits for all writes, and returns what they may not have written."""
@@ -93,13 +95,13 @@ class Openings:
         return [opening for opening, write in self._writes if not await write]
 
     async def close(self) -> None:
-        """Waits for all writes. The attempt is over: what is not stored now will not be."""
+        """Waits for all writes. The turn is over: what is not stored now will not be."""
         await self.unwritten()
         for settle in self._settle:
             settle()
 
     def _begin(self, opening: Opening) -> Opening:
-        self._last = max(self._last, opening.last_position)
+        self.last = max(self.last, opening.last_position)
         run, step, message = self._claim.run, opening.step, opening.message
         ids = [step.id] if message is None else [step.id, message.id]
         # Lists do without it when the write has failed; whoever asks for it by its id does not.

@@ -8,6 +8,7 @@ from service.models import sizes
 from service.models.sizes import Prompt
 from service.models.tokens import TokenCounter
 from service.runner.history import History, turn_of
+from service.runner.tools.registry import Toolbox
 from storage.conversation import Context
 from storage.tables import Run, RunStep
 
@@ -27,13 +28,15 @@ class OutOfTokens(Exception):
         self.reason = reason
 
 
-async def build(run: Run, history: History, tokens: TokenCounter, max_bytes: int) -> dict[str, Any]:
+async def build(
+    run: Run, history: History, toolbox: Toolbox, tokens: TokenCounter, max_bytes: int
+) -> dict[str, Any]:
     """Returns the parameters of a chat completion. Raises OutOfTokens.
 
     `max_prompt_tokens` is for all turns of the run together: what earlier ones took is used up. To
     keep to it, whole messages of the thread are left out, the oldest first. The newest message of
-    the user stays, with all that follows it, and so does what the run itself has said and called:
-    without any of these, the model would answer something else.
+    the user stays, with all that follows it, and so does what the run itself has written and
+    called: without any of these, the model would answer something else.
 
     So they are where the model's context is known, to keep each turn within it, with room for the
     answer, and where it is not, to keep the thread's turns within `max_bytes`. A prompt that is too
@@ -44,7 +47,7 @@ async def build(run: Run, history: History, tokens: TokenCounter, max_bytes: int
     context = history.context
     system = [{"role": "system", "content": run.instructions}] if run.instructions else []
     own = _own(context)
-    request = _parameters(run, context, own)
+    request = _parameters(run, toolbox, context, own)
     if request.get("max_completion_tokens") == 0:
         # No model takes this for a limit.
         raise OutOfTokens("max_completion_tokens")
@@ -118,7 +121,7 @@ def _room(context: int | None, limit: int | None) -> int | None:
     return context - (context // ANSWER_SHARE if limit is None else min(limit, context // 2))
 
 
-def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any]:
+def _parameters(run: Run, toolbox: Toolbox, context: Context, own: Sequence[Any]) -> dict[str, Any]:
     """Returns all parameters but the messages: what somebody chose, and nothing else.
 
     Some servers refuse even a parameter that has its default.
@@ -132,10 +135,10 @@ def _parameters(run: Run, context: Context, own: Sequence[Any]) -> dict[str, Any
         "response_format": _response_format(run.response_format),
     }
     if run.tools:
-        request["tools"] = run.tools
+        request["tools"] = toolbox.definitions
         # A forced call is meant for the first turn: forced again after it, no run would end.
         forced = run.tool_choice not in ("none", "auto")
-        request["tool_choice"] = None if own and forced else run.tool_choice
+        request["tool_choice"] = None if own and forced else toolbox.choice(run.tool_choice)
         request["parallel_tool_calls"] = run.parallel_tool_calls
     return {name: value for name, value in request.items() if value is not None}
 
@@ -156,47 +159,52 @@ def _response_format(value: Any) -> Any:
 
 
 def _own(context: Context) -> list[dict[str, Any]]:
-    """Returns what the run itself has said and called so far, as turns of the conversation.
+    """Returns what the run itself has written and called so far, as turns of the conversation.
 
     What only their server understands of them goes back to it as it came.
     """
     turns: list[dict[str, Any]] = []
     for step in context.steps:
-        replay = step.replay or {"turn": {}, "calls": []}
+        replay = step.replay or {}
         if step.type == "message_creation":
             message_id = step.step_details["message_creation"]["message_id"]
             message = context.step_messages.get(message_id)
             if message and (turn := turn_of(message))["content"]:
-                turns.append(replay["turn"] | turn)
+                turns.append(replay.get("turn", {}) | turn)
             continue
         spoken = turns and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]
         turn = turns.pop() if spoken else {"role": "assistant", "content": None}
         calls = step.step_details["tool_calls"]
-        sent = _calls(calls, replay["calls"])
-        turns.append(replay["turn"] | turn | {"tool_calls": sent})
+        # What the server has executed is kept as the model has called it, and was given it.
+        executed = replay.get("executed") or [None] * len(calls)
+        functions = [own or call["function"] for call, own in zip(calls, executed, strict=True)]
+        sent = _calls([call["id"] for call in calls], functions, replay.get("calls"))
+        turns.append(replay.get("turn", {}) | turn | {"tool_calls": sent})
         turns += [
             {
                 "role": "tool",
-                "tool_call_id": theirs["id"],
-                "name": ours["function"]["name"],
-                "content": ours["function"]["output"],
+                "tool_call_id": call["id"],
+                "name": function["name"],
+                "content": function["output"],
             }
-            for ours, theirs in zip(calls, sent, strict=True)
+            for call, function in zip(sent, functions, strict=True)
         ]
     return turns
 
 
 def _calls(
-    calls: Sequence[Mapping[str, Any]], replay: Sequence[Mapping[str, Any]]
+    own_ids: Sequence[str],
+    functions: Sequence[Mapping[str, Any]],
+    replay: Sequence[Mapping[str, Any]] | None,
 ) -> list[dict[str, Any]]:
     """Returns the calls of a turn with what `replay` has of each, which may be of none.
 
-    Their ids are the server's own if it gave each call one, and no two the same; else ours.
+    Their ids are the model server's if it gave each call one, and no two the same; else `own_ids`.
     """
-    theirs = replay or [{} for _ in calls]
+    theirs: Sequence[Mapping[str, Any]] = replay or [{} for _ in functions]
     ids = [call.get("id") for call in theirs]
     if not all(ids) or len(set(ids)) < len(ids):
-        ids = [call["id"] for call in calls]
+        ids = [*own_ids]
     return [
         {
             **own,
@@ -204,9 +212,9 @@ def _calls(
             "type": "function",
             "function": {
                 **own.get("function", {}),
-                "name": call["function"]["name"],
-                "arguments": call["function"]["arguments"],
+                "name": function["name"],
+                "arguments": function["arguments"],
             },
         }
-        for call, own, id in zip(calls, theirs, ids, strict=True)
+        for function, own, id in zip(functions, theirs, ids, strict=True)
     ]

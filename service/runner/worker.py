@@ -11,12 +11,14 @@ import structlog
 
 from service.models.client import ChatModel
 from service.process import metrics
-from service.runner.attempt import Attempt, Limits
+from service.runner.attempt import Attempt
 from service.runner.events.bus import Stop
 from service.runner.events.publisher import Publisher
+from service.runner.limits import Limits
 from service.runner.openings import PendingWrites
 from service.runner.queue.queue import RunQueue
 from service.runner.slots import Slots
+from service.runner.tools.registry import Registry
 from storage.claims import Claim, Claims
 from storage.errors import Unreachable
 from storage.tables import RunStatus
@@ -36,6 +38,7 @@ class Worker:
         queue: RunQueue,
         publisher: Publisher,
         model: ChatModel,
+        tools: Registry,
         *,
         concurrency: int,
         limits: Limits,
@@ -45,6 +48,7 @@ class Worker:
         self._queue = queue
         self._publisher = publisher
         self._model = model
+        self._tools = tools
         self._limits = limits
         self._slots = Slots(concurrency)
         self._attempts: dict[asyncio.Task[None], Attempt | None] = {}
@@ -168,7 +172,13 @@ class Worker:
         if claim.reclaimed:
             metrics.RECLAIMED.inc()
         attempt = Attempt(
-            claim, self._claims, self._publisher, self._model, self._limits, self.pending_writes
+            claim,
+            self._claims,
+            self._publisher,
+            self._model,
+            self._tools,
+            self._limits,
+            self.pending_writes,
         )
         if self._releasing:
             attempt.stop(Stop.released)

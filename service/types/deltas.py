@@ -1,10 +1,11 @@
-"""Deltas: pieces of a message's text, of a refusal, and of function calls."""
+"""Deltas: pieces of a message's content, and of a step's calls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assistants.v1 import events_pb2
 
+from service.types import content, tool_calls
 from service.types.json_value import Json
 
 
@@ -14,34 +15,33 @@ def text(message_id: str, index: int, text: str, *, first: bool) -> Json:
     return _message(message_id, {"index": index, "type": "text", "text": shown})
 
 
+def annotated_text(message_id: str, index: int, text: str, annotations: Sequence[Json]) -> Json:
+    """Returns a MessageDeltaObject with a later piece of text, and annotations of that text.
+
+    Each of them has its index among all of the text's.
+    """
+    shown: Json = {"value": text, "annotations": [*annotations]}
+    return _message(message_id, {"index": index, "type": "text", "text": shown})
+
+
 def refusal(message_id: str, index: int, text: str) -> Json:
     """Returns a MessageDeltaObject with a piece of a refusal."""
     return _message(message_id, {"index": index, "type": "refusal", "refusal": text})
+
+
+def image_file(message_id: str, index: int, image: Json) -> Json:
+    """Returns a MessageDeltaObject with an image."""
+    return _message(message_id, {"index": index, "type": "image_file", "image_file": image})
 
 
 def _message(id: str, part: Json) -> Json:
     return {"id": id, "object": "thread.message.delta", "delta": {"content": [part]}}
 
 
-def call_begun(step_id: str, index: int, call_id: str, name: str) -> Json:
-    """Returns a RunStepDeltaObject that introduces a function call.
-
-    Clients concatenate the strings of all deltas: id and name come once, here.
-    """
-    function = {"name": name, "arguments": "", "output": None}
-    call = {"index": index, "id": call_id, "type": "function", "function": function}
-    return _step(step_id, call)
-
-
-def call_arguments(step_id: str, index: int, arguments: str) -> Json:
-    """Returns a RunStepDeltaObject with a piece of a call's arguments."""
-    call = {"index": index, "type": "function", "function": {"arguments": arguments}}
-    return _step(step_id, call)
-
-
-def _step(id: str, call: Json) -> Json:
-    details = {"type": "tool_calls", "tool_calls": [call]}
-    return {"id": id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
+def tool_call(step_id: str, piece: Json) -> Json:
+    """Returns a RunStepDeltaObject with a piece of a call."""
+    details = {"type": "tool_calls", "tool_calls": [piece]}
+    return {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 
 def message_to_proto(value: Json) -> events_pb2.MessageDelta:
@@ -51,24 +51,26 @@ def message_to_proto(value: Json) -> events_pb2.MessageDelta:
 
 
 def _part(part: Mapping[str, Any]) -> events_pb2.MessageDelta.ContentDelta:
-    if part["type"] == "refusal":
-        return events_pb2.MessageDelta.ContentDelta(index=part["index"], refusal=part["refusal"])
-    text = part["text"]
-    shown = events_pb2.MessageDelta.TextDelta(value=text["value"], first="annotations" in text)
-    return events_pb2.MessageDelta.ContentDelta(index=part["index"], text=shown)
+    kind = part["type"]
+    shown: Any = _text(part["text"]) if kind == "text" else part[kind]
+    return events_pb2.MessageDelta.ContentDelta(index=part["index"], **{kind: shown})
+
+
+def _text(text: Mapping[str, Any]) -> events_pb2.MessageDelta.TextDelta:
+    annotations = text.get("annotations", [])
+    return events_pb2.MessageDelta.TextDelta(
+        value=text["value"],
+        first=text.get("annotations") == [],
+        annotations=[
+            {"index": each["index"], "annotation": content.annotation_to_proto(each)}
+            for each in annotations
+        ],
+    )
 
 
 def step_to_proto(value: Json) -> events_pb2.RunStepDelta:
     """Returns a RunStepDeltaObject in protobuf."""
-    calls = [_call(call) for call in value["delta"]["step_details"]["tool_calls"]]
-    return events_pb2.RunStepDelta(id=value["id"], tool_calls=calls)
-
-
-def _call(call: Mapping[str, Any]) -> events_pb2.RunStepDelta.FunctionCallDelta:
-    function = call["function"]
-    return events_pb2.RunStepDelta.FunctionCallDelta(
-        index=call["index"],
-        id=call.get("id"),
-        name=function.get("name"),
-        arguments=function["arguments"],
+    pieces = value["delta"]["step_details"]["tool_calls"]
+    return events_pb2.RunStepDelta(
+        id=value["id"], tool_calls=map(tool_calls.piece_to_proto, pieces)
     )

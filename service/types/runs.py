@@ -13,7 +13,7 @@ from service.types import (
     reasoning_effort,
     response_format,
     sampling,
-    steps,
+    tool_calls,
     tool_choice,
     tools,
     truncation_strategy,
@@ -104,8 +104,9 @@ def to_json(row: Run, pending: RunStep | None = None) -> Json:
 def _required_action(row: Run, pending: RunStep | None) -> Json | None:
     if pending is None or row.status != RunStatus.requires_action:
         return None
-    calls = [steps.without_output(call) for call in pending.step_details["tool_calls"]]
-    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+    calls = pending.step_details["tool_calls"]
+    awaited = [tool_calls.without_output(call) for call in calls if call["type"] == "function"]
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": awaited}}
 
 
 def to_proto(value: Json, effort: str | None) -> run_objects_pb2.Run:
@@ -128,6 +129,6 @@ def _required_action_to_proto(
 ) -> run_objects_pb2.Run.RequiredAction | None:
     if value is None:
         return None
-    calls = map(steps.call_to_proto, value["submit_tool_outputs"]["tool_calls"])
+    calls = map(tool_calls.to_proto, value["submit_tool_outputs"]["tool_calls"])
     submit = run_objects_pb2.Run.SubmitToolOutputs(tool_calls=calls)
     return run_objects_pb2.Run.RequiredAction(submit_tool_outputs=submit)

@@ -1,11 +1,10 @@
-"""Run steps and the function calls in them. Rows hold `step_details` as answers show them."""
+"""Run steps. Rows hold `step_details` as answers show them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from assistants.v1 import run_objects_pb2
 
-from service.types import last_error, metadata, usage
+from service.types import last_error, metadata, tool_calls, usage
 from service.types.json_value import Json
 from storage.rows import RunStep
 from storage.tables import StepStatus
@@ -37,13 +36,6 @@ def to_json(row: RunStep) -> Json:
     }
 
 
-def without_output(call: Mapping[str, Any]) -> Json:
-    """Returns a step's function call as a run's `required_action` lists it."""
-    function = call["function"]
-    named = {"name": function["name"], "arguments": function["arguments"]}
-    return {"id": call["id"], "type": "function", "function": named}
-
-
 def to_proto(value: Json) -> run_objects_pb2.RunStep:
     """Returns the same in protobuf."""
     given: dict[str, Any] = value | {
@@ -58,16 +50,5 @@ def to_proto(value: Json) -> run_objects_pb2.RunStep:
         result.message_creation.message_id = details["message_creation"]["message_id"]
     else:
         result.tool_calls.SetInParent()
-        result.tool_calls.tool_calls.extend(map(call_to_proto, details["tool_calls"]))
+        result.tool_calls.tool_calls.extend(map(tool_calls.to_proto, details["tool_calls"]))
     return result
-
-
-def call_to_proto(call: Mapping[str, Any]) -> run_objects_pb2.FunctionCall:
-    """Returns a function call, with or without its output."""
-    function = call["function"]
-    return run_objects_pb2.FunctionCall(
-        id=call["id"],
-        name=function["name"],
-        arguments=function["arguments"],
-        output=function.get("output"),
-    )

@@ -100,8 +100,8 @@ async def test_runs_and_steps(stubs: Stubs, models: ModelServer) -> None:
     await until(lambda: stubs.get_run(run).status == Run.requires_action)
     waiting = stubs.get_run(run)
     [call] = waiting.required_action.submit_tool_outputs.tool_calls
-    assert (call.name, call.arguments) == ("get_weather", '{"city": "Paris"}')
-    assert not call.HasField("output")
+    assert (call.function.name, call.function.arguments) == ("get_weather", '{"city": "Paris"}')
+    assert not call.function.HasField("output")
     named: dict[str, Any] = {"thread_id": thread.id, "run_id": run.id}
     [pending] = stubs.runs.ListRunSteps(runs_pb2.ListRunStepsRequest(**named)).data
     assert (pending.status, list(pending.tool_calls.tool_calls)) == (RunStep.in_progress, [call])

@@ -50,8 +50,8 @@ def test_tool_outputs(stubs: Stubs, models: ModelServer) -> None:
     for event in events:
         for piece in event.run_step_delta.tool_calls:
             ids.setdefault(piece.index, piece.id)
-            said[ids[piece.index]] += piece.arguments
-    assert said == {call.id: call.arguments for call in calls}
+            said[ids[piece.index]] += piece.function.arguments
+    assert said == {call.id: call.function.arguments for call in calls}
 
     submission = runs_pb2.SubmitToolOutputsRequest(
         thread_id=thread.id,
@@ -61,7 +61,8 @@ def test_tool_outputs(stubs: Stubs, models: ModelServer) -> None:
     after = whole(stubs.runs.StreamToolOutputs(submission))
     assert names(after) == AFTER_OUTPUTS
     assert after[0].sequence_number > events[-1].sequence_number
-    assert [call.output for call in after[0].run_step.tool_calls.tool_calls] == ["1", "1"]
+    answered = after[0].run_step.tool_calls.tool_calls
+    assert [call.function.output for call in answered] == ["1", "1"]
 
 
 def test_a_run_that_fails(stubs: Stubs, models: ModelServer) -> None:

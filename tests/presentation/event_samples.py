@@ -29,8 +29,24 @@ EVENTS: list[Event] = [
         for index, text in product((0, 1), TEXTS)
     ),
     *(build.refusal_delta("msg_1", index, text) for index, text in product((0, 1), TEXTS)),
-    *(build.call_begun("step_1", index, "call_1", "f") for index in (0, 1)),
-    *(build.call_arguments("step_1", index, text) for index, text in product((0, 1), TEXTS)),
+    build.annotated_text_delta("msg_1", 0, "a", samples.NUMBERED[:1]),
+    build.annotated_text_delta("msg_1", 1, "", samples.NUMBERED),
+    build.image_file_delta("msg_1", 1, samples.IMAGE),
+    *(build.call_begun("step_1", index, samples.BEGUN[0]) for index in (0, 1)),
+    *(
+        build.call_delta("step_1", index, "function", {"arguments": text})
+        for index, text in product((0, 1), TEXTS)
+    ),
+    *(build.call_begun("step_1", 0, call) for call in samples.BEGUN),
+    *(
+        event
+        for index, call in enumerate(samples.CALLS)
+        for event in build.call_deltas("step_1", index, call)
+    ),
+    *(
+        build.call_delta("step_1", 0, "code_interpreter", details)
+        for details in ({"input": ""}, {"input": "1", "outputs": samples.PUT_OUT})
+    ),
     build.error(ApiError(Kind.internal, "m")),
     build.error(ApiError(Kind.invalid_value, "m", "p")),
     build.done(),

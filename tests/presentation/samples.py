@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.types import tool_calls
 from service.types.answers import Answer, Deleted
 from storage import rows
 from storage.pages import Page
@@ -114,13 +115,15 @@ ANNOTATIONS = [
     }
     for number, kind in enumerate(("file_citation", "file_path"), 1)
 ]
+NUMBERED = [{"index": index, **each} for index, each in enumerate(ANNOTATIONS)]
+IMAGE = {"file_id": "file-1", "detail": "low"}
 FULL_MESSAGE = message(
     status="incomplete",
     role="user",
     content=[
         text_part(""),
         {"type": "text", "text": {"value": "a\n\u2028ü", "annotations": ANNOTATIONS}},
-        {"type": "image_file", "image_file": {"file_id": "file-1", "detail": "low"}},
+        {"type": "image_file", "image_file": IMAGE},
         {"type": "image_url", "image_url": {"url": "https://example.com/i", "detail": "auto"}},
         {"type": "refusal", "refusal": "no"},
     ],
@@ -131,6 +134,33 @@ FULL_MESSAGE = message(
     incomplete_reason="max_tokens",
     **_times("completed", "incomplete"),
 )
+OUTPUTS: list[dict[str, Any]] = [
+    {"type": "logs", "logs": ""},
+    {"type": "image", "image": {"file_id": "file-1"}},
+    {"type": "logs", "logs": "1\n"},
+]
+PUT_OUT = [{"index": index, **output} for index, output in enumerate(OUTPUTS)]
+RESULT = {"file_id": "file-1", "file_name": "a.txt", "score": 0.5}
+SEARCHED = {
+    "ranking_options": {"ranker": "auto", "score_threshold": 0.5},
+    "results": [RESULT, {**RESULT, "content": [{"type": "text", "text": "a"}]}],
+}
+BEGUN = [
+    tool_calls.begun(type, "call_1", "f")
+    for type in ("function", "file_search", "code_interpreter")
+]
+CALLS: list[dict[str, Any]] = [
+    *BEGUN,
+    call("call_2", "42"),
+    {"id": "call_3", "type": "file_search", "file_search": SEARCHED},
+    {"id": "call_4", "type": "file_search", "file_search": {**SEARCHED, "results": []}},
+    {
+        "id": "call_5",
+        "type": "code_interpreter",
+        "code_interpreter": {"input": "print(1)", "outputs": OUTPUTS},
+    },
+]
+MIXED_STEP = calls_step(*CALLS)
 FULL_STEP = calls_step(
     call("call_1", "42"),
     call("call_2", ""),
@@ -166,12 +196,13 @@ FULL_RUN = run(
 ASSISTANTS = [assistant(), FULL_ASSISTANT, *(assistant(response_format=form) for form in FORMATS)]
 THREADS = [thread(), FULL_THREAD, thread(tool_resources={"file_search": {"vector_store_ids": []}})]
 MESSAGES = [message(), FULL_MESSAGE]
-STEPS = [step(), step(status="completed"), calls_step(), FULL_STEP]
+STEPS = [step(), step(status="completed"), calls_step(), FULL_STEP, MIXED_STEP]
 RUNS: list[rows.Run | Found] = [
     run(),
     run(parallel_tool_calls=False),
     Found(FULL_RUN, FULL_STEP),
     Found(run(status="requires_action"), None),
+    Found(run(status="requires_action"), MIXED_STEP),
     # Its outputs have come since.
     Found(run(), FULL_STEP),
     *(run(tool_choice=choice) for choice in CHOICES),

@@ -49,7 +49,7 @@ def test_only_the_first_delta_of_a_text_or_call_introduces_it() -> None:
     assert part["text"] == {"value": "a", "annotations": []}
     [part] = orjson.loads(later.data)["delta"]["content"]
     assert part["text"] == {"value": "a"}
-    begun = build.call_begun("step_1", 0, "call_1", "f")
+    begun = build.call_begun("step_1", 0, samples.BEGUN[0])
     [call] = orjson.loads(begun.data)["delta"]["step_details"]["tool_calls"]
     assert call == {
         "index": 0,
@@ -57,7 +57,7 @@ def test_only_the_first_delta_of_a_text_or_call_introduces_it() -> None:
         "type": "function",
         "function": {"name": "f", "arguments": "", "output": None},
     }
-    going_on = build.call_arguments("step_1", 0, "{}")
+    going_on = build.call_delta("step_1", 0, "function", {"arguments": "{}"})
     [call] = orjson.loads(going_on.data)["delta"]["step_details"]["tool_calls"]
     assert call == {"index": 0, "type": "function", "function": {"arguments": "{}"}}
 

@@ -183,11 +183,17 @@ def message_delta(value: events_pb2.MessageDelta) -> Json:
 
 
 def _content_delta(part: events_pb2.MessageDelta.ContentDelta) -> Json:
-    if part.WhichOneof("part") == "refusal":
+    kind = part.WhichOneof("part")
+    if kind == "refusal":
         return {"index": part.index, "type": "refusal", "refusal": part.refusal}
+    if kind == "image_file":
+        return {"index": part.index, **values.image_file(part.image_file)}
     text: Json = {"value": part.text.value}
-    if part.text.first:
-        text["annotations"] = []
+    if part.text.first or part.text.annotations:
+        text["annotations"] = [
+            {"index": each.index, **values.annotation(each.annotation)}
+            for each in part.text.annotations
+        ]
     return {"index": part.index, "type": "text", "text": text}
 
 
@@ -198,13 +204,30 @@ def run_step_delta(value: events_pb2.RunStepDelta) -> Json:
     return {"id": value.id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 
-def _call_delta(call: events_pb2.RunStepDelta.FunctionCallDelta) -> Json:
+def _call_delta(call: events_pb2.RunStepDelta.ToolCallDelta) -> Json:
     # Clients concatenate the strings of all deltas: id and name come once, in the first.
-    if not call.HasField("id"):
-        later = {"arguments": call.arguments}
-        return {"index": call.index, "type": "function", "function": later}
-    first = {"name": call.name, "arguments": call.arguments, "output": None}
-    return {"index": call.index, "id": call.id, "type": "function", "function": first}
+    kind, first = str(call.WhichOneof("tool")), call.HasField("id")
+    match kind:
+        case "function" if first:
+            name, arguments = call.function.name, call.function.arguments
+            shown: Json = {"name": name, "arguments": arguments, "output": None}
+        case "function":
+            shown = {"arguments": call.function.arguments}
+        case "file_search":
+            shown = values.file_search_call(call.file_search)
+        case _:
+            shown = _code_delta(call.code_interpreter, first)
+    id = {"id": call.id} if first else {}
+    return {"index": call.index, **id, "type": kind, kind: shown}
+
+
+def _code_delta(code: events_pb2.RunStepDelta.CodeInterpreterDelta, first: bool) -> Json:
+    shown: Json = {"input": code.input} if code.HasField("input") else {}
+    if first or code.outputs:
+        shown["outputs"] = [
+            {"index": each.index, **values.code_output(each)} for each in code.outputs
+        ]
+    return shown
 
 
 def _page(item: Callable[[Any], Json]) -> Callable[[Any], Json]:

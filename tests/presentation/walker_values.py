@@ -130,8 +130,7 @@ def content(part: messages_pb2.MessageContent) -> Json:
     """Returns one part of a message."""
     match part.WhichOneof("part"):
         case "image_file":
-            image = {"file_id": part.image_file.file_id, "detail": part.image_file.detail or "auto"}
-            return {"type": "image_file", "image_file": image}
+            return image_file(part.image_file)
         case "image_url":
             image = {"url": part.image_url.url, "detail": part.image_url.detail or "auto"}
             return {"type": "image_url", "image_url": image}
@@ -140,6 +139,12 @@ def content(part: messages_pb2.MessageContent) -> Json:
         case _:
             annotations = [annotation(item) for item in part.text.annotations]
             return {"type": "text", "text": {"value": part.text.value, "annotations": annotations}}
+
+
+def image_file(value: messages_pb2.MessageContent.ImageFile) -> Json:
+    """Returns an uploaded image."""
+    image = {"file_id": value.file_id, "detail": value.detail or "auto"}
+    return {"type": "image_file", "image_file": image}
 
 
 def annotation(value: messages_pb2.MessageContent.Annotation) -> Json:
@@ -159,14 +164,47 @@ def attachment(value: messages_pb2.Attachment) -> Json:
     return {"file_id": value.file_id, "tools": [{"type": item.type} for item in value.tools]}
 
 
-def pending_call(value: run_objects_pb2.FunctionCall) -> Json:
+def pending_call(value: run_objects_pb2.ToolCall) -> Json:
     """Returns a call as a run's `required_action` lists it."""
-    named = {"name": value.name, "arguments": value.arguments}
+    named = {"name": value.function.name, "arguments": value.function.arguments}
     return {"id": value.id, "type": "function", "function": named}
 
 
-def step_call(value: run_objects_pb2.FunctionCall) -> Json:
+def step_call(value: run_objects_pb2.ToolCall) -> Json:
     """Returns a call as a step lists it: with its output, null until there is one."""
-    result = pending_call(value)
-    result["function"]["output"] = optional(value, "output")
-    return result
+    match value.WhichOneof("tool"):
+        case "function":
+            result = pending_call(value)
+            result["function"]["output"] = optional(value.function, "output")
+            return result
+        case "file_search":
+            shown = file_search_call(value.file_search)
+            return {"id": value.id, "type": "file_search", "file_search": shown}
+        case _:
+            outputs = [code_output(each) for each in value.code_interpreter.outputs]
+            shown = {"input": value.code_interpreter.input, "outputs": outputs}
+            return {"id": value.id, "type": "code_interpreter", "code_interpreter": shown}
+
+
+def file_search_call(value: run_objects_pb2.ToolCall.FileSearch) -> Json:
+    """Returns what a search has found; nothing before it has been made."""
+    if not value.HasField("ranking_options"):
+        return {}
+    ranking = value.ranking_options
+    results = []
+    for each in value.results:
+        result = {"file_id": each.file_id, "file_name": each.file_name, "score": each.score}
+        if each.content:
+            result["content"] = [{"type": "text", "text": item.text} for item in each.content]
+        results.append(result)
+    return {
+        "ranking_options": {"ranker": ranking.ranker, "score_threshold": ranking.score_threshold},
+        "results": results,
+    }
+
+
+def code_output(value: Any) -> Json:
+    """Returns an output of code, or a piece of one."""
+    if value.WhichOneof("output") == "logs":
+        return {"type": "logs", "logs": value.logs}
+    return {"type": "image", "image": {"file_id": value.image.file_id}}

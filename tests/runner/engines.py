@@ -8,12 +8,14 @@ from sqlalchemy import text
 
 from service.calls import Caller
 from service.models.client import ChatModel
-from service.runner.attempt import Limits
 from service.runner.engine import Engine
 from service.runner.events.bus import EventBus
 from service.runner.events.memory import MemoryBus
 from service.runner.events.streams import EventStream
+from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
+from service.runner.tools.registry import Registry
+from service.runner.tools.tool import ServerTool
 from storage import Storage
 from storage.pages import PageRequest
 from storage.tables import Run, RunStep
@@ -37,13 +39,18 @@ class Engines:
         self._working: dict[Engine, asyncio.Task[None]] = {}
 
     def start(
-        self, *, concurrency: int = 4, lease_seconds: float = NEVER, bus: EventBus | None = None
+        self,
+        *tools: ServerTool,
+        concurrency: int = 4,
+        lease_seconds: float = NEVER,
+        bus: EventBus | None = None,
     ) -> Engine:
         """Starts another; it renews leases three times in `lease_seconds`."""
-        limits = Limits(lease_seconds, model_retries=0)
+        limits = Limits(lease_seconds, model_retries=0, tool_turns=3)
         engine = Engine(
             self.storage,
             self._model,
+            Registry(tools),
             bus or MemoryBus(),
             MemoryQueue(),
             concurrency=concurrency,

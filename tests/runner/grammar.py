@@ -11,7 +11,9 @@ from collections.abc import Sequence
 RULES = {
     "message": "step.created step.in_progress message.created message.in_progress message.delta*",
     "calls": "step.created step.in_progress step.delta+",
-    "turn": "run.in_progress message? calls?",
+    # What the server executes itself, the model goes on with in another turn.
+    "executed": "message? calls message.completed? step.completed+",
+    "turn": "run.in_progress executed* message? calls?",
     # What a dead attempt had begun is withdrawn, and the next one begins its turn anew.
     "dead": "turn message.incomplete? step.failed*",
     "beginning": "run.created run.queued | step.completed run.queued",

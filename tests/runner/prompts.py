@@ -6,9 +6,12 @@ from typing import Any
 from service.models.tokens import TokenCounter
 from service.runner import prompt
 from service.runner.history import History
+from service.runner.tools.registry import Registry
 from storage.conversation import Context
 from storage.tables import Message, Run, RunStep
 from tests.storage.rows import text_part
+
+NO_TOOLS = Registry().toolbox([])
 
 Build = Callable[[Run, Context], Awaitable[dict[str, Any]]]
 Messages = Callable[[Run, Context], Awaitable[list[dict[str, Any]]]]
@@ -20,7 +23,8 @@ async def build_whole(run: Run, context: Context, tokens: TokenCounter) -> dict[
     async def earlier(before: Message, limit: int) -> list[Message]:
         raise AssertionError("there is nothing before")
 
-    return await prompt.build(run, History(context, earlier, left=0), tokens, 2**20)
+    history, toolbox = History(context, earlier, left=0), Registry().toolbox(run.tools)
+    return await prompt.build(run, history, toolbox, tokens, 2**20)
 
 
 def run(**changes: Any) -> Run:

@@ -7,11 +7,12 @@ import pytest
 
 from service.models.client import ChatModel
 from service.runner import reconciler as reconciler_module
-from service.runner.attempt import Limits
 from service.runner.events.memory import MemoryBus
 from service.runner.events.publisher import Publisher
+from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
 from service.runner.reconciler import Reconciler
+from service.runner.tools.registry import Registry
 from service.runner.worker import Worker
 from storage import Storage
 from storage.tables import RunStatus
@@ -182,6 +183,7 @@ async def test_a_run_that_is_claimed_during_the_drain_is_released(
         queue,
         Publisher(MemoryBus()),
         chat_model,
+        Registry(),
         concurrency=1,
         limits=Limits(NEVER, model_retries=0),
     )

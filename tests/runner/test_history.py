@@ -19,7 +19,7 @@ from service.runner.prompt import OutOfTokens
 from storage import Storage, rows
 from storage.claims import MessageEnd, RunEnd, StepEnd
 from storage.tables import Message, Run, RunStatus, StepStatus, Thread
-from tests.runner.prompts import context, message, run
+from tests.runner.prompts import NO_TOOLS, context, message, run
 from tests.storage.rows import (
     PROJECT,
     claimed,
@@ -119,9 +119,9 @@ async def test_portions_make_the_same_prompt(
                 expected = await all_of_it(asked, thread, known, tokens, max_bytes)
             except OutOfTokens:
                 with pytest.raises(OutOfTokens):
-                    await prompt.build(asked, read, tokens, max_bytes)
+                    await prompt.build(asked, read, NO_TOOLS, tokens, max_bytes)
                 return
-            built = await prompt.build(asked, read, tokens, max_bytes)
+            built = await prompt.build(asked, read, NO_TOOLS, tokens, max_bytes)
             assert built["messages"] == expected
 
 
@@ -157,7 +157,7 @@ async def test_of_a_long_thread_little_is_read(
     pages = Pages(long_thread())
     asked = run(max_prompt_tokens=budget)
     async with counter(known) as tokens:
-        built = await prompt.build(asked, pages.history(), tokens, MIB)
+        built = await prompt.build(asked, pages.history(), NO_TOOLS, tokens, MIB)
     assert len(built["messages"]) == pytest.approx(sent, rel=0.05)
     assert pages.read <= 3 * sent
 
@@ -174,7 +174,7 @@ async def test_others_get_their_turn_while_a_long_prompt_is_built() -> None:
     beside = asyncio.create_task(other())
     async with counter(10**7) as tokens:
         pages = Pages(long_thread())
-        built = await prompt.build(run(), pages.history(), tokens, MIB)
+        built = await prompt.build(run(), pages.history(), NO_TOOLS, tokens, MIB)
         assert len(built["messages"]) == LONG + 1
         # At least one turn for every thousand messages.
         assert turns >= LONG / 1000
@@ -188,7 +188,7 @@ async def test_the_newest_user_far_back_stays() -> None:
     thread = [message("user", "old"), message("user", "asked")]
     thread += [message("assistant", "x" * 1000) for _ in range(500)]
     async with counter(2000) as tokens:
-        built = await prompt.build(run(), Pages(thread).history(), tokens, MIB)
+        built = await prompt.build(run(), Pages(thread).history(), NO_TOOLS, tokens, MIB)
     assert [each["content"] for each in built["messages"][:2]] == ["Be brief.", "asked"]
     assert len(built["messages"]) == 502
 
@@ -197,10 +197,10 @@ async def test_what_was_read_is_not_read_again() -> None:
     pages = Pages(long_thread())
     read = pages.history()
     async with counter(None) as tokens:
-        first = await prompt.build(run(), read, tokens, MIB)
+        first = await prompt.build(run(), read, NO_TOOLS, tokens, MIB)
         before = pages.read
         await tokens.exceeded(first, 8192)
-        second = await prompt.build(run(), read, tokens, MIB)
+        second = await prompt.build(run(), read, NO_TOOLS, tokens, MIB)
     assert 0 < len(second["messages"]) < len(first["messages"])
     assert pages.read == before
 

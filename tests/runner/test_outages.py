@@ -10,10 +10,12 @@ import psycopg
 import pytest
 
 from service.models.client import ChatModel
-from service.runner.attempt import Attempt, Limits
+from service.runner.attempt import Attempt
 from service.runner.events.memory import MemoryBus
 from service.runner.events.publisher import Publisher
+from service.runner.limits import Limits
 from service.runner.openings import PendingWrites
+from service.runner.tools.registry import Registry
 from storage import Storage, sqlite
 from storage.database import Database
 from storage.tables import Run
@@ -80,7 +82,13 @@ async def test_while_the_thread_is_read(
     # Claimed ahead of the blockade, which would hold that up, too.
     claim, publisher = await claimed(storage, run), Publisher(MemoryBus())
     attempt = Attempt(
-        claim, storage.claims, publisher, chat_model, Limits(NEVER, 0), PendingWrites()
+        claim,
+        storage.claims,
+        publisher,
+        chat_model,
+        Registry(),
+        Limits(NEVER, 0),
+        PendingWrites(),
     )
     async with blockade(servers) as cut:
         executing = asyncio.create_task(attempt.execute())

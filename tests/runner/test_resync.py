@@ -9,6 +9,7 @@ from storage import Storage
 from storage.tables import Run, RunStatus
 from tests.model_server import ModelServer
 from tests.runner.engines import Engines, Following
+from tests.runner.own_tools import Python, Search
 from tests.runner.reading import whole
 from tests.runner.schedule import TOOLS
 from tests.runner.stream_checks import check_stored, check_stream
@@ -84,6 +85,29 @@ async def test_an_answer(storage: Storage, engines: Engines, models: ModelServer
     assert rest == following.events[4:]
 
 
+async def test_tools_that_the_server_executes(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    mine = await start_busy(engines, models)
+    calls = Calls(("python", {"code": "image"}), ("search", {}), text="Let me see")
+    tools = [{"type": "code_interpreter"}, {"type": "file_search"}]
+    following = await engines.run(mine, models.script(calls, Answer("Done")), tools=tools)
+    engines.start(Python(), Search())
+    executed = [*CALLING[:3], "thread.run.step.completed"]
+    spoken = [*ANSWER[:-2], *executed]
+    assert await following.ended() == [*CREATED, *spoken, *ANSWER]
+    check_stream(following.events, torn=False)
+    await check_stored(storage, following.run, [following.events])
+    pieces = [call for each in following.events for call in each.run_step_delta.tool_calls]
+    outputs = [output for each in pieces for output in each.code_interpreter.outputs]
+    assert "".join(each.code_interpreter.input for each in pieces) == "image"
+    assert [(each.index, each.logs) for each in outputs] == [(0, "image"), (1, "")]
+    assert [each.WhichOneof("tool") for each in pieces if each.id] == [
+        "code_interpreter",
+        "file_search",
+    ]
+
+
 @pytest.mark.parametrize(
     ("step", "end", "said"),
     [
@@ -119,9 +143,10 @@ async def test_calls_and_what_follows_their_outputs(
     engines.start()
     assert await first.ended() == [*CREATED, *ANSWER[:-2], *CALLING]
     action = first.events[-2].run.required_action.submit_tool_outputs
-    assert [call.arguments for call in action.tool_calls] == ['{"a": 1}', "{}"]
+    assert [call.function.arguments for call in action.tool_calls] == ['{"a": 1}', "{}"]
     pieces = [call for each in first.events for call in each.run_step_delta.tool_calls]
-    assert [(each.index, each.id, each.name, each.arguments) for each in pieces] == [
+    shown = [(each.index, each.id, each.function.name, each.function.arguments) for each in pieces]
+    assert shown == [
         (0, action.tool_calls[0].id, "f", ""),
         (0, "", "", '{"a": 1}'),
         (1, action.tool_calls[1].id, "f", ""),

@@ -9,6 +9,7 @@ from service.runner.events import build
 from service.runner.events.memory import MemoryBus
 from service.runner.events.transcript import Transcript
 from service.types.events import Event
+from tests.presentation import samples
 from tests.presentation.samples import message
 from tests.runner.reading import one_by_one
 from tests.storage.rows import text_part
@@ -36,6 +37,22 @@ def test_a_message_that_ends_without_its_text_gets_it_in_the_order_of_its_parts(
     no = build.refusal_delta(ID, 1, "N"), build.refusal_delta(ID, 1, "o")
     whole = last_content(*no, *(text(0, piece) for piece in "Hello"), ended("incomplete"))
     assert whole == [text_part("Hello"), {"type": "refusal", "refusal": "No"}]
+
+
+def test_so_it_gets_its_annotations_and_images() -> None:
+    first, second = samples.NUMBERED
+    whole = last_content(
+        text(0, "a"),
+        build.annotated_text_delta(ID, 0, "b", [first]),
+        build.image_file_delta(ID, 1, samples.IMAGE),
+        build.annotated_text_delta(ID, 0, "", [second]),
+        ended("incomplete"),
+    )
+    annotated = {"value": "ab", "annotations": samples.ANNOTATIONS}
+    assert whole == [
+        {"type": "text", "text": annotated},
+        {"type": "image_file", "image_file": samples.IMAGE},
+    ]
 
 
 def test_a_message_that_has_its_text_keeps_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from service.errors import ApiError
-from service.types import deltas, messages, runs, steps, threads
+from service.types import deltas, messages, runs, steps, threads, tool_calls
 from service.types.events import DONE, ERROR, Event
 from storage import tables
 from storage.claims import Withdrawn
@@ -141,18 +141,35 @@ def _message_delta(message_id: str, shown: dict[str, Any]) -> Event:
     return Event(MESSAGE_DELTA, _data(shown), message_id)
 
 
-def call_begun(step_id: str, index: int, call_id: str, name: str) -> Event:
-    """Returns the first piece of a function call."""
-    return _step_delta(step_id, deltas.call_begun(step_id, index, call_id, name))
+def annotated_text_delta(
+    message_id: str, index: int, text: str, annotations: list[dict[str, Any]]
+) -> Event:
+    """Returns a later piece of a message's text, with annotations of it."""
+    return _message_delta(message_id, deltas.annotated_text(message_id, index, text, annotations))
 
 
-def call_arguments(step_id: str, index: int, arguments: str) -> Event:
-    """Returns a piece of a call's arguments."""
-    return _step_delta(step_id, deltas.call_arguments(step_id, index, arguments))
+def image_file_delta(message_id: str, index: int, image: dict[str, Any]) -> Event:
+    """Returns an image of a message."""
+    return _message_delta(message_id, deltas.image_file(message_id, index, image))
 
 
-def _step_delta(step_id: str, shown: dict[str, Any]) -> Event:
-    return Event(_STEP_DELTA, _data(shown), step_id)
+def call_begun(step_id: str, index: int, call: dict[str, Any]) -> Event:
+    """Returns the piece that introduces a call of a tool, which has just begun."""
+    return _call_delta(step_id, tool_calls.first_piece(index, call))
+
+
+def call_delta(step_id: str, index: int, type: str, details: dict[str, Any]) -> Event:
+    """Returns a later piece of a call of a tool of this type."""
+    return _call_delta(step_id, tool_calls.piece(index, type, details))
+
+
+def call_deltas(step_id: str, index: int, call: dict[str, Any]) -> list[Event]:
+    """Returns a call of a tool in pieces."""
+    return [_call_delta(step_id, piece) for piece in tool_calls.pieces(index, call)]
+
+
+def _call_delta(step_id: str, piece: dict[str, Any]) -> Event:
+    return Event(_STEP_DELTA, _data(deltas.tool_call(step_id, piece)), step_id)
 
 
 def error(cause: ApiError) -> Event:

@@ -114,10 +114,7 @@ def _opened(step: RunStep) -> list[Event]:
     row.step_details = {"type": "tool_calls", "tool_calls": []}
     events = build.step_opened(row)
     for index, call in enumerate(calls):
-        function = call["function"]
-        events.append(build.call_begun(step.id, index, call["id"], function["name"]))
-        if function["arguments"]:
-            events.append(build.call_arguments(step.id, index, function["arguments"]))
+        events += build.call_deltas(step.id, index, call)
     return events
 
 
@@ -130,12 +127,20 @@ def _message(message: Message, transcript: Transcript) -> list[Event]:
     texts = transcript.texts(message.id)
     for index, part in enumerate(message.content):
         kind = part["type"]
+        if kind == "image_file":
+            if index not in texts:
+                events.append(build.image_file_delta(message.id, index, part[kind]))
+            continue
         whole = part["text"]["value"] if kind == "text" else part["refusal"]
         rest = whole[len(texts.get(index, "")) :]
         if index in texts and not rest:
             continue
         if kind == "text":
             events.append(build.text_delta(message.id, index, rest, first=index not in texts))
+            annotations = part["text"]["annotations"]
+            if annotations and index not in texts:
+                numbered = [{"index": at, **each} for at, each in enumerate(annotations)]
+                events.append(build.annotated_text_delta(message.id, index, "", numbered))
         else:
             events.append(build.refusal_delta(message.id, index, rest))
     if message.status != MessageStatus.in_progress:

@@ -18,16 +18,34 @@ from service.types.events import Event
 
 @dataclass(slots=True)
 class _Part:
-    """A text or a refusal, piece by piece: joined once, however long it gets."""
+    """A text or a refusal, piece by piece: joined once, however long it gets. Or an image."""
 
-    refused: bool
+    type: str
     pieces: list[str] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    image: dict[str, Any] | None = None
+
+    def add(self, delta: dict[str, Any]) -> None:
+        match self.type:
+            case "refusal":
+                self.pieces.append(delta["refusal"])
+            case "text":
+                self.pieces.append(delta["text"]["value"])
+                self.annotations += delta["text"].get("annotations", [])
+            case _:
+                self.image = delta[self.type]
 
     def content(self) -> dict[str, Any]:
         whole = "".join(self.pieces)
-        if self.refused:
+        if self.type == "refusal":
             return {"type": "refusal", "refusal": whole}
-        return {"type": "text", "text": {"value": whole, "annotations": []}}
+        if self.image is not None:
+            return {"type": self.type, self.type: self.image}
+        annotations = [
+            {key: value for key, value in each.items() if key != "index"}
+            for each in self.annotations
+        ]
+        return {"type": "text", "text": {"value": whole, "annotations": annotations}}
 
 
 class Transcript:
@@ -81,10 +99,9 @@ class Transcript:
     def _add_text(self, message_id: str, data: bytes) -> None:
         parts = self._parts[message_id]
         for piece in orjson.loads(data)["delta"]["content"]:
-            refused = piece["type"] == "refusal"
             if (part := parts.get(piece["index"])) is None:
-                part = parts[piece["index"]] = _Part(refused)
-            part.pieces.append(piece["refusal"] if refused else piece["text"]["value"])
+                part = parts[piece["index"]] = _Part(piece["type"])
+            part.add(piece)
 
 
 def _has_calls(event: Event) -> bool:

@@ -1,0 +1,1 @@
+"""Tools that a model may call: the port, the registry, and what is executed of them."""

@@ -1,0 +1,52 @@
+"""Executes the calls of a turn that are the server's."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+import structlog
+
+from service.models.texts import storable, storable_json
+from service.runner.answer import Answer
+from service.runner.tools.tool import Call, Delta, Result, ServerTool, ToolFailed
+from storage.errors import Unreachable
+from storage.rows import Run
+
+log = structlog.get_logger(__name__)
+
+FAILED = "The tool failed."
+"""What a model is given of a tool that broke down."""
+
+
+async def execute(answer: Answer, run: Run) -> None:
+    """Executes the server's calls of an answer, one after another, and adds what comes of them."""
+    for called in answer.server_calls:
+        offered = called.offered
+        assert offered is not None
+        call = Call(called.shown["id"], run, called.arguments, offered.given)
+        async with contextlib.aclosing(_execute(offered.tool, call)) as pieces:
+            async for piece in pieces:
+                details = storable_json(piece.details)
+                assert isinstance(details, dict)
+                if isinstance(piece, Delta):
+                    await answer.add_to_call(called, details)
+                else:
+                    answer.end_call(called, storable(piece.output), details)
+
+
+async def _execute(tool: ServerTool, call: Call) -> AsyncGenerator[Delta | Result, None]:
+    """Yields what the execution does; a failure is a result, too."""
+    try:
+        async with contextlib.aclosing(tool.execute(call)) as pieces:
+            async for piece in pieces:
+                yield piece
+                if isinstance(piece, Result):
+                    return
+        raise AssertionError(f"the tool {tool.type} gave no result")
+    except Unreachable:
+        raise
+    except ToolFailed as failed:
+        log.info("tool failed", tool=tool.type, error=str(failed))
+        yield Result(str(failed))
+    except Exception:
+        log.exception("tool broke down", tool=tool.type)
+        yield Result(FAILED)
