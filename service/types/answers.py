@@ -47,12 +47,12 @@ def to_proto(answer: Answer, kind: type[ProtoMessage]) -> ProtoMessage:
     """Returns the answer as a message of `kind`, the method's output."""
     match answer:
         case Page():
-            data = [_PROTO[type(item)](item) for item in _items(answer)]
+            data = [_FIELDS[type(item)](item) for item in _items(answer)]
             return paging.to_proto(answer, data, kind)
         case Deleted():
             return kind(id=answer.id, deleted=True)
         case _:
-            return _PROTO[type(answer)](answer)
+            return kind(**_FIELDS[type(answer)](answer))
 
 
 def _page(page: Page[Any]) -> Json:
@@ -85,11 +85,11 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     Deleted: _deleted,
 }
 
-_PROTO: Mapping[type, Callable[[Any], ProtoMessage]] = {
-    rows.Assistant: lambda row: assistants.to_proto(assistants.to_json(row), row.reasoning_effort),
-    rows.Thread: lambda row: threads.to_proto(threads.to_json(row)),
-    rows.Message: lambda row: messages.to_proto(messages.to_json(row)),
-    rows.Run: lambda row: runs.to_proto(runs.to_json(row), row.reasoning_effort),
-    rows.RunStep: lambda row: steps.to_proto(steps.to_json(row)),
-    Found: lambda found: runs.to_proto(_found(found), found.run.reasoning_effort),
+_FIELDS: Mapping[type, Callable[[Any], Json]] = {
+    rows.Assistant: lambda row: assistants.to_fields(assistants.to_json(row), row.reasoning_effort),
+    rows.Thread: lambda row: threads.to_fields(threads.to_json(row)),
+    rows.Message: lambda row: messages.to_fields(messages.to_json(row)),
+    rows.Run: lambda row: runs.to_fields(runs.to_json(row), row.reasoning_effort),
+    rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
+    Found: lambda found: runs.to_fields(_found(found), found.run.reasoning_effort),
 }

@@ -1,9 +1,6 @@
 """Assistants: what requests for them say, and how they are shown."""
 
 from functools import partial
-from typing import Any
-
-from assistants.v1 import assistants_pb2
 
 from service.types import (
     checks,
@@ -53,12 +50,14 @@ def to_json(row: Assistant) -> Json:
     }
 
 
-def to_proto(value: Json, effort: str | None) -> assistants_pb2.Assistant:
-    """Returns the same, with what OpenAI's object has no key for."""
-    given: dict[str, Any] = value | {
+def to_fields(value: Json, effort: str | None) -> Json:
+    """Returns the fields of the same in protobuf, with what OpenAI's object has no key for."""
+    fields = value | {
         "tools": tools.to_proto(value["tools"]),
         "tool_resources": tool_resources.to_proto(value["tool_resources"]),
+        "metadata": value["metadata"] or None,
         "response_format": response_format.to_proto(value["response_format"]),
+        "reasoning_effort": effort,
     }
-    del given["object"]
-    return assistants_pb2.Assistant(**given, reasoning_effort=effort)
+    del fields["object"]
+    return fields

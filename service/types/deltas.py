@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assistants.v1 import events_pb2
-
 from service.types import content, tool_calls
 from service.types.json_value import Json
 
@@ -44,33 +42,30 @@ def tool_call(step_id: str, piece: Json) -> Json:
     return {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 
-def message_to_proto(value: Json) -> events_pb2.MessageDelta:
-    """Returns a MessageDeltaObject in protobuf."""
-    content = [_part(part) for part in value["delta"]["content"]]
-    return events_pb2.MessageDelta(id=value["id"], content=content)
+def message_to_fields(value: Json) -> Json:
+    """Returns the fields of a MessageDeltaObject in protobuf."""
+    return {"id": value["id"], "content": [_part(part) for part in value["delta"]["content"]]}
 
 
-def _part(part: Mapping[str, Any]) -> events_pb2.MessageDelta.ContentDelta:
+def _part(part: Mapping[str, Any]) -> Json:
     kind = part["type"]
     shown: Any = _text(part["text"]) if kind == "text" else part[kind]
-    return events_pb2.MessageDelta.ContentDelta(index=part["index"], **{kind: shown})
+    return {"index": part["index"], kind: shown}
 
 
-def _text(text: Mapping[str, Any]) -> events_pb2.MessageDelta.TextDelta:
+def _text(text: Mapping[str, Any]) -> Json:
     annotations = text.get("annotations", [])
-    return events_pb2.MessageDelta.TextDelta(
-        value=text["value"],
-        first=text.get("annotations") == [],
-        annotations=[
+    return {
+        "value": text["value"],
+        "first": text.get("annotations") == [],
+        "annotations": [
             {"index": each["index"], "annotation": content.annotation_to_proto(each)}
             for each in annotations
         ],
-    )
+    }
 
 
-def step_to_proto(value: Json) -> events_pb2.RunStepDelta:
-    """Returns a RunStepDeltaObject in protobuf."""
+def step_to_fields(value: Json) -> Json:
+    """Returns the fields of a RunStepDeltaObject in protobuf."""
     pieces = value["delta"]["step_details"]["tool_calls"]
-    return events_pb2.RunStepDelta(
-        id=value["id"], tool_calls=map(tool_calls.piece_to_proto, pieces)
-    )
+    return {"id": value["id"], "tool_calls": [*map(tool_calls.piece_to_proto, pieces)]}

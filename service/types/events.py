@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from assistants.v1 import common_pb2, events_pb2
+from assistants.v1 import events_pb2
 
 from service.types import deltas, messages, runs, steps, threads
 
@@ -30,26 +30,27 @@ class Event:
 
 def to_proto(event: Event) -> events_pb2.RunEvent:
     """Returns the same in protobuf."""
-    result = events_pb2.RunEvent(sequence_number=event.number, event=event.name)
+    return events_pb2.RunEvent(
+        sequence_number=event.number, event=event.name, **_data_fields(event)
+    )
+
+
+def _data_fields(event: Event) -> dict[str, Any]:
     if event.name == DONE:
-        result.done.SetInParent()
-        return result
+        return {"done": {}}
     value = orjson.loads(event.data)
     if event.name == ERROR:
-        error = {key: value[key] for key in ("message", "type", "param", "code")}
-        result.error.CopyFrom(common_pb2.Error(**error))
-    elif value["object"] == "thread.run":
-        result.run.CopyFrom(runs.to_proto(value, event.reasoning_effort))
-    else:
-        field, present = _DATA[value["object"]]
-        getattr(result, field).CopyFrom(present(value))
-    return result
+        return {"error": {key: value[key] for key in ("message", "type", "param", "code")}}
+    if value["object"] == "thread.run":
+        return {"run": runs.to_fields(value, event.reasoning_effort)}
+    field, fields = _DATA[value["object"]]
+    return {field: fields(value)}
 
 
-_DATA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "thread": ("thread", threads.to_proto),
-    "thread.message": ("message", messages.to_proto),
-    "thread.message.delta": ("message_delta", deltas.message_to_proto),
-    "thread.run.step": ("run_step", steps.to_proto),
-    "thread.run.step.delta": ("run_step_delta", deltas.step_to_proto),
+_DATA: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+    "thread": ("thread", threads.to_fields),
+    "thread.message": ("message", messages.to_fields),
+    "thread.message.delta": ("message_delta", deltas.message_to_fields),
+    "thread.run.step": ("run_step", steps.to_fields),
+    "thread.run.step.delta": ("run_step_delta", deltas.step_to_fields),
 }

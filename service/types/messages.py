@@ -60,20 +60,11 @@ def to_json(row: Message) -> Json:
     }
 
 
-def to_proto(value: Json) -> messages_pb2.Message:
-    """Returns the same in protobuf."""
-    return messages_pb2.Message(
-        id=value["id"],
-        created_at=value["created_at"],
-        thread_id=value["thread_id"],
-        status=value["status"],
-        incomplete_details=value["incomplete_details"],
-        completed_at=value["completed_at"],
-        incomplete_at=value["incomplete_at"],
-        role=value["role"],
-        content=content.to_proto(value["content"]),
-        assistant_id=value["assistant_id"],
-        run_id=value["run_id"],
-        attachments=value["attachments"],
-        metadata=value["metadata"],
-    )
+def to_fields(value: Json) -> Json:
+    """Returns the fields of the same in protobuf."""
+    fields = value | {
+        "content": content.to_proto(value["content"]),
+        "metadata": value["metadata"] or None,
+    }
+    del fields["object"]
+    return fields

@@ -57,8 +57,8 @@ def to_json(page: Page[Any], data: list[Json]) -> Json:
     }
 
 
-def to_proto(page: Page[Any], data: list[Message], kind: type[Message]) -> Message:
-    """Returns the same as a message of `kind`."""
+def to_proto(page: Page[Any], data: list[Json], kind: type[Message]) -> Message:
+    """Returns the same as a message of `kind`; `data` has the fields of its objects."""
     return kind(data=data, has_more=page.has_more, **_ends(page))
 
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from assistants.v1 import run_objects_pb2
-
 from service.types import (
     checks,
     last_error,
@@ -109,26 +107,22 @@ def _required_action(row: Run, pending: RunStep | None) -> Json | None:
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": awaited}}
 
 
-def to_proto(value: Json, effort: str | None) -> run_objects_pb2.Run:
-    """Returns the same, with what OpenAI's object has no key for."""
-    given: dict[str, Any] = value | {
-        "required_action": _required_action_to_proto(value["required_action"]),
-        "last_error": last_error.to_proto(value["last_error"]),
+def to_fields(value: Json, effort: str | None) -> Json:
+    """Returns the fields of the same in protobuf, with what OpenAI's object has no key for."""
+    fields = value | {
+        "required_action": _required_action_fields(value["required_action"]),
         "tools": tools.to_proto(value["tools"]),
-        "usage": usage.to_proto(value["usage"]),
-        "truncation_strategy": truncation_strategy.to_proto(value["truncation_strategy"]),
+        "metadata": value["metadata"] or None,
         "tool_choice": tool_choice.to_proto(value["tool_choice"]),
         "response_format": response_format.to_proto(value["response_format"]),
+        "reasoning_effort": effort,
     }
-    del given["object"]
-    return run_objects_pb2.Run(**given, reasoning_effort=effort)
+    del fields["object"]
+    return fields
 
 
-def _required_action_to_proto(
-    value: Mapping[str, Any] | None,
-) -> run_objects_pb2.Run.RequiredAction | None:
+def _required_action_fields(value: Mapping[str, Any] | None) -> Json | None:
     if value is None:
         return None
-    calls = map(tool_calls.to_proto, value["submit_tool_outputs"]["tool_calls"])
-    submit = run_objects_pb2.Run.SubmitToolOutputs(tool_calls=calls)
-    return run_objects_pb2.Run.RequiredAction(submit_tool_outputs=submit)
+    calls = [*map(tool_calls.to_proto, value["submit_tool_outputs"]["tool_calls"])]
+    return {"submit_tool_outputs": {"tool_calls": calls}}

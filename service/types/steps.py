@@ -1,9 +1,5 @@
 """Run steps. Rows hold `step_details` as answers show them."""
 
-from typing import Any
-
-from assistants.v1 import run_objects_pb2
-
 from service.types import last_error, metadata, tool_calls, usage
 from service.types.json_value import Json
 from storage.rows import RunStep
@@ -36,19 +32,14 @@ def to_json(row: RunStep) -> Json:
     }
 
 
-def to_proto(value: Json) -> run_objects_pb2.RunStep:
-    """Returns the same in protobuf."""
-    given: dict[str, Any] = value | {
-        "last_error": last_error.to_proto(value["last_error"]),
-        "usage": usage.to_proto(value["usage"]),
-    }
-    for key in ("object", "type", "step_details"):
-        del given[key]
-    result = run_objects_pb2.RunStep(**given)
+def to_fields(value: Json) -> Json:
+    """Returns the fields of the same in protobuf."""
     details = value["step_details"]
     if value["type"] == "message_creation":
-        result.message_creation.message_id = details["message_creation"]["message_id"]
+        shown = {"message_creation": details["message_creation"]}
     else:
-        result.tool_calls.SetInParent()
-        result.tool_calls.tool_calls.extend(map(tool_calls.to_proto, details["tool_calls"]))
-    return result
+        shown = {"tool_calls": {"tool_calls": [*map(tool_calls.to_proto, details["tool_calls"])]}}
+    fields = value | {"metadata": value["metadata"] or None} | shown
+    for key in ("object", "type", "step_details"):
+        del fields[key]
+    return fields

@@ -1,7 +1,5 @@
 """Threads: what requests for them say, and how they are shown."""
 
-from assistants.v1 import threads_pb2
-
 from service.types import metadata, tool_resources
 from service.types.json_value import Json
 from service.types.requests import Field
@@ -22,11 +20,11 @@ def to_json(row: Thread) -> Json:
     }
 
 
-def to_proto(value: Json) -> threads_pb2.Thread:
-    """Returns the same in protobuf."""
-    return threads_pb2.Thread(
-        id=value["id"],
-        created_at=value["created_at"],
-        tool_resources=tool_resources.to_proto(value["tool_resources"]),
-        metadata=value["metadata"],
-    )
+def to_fields(value: Json) -> Json:
+    """Returns the fields of the same in protobuf."""
+    fields = value | {
+        "tool_resources": tool_resources.to_proto(value["tool_resources"]),
+        "metadata": value["metadata"] or None,
+    }
+    del fields["object"]
+    return fields

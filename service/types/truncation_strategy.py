@@ -21,8 +21,3 @@ def parse(param: str, given: common_pb2.TruncationStrategy) -> dict[str, Any]:
     if kind == "last_messages" and count is None:
         checks.missing(f"{param}.last_messages")
     return {"type": kind, "last_messages": count}
-
-
-def to_proto(value: Mapping[str, Any]) -> common_pb2.TruncationStrategy:
-    """Returns the same in protobuf."""
-    return common_pb2.TruncationStrategy(**value)

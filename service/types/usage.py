@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from assistants.v1 import common_pb2
-
 from service.types.json_value import Json
 
 
@@ -16,8 +14,3 @@ def to_json(stored: Mapping[str, int] | None) -> Json | None:
         "completion_tokens": stored["completion_tokens"],
         "total_tokens": stored["total_tokens"],
     }
-
-
-def to_proto(value: Mapping[str, int] | None) -> common_pb2.Usage | None:
-    """Returns the same in protobuf."""
-    return None if value is None else common_pb2.Usage(**value)

@@ -7,7 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
-from assistants.v1 import assistants_pb2, common_pb2, messages_pb2, runs_pb2, threads_pb2
+from assistants.v1 import (
+    assistants_pb2,
+    common_pb2,
+    messages_pb2,
+    run_objects_pb2,
+    runs_pb2,
+    threads_pb2,
+)
 from google.protobuf.message import Message
 
 from service import types
@@ -96,18 +103,20 @@ def _run(request: Any) -> rows.Run:
 
 
 @pytest.mark.parametrize(
-    ("request_", "row_of", "expected"),
+    ("request_", "row_of", "kind", "expected"),
     [
         (
             assistants_pb2.CreateAssistantRequest(
                 name="n", description="d", tool_resources=NOTHING, **WRITTEN
             ),
             _assistant,
+            assistants_pb2.Assistant,
             SHOWN | {"name": "n", "description": "d", "tool_resources": RESOURCES_SHOWN},
         ),
         (
             threads_pb2.CreateThreadRequest(tool_resources=NOTHING, metadata=PAIRS),
             _thread,
+            threads_pb2.Thread,
             {"tool_resources": RESOURCES_SHOWN, "metadata": PAIRS},
         ),
         (
@@ -115,6 +124,7 @@ def _run(request: Any) -> rows.Run:
                 role="user", content=from_python("Hi"), metadata=PAIRS
             ),
             _message,
+            messages_pb2.Message,
             {"role": "user", "content": [text_part("Hi")], "metadata": PAIRS},
         ),
         (
@@ -128,6 +138,7 @@ def _run(request: Any) -> rows.Run:
                 **WRITTEN,
             ),
             _run,
+            run_objects_pb2.Run,
             SHOWN
             | {
                 "instructions": "i\nj",
@@ -141,10 +152,13 @@ def _run(request: Any) -> rows.Run:
     ],
 )
 def test_a_resource_shows_what_its_request_says(
-    request_: Message, row_of: Callable[[Any], Any], expected: dict[str, Any]
+    request_: Message,
+    row_of: Callable[[Any], Any],
+    kind: type[Message],
+    expected: dict[str, Any],
 ) -> None:
     row = row_of(request_)
     shown: Any = answers.to_json(row)
     assert {name: shown[name] for name in expected} == expected
-    message = answers.to_proto(row, Message)
+    message = answers.to_proto(row, kind)
     assert walker.render(message) == orjson.dumps(shown)

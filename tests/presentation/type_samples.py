@@ -6,7 +6,7 @@ A new type is a row of `TYPES`: the way it goes, and values on it.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from assistants.v1 import common_pb2, messages_pb2
+from assistants.v1 import common_pb2, messages_pb2, run_objects_pb2
 
 from service.types import (
     attachments,
@@ -158,7 +158,7 @@ TYPES: dict[str, tuple[Way, list[Trip]]] = {
         Way(
             _values(truncation_strategy),
             same,
-            truncation_strategy.to_proto,
+            lambda shown: common_pb2.TruncationStrategy(**shown),
             read.truncation_strategy,
         ),
         [
@@ -204,7 +204,7 @@ TYPES: dict[str, tuple[Way, list[Trip]]] = {
     "usage": (
         Way(
             to_json=usage.to_json,
-            to_proto=usage.to_proto,
+            to_proto=lambda shown: shown and common_pb2.Usage(**shown),
             read=lambda shown: None if shown is None else read.usage(shown),
         ),
         [unchanged(None, None), unchanged(samples.USAGE, samples.USAGE), unchanged(COUNTS, COUNTS)],
@@ -212,7 +212,7 @@ TYPES: dict[str, tuple[Way, list[Trip]]] = {
     "last_error": (
         Way(
             to_json=last_error.to_json,
-            to_proto=last_error.to_proto,
+            to_proto=lambda shown: shown and run_objects_pb2.Run.LastError(**shown),
             read=lambda shown: None if shown is None else walker.last_error(shown),
         ),
         [
