@@ -13,7 +13,7 @@ DB ?= sqlite
 PROTOS := $(wildcard protos/assistants/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test bench lint breaking format proto lock clean
+.PHONY: help setup demo serve check test bench lint breaking format proto lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,8 @@ demo: setup ## Starts the stack and holds a conversation with the embedded model
 
 serve: setup ## Runs the server in the foreground.
 	@$(BIN)/assistants serve
+
+check: lint test ## Everything that CI runs: lint and test.
 
 test: setup ## Runs the whole test suite.
 	@$(BIN)/pytest

@@ -1,4 +1,6 @@
-"""The sequences of events that semantics.md lists, in the pieces they are made of."""
+"""The sequences of events of plain runs and of runs with calls, in the pieces they are made of.
+
+tests/runner/grammar.py has the grammar of all streams."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""`assistants demo`: a server of its own, and one conversation through both of its faces."""
+"""`assistants demo`: a server of its own, and one conversation over both transports."""
 
 import contextlib
 import os

@@ -58,7 +58,7 @@ class Exchange:
         return list(map(_event, self.data.split(b"\n\n")[:-1]))
 
     def check(self) -> None:
-        """Fails unless the answer is as the contract and the semantics want it."""
+        """Fails unless the answer is as the published schemas and docs/compatibility.md have it."""
         assert self.headers.get("x-request-id")
         if self.streams:
             for name, data in self.events:

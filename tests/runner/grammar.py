@@ -1,14 +1,26 @@
-"""Which sequences of events a stream may have, as semantics.md lists them: a regular grammar.
+"""Which sequences of events a stream may have: a regular grammar.
 
-A word with a dot is an event, without its `thread.` or, for steps, its `thread.run.`; so are `done`
-and `error`. Other words are rules. `?`, `*`, `+`, `|` and parentheses mean what they mean in
-regular expressions.
+How to read a rule:
+
+    step.created    with a dot: an event. `thread.` is left out, and for steps `thread.run.`
+    done  error     the last event of a stream
+    turn  calls     without a dot, or ending in `.ended`: another rule
+    a b             a, then b
+    a?  a*  a+      a once or not at all, any number of times, at least once
+    a | b  ( )      a or b; grouping
+
+A stream of one server is `whole`, or `deleted` where its thread was deleted meanwhile. A plain
+answer is `beginning completed`: run.created run.queued, then run.in_progress and a message with its
+deltas, then message.completed step.completed run.completed done. Where several servers share a
+database, each with a bus of its own, a stream may be `interrupted`. What comes after a pause while
+nobody follows is `afterwards`.
 """
 
 import re
 from collections.abc import Sequence
 
 RULES = {
+    # What one turn of a model begins.
     "message": "step.created step.in_progress message.created message.in_progress message.delta*",
     "calls": "step.created step.in_progress step.delta+",
     # What the server executes itself, the model goes on with in another turn.
@@ -16,7 +28,9 @@ RULES = {
     "turn": "run.in_progress executed* message? calls?",
     # What a dead attempt had begun is withdrawn, and the next one begins its turn anew.
     "dead": "turn message.incomplete? step.failed*",
+    # A run is created, or gets its outputs.
     "beginning": "run.created run.queued | step.completed run.queued",
+    # The last turn and the way in which the run pauses or ends.
     "action": "turn message.completed? step.completed? run.requires_action done",
     "completed": "turn message.completed step.completed run.completed done",
     "failed": "turn message.incomplete? step.failed* run.failed done",
@@ -28,23 +42,25 @@ RULES = {
     # Deleting a thread cancels its runs without asking them first.
     "discarded": "turn? run.cancelling? message.incomplete? step.cancelled* run.cancelled done",
     "deleted": "whole | beginning dead* discarded",
-    "unheard": "step.expired run.expired done | step.cancelled run.cancelled done",
-    # What another server did is told from the rows, once the run has paused or ended there.
-    "written": "message.created message.in_progress message.delta* message.ended?",
+    "afterwards": "step.expired run.expired done | step.cancelled run.cancelled done",
+    # What another server did is published from the rows, once the run has paused or ended there.
+    "stored": "message.created message.in_progress message.delta* message.ended?",
     "message.ended": "message.completed | message.incomplete",
     "step.ended": "step.completed | step.failed | step.cancelled | step.expired",
-    "told": "step.created step.in_progress (written? | step.delta*) step.ended?",
-    "missed": "(message.ended | step.ended)* told*",
-    # Where several servers have buses of their own, none of them is told everything.
-    "heard": "turn | message.incomplete | step.failed",
+    "missed": "step.created step.in_progress (stored? | step.delta*) step.ended?",
+    "resync": "(message.ended | step.ended)* missed*",
+    # Where several servers have buses of their own, none of them receives everything.
+    "received": "turn | message.incomplete | step.failed",
     "pause": "run.requires_action | run.completed | run.failed | run.incomplete",
-    "end": "missed run.cancelling? (pause | run.cancelled | run.expired) done",
-    "torn": "(beginning | heard)* (worked | discarded | expired | end | run.cancelling? error)",
+    "end": "resync run.cancelling? (pause | run.cancelled | run.expired) done",
+    "interrupted": (
+        "(beginning | received)* (worked | discarded | expired | end | run.cancelling? error)"
+    ),
 }
 
 
 def allows(rule: str, names: Sequence[str]) -> bool:
-    """Tells whether the whole sequence of event names is one that the rule describes."""
+    """Returns whether the whole sequence of event names is one that the rule describes."""
     written = "".join(f"{_short(name)} " for name in names)
     return re.fullmatch(_pattern(rule), written) is not None
 

@@ -55,7 +55,7 @@ async def test_streams_of_several_engines_tell_the_truth(
     schedule = Schedule(engines, models, seed, several=True)
     await schedule.play(MOVES)
     for life in schedule.lives:
-        await _check(storage, life, "torn")
+        await _check(storage, life, "interrupted")
 
 
 async def test_a_worker_that_was_stuck_says_nothing_after_the_end_of_its_run(
@@ -79,8 +79,8 @@ async def _check(storage: Storage, life: Life, rule: str) -> None:
     for stream in life.streams:
         names = [event.event for event in stream.events]
         assert allows(rule, names), " ".join(names)
-        check_stream(stream.events, torn=rule == "torn")
-    if rule != "torn":
+        check_stream(stream.events, torn=rule == "interrupted")
+    if rule != "interrupted":
         for one, other in life.twins:
             assert one.events == other.events
     if not life.deleted:
@@ -93,7 +93,7 @@ async def _check_end(storage: Storage, schedule: Schedule, life: Life) -> None:
     rest = await schedule.replayed(life, last.sequence_number)
     if rest != [last]:
         # It has ended while it waited for outputs, and nobody followed it.
-        assert allows("unheard", [event.event for event in rest])
+        assert allows("afterwards", [event.event for event in rest])
         await check_stored(storage, life.run, [rest])
         last = rest[-1]
         assert await schedule.replayed(life, last.sequence_number) == [last]
