@@ -13,7 +13,7 @@ from typing import Final, Protocol, Self, TypeVar
 from bench.load import Call, Generator, Load, LoadError
 from bench.stack import Cost, Model, Server, start_postgres
 from bench.targets import Database
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from bench import processes, profiler
 from service.process.child import dying_with_parent
-from tests.postgres import Postgres
-from tests.stack import Stack
+from tests.support.postgres import Postgres
+from tests.support.stack import Stack
 
 SERVER: Final = (sys.executable, "-m", "bench.server")
 PATIENCE: Final = 300

@@ -169,7 +169,7 @@ local function out_of_range(name, value, wanted)
   end
 end
 
--- The texts are those of one version of Envoy: tests/gateway/test_envoy_texts.py has them, and fails
+-- The texts are those of one version of Envoy: tests/unit/gateway/test_envoy_texts.py has them, and fails
 -- where another version is installed.
 
 -- Returns the body for a value that did not fit its field, as `limit: invalid value "abc" for type

@@ -1,1 +1,1 @@
-"""Tests: units, the storage contract on both databases, and the real stack end to end."""
+"""Tests in rooms, a question each: docs/architecture.md lists them."""

@@ -10,9 +10,9 @@ import pytest
 
 from storage import Storage
 from storage.database import Database
-from tests.model_server import ModelServer
-from tests.postgres import Postgres, migrate, run_async
-from tests.stack import Stack, serving
+from tests.support.model_server import ModelServer
+from tests.support.postgres import Postgres, migrate, run_async
+from tests.support.stack import Stack, serving
 
 WARNINGS = (
     # What these tests are about is deprecated at its origin: that is why this server exists.

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.stack import CallError
-from tests.postgres import Postgres
-from tests.stack import free_address
+from tests.support.postgres import Postgres
+from tests.support.stack import free_address
 
 HERE: Final = Path(__file__).parent
 GRAPH: Final = ("agent.py", "langgraph.json")

@@ -17,7 +17,7 @@ from bench.measuring import QUICK, Sizes
 from bench.profiler import Profiler
 from bench.results import Results
 from bench.targets import AIM, CPU, RATIO, TARGETS, Database, Target, Unit, targets
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 LOG = "1000000\t200\t2000\n1001000\t200\t3000\n1002000\t200\t1000\n"
 PRINTED = "traffic: 1.83KB (1877) total, 216B (216) headers (space savings 0.00%), 27B (27) data\n"

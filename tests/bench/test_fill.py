@@ -6,9 +6,9 @@ import pytest
 
 from bench.fill import long_threads
 from bench.stack import Server
-from tests.model_server import ModelServer
-from tests.postgres import Postgres
-from tests.script import Answer
+from tests.support.model_server import ModelServer
+from tests.support.postgres import Postgres
+from tests.support.script import Answer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from tests.clients.clients import CLIENTS, Client
-from tests.clients.environments import locked
-from tests.model_server import ModelServer
-from tests.stack import Stack
-from tests.waiting import SECONDS
+from tests.support.clients.drivers import CLIENTS, Client
+from tests.support.clients.environments import locked
+from tests.support.model_server import ModelServer
+from tests.support.stack import Stack
+from tests.support.waiting import SECONDS
 
 
 @dataclass(frozen=True)

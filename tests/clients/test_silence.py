@@ -6,16 +6,16 @@ from contextlib import contextmanager
 import httpx2
 import openai
 
-from tests.clients.clients import CLIENTS, Process
-from tests.model_server import ModelServer
-from tests.script import Answer, Hold
-from tests.stack import Stack
-from tests.waiting import SECONDS
+from tests.support.clients.drivers import CLIENTS, Process
+from tests.support.model_server import ModelServer
+from tests.support.script import Answer, Hold
+from tests.support.stack import Stack
+from tests.support.waiting import SECONDS
 
 
 @contextmanager
 def following(stack: Stack, model: str) -> Iterator[dict[str, Process]]:
-    """Starts a driver for each client, which follow a run each; all have heard part of an answer.
+    """Starts a driver for each client, which follow a run each; all have a part of the answer.
 
     The model needs a step for each.
     """

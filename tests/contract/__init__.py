@@ -1,0 +1,1 @@
+"""Contracts of ports: a suite each, which every adapter runs."""

@@ -9,7 +9,7 @@ import pytest
 from service.errors import BusClosed, EventsGone
 from service.runner.events.bus import EPOCH_NUMBERS, PORTION, EventBus, Stop, kept_events
 from storage.tables import ACTIVE, RunStatus
-from tests.contract.adapters import (
+from tests.support.contract.adapters import (
     BUSES,
     OTHER,
     RUN,
@@ -20,7 +20,7 @@ from tests.contract.adapters import (
     subscribe,
     take,
 )
-from tests.waiting import until
+from tests.support.waiting import until
 
 SMALL = 4000
 """Bytes that a bus may keep: some events, but not many."""

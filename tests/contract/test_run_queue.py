@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.runner.queue.queue import QueueClosed, RunQueue
-from tests.contract.adapters import QUEUES, Queues
+from tests.support.contract.adapters import QUEUES, Queues
 
 
 @pytest.fixture(params=QUEUES.values(), ids=[*QUEUES])

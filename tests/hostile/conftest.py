@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.model_server import ModelServer
-from tests.stack import Stack, serving
+from tests.support.model_server import ModelServer
+from tests.support.stack import Stack, serving
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hostile.http1 import Answer, ask, check_up
-from tests.stack import Stack
+from tests.support.hostile.http1 import Answer, ask, check_up
+from tests.support.stack import Stack
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hostile import http2
-from tests.hostile.http1 import Connection, ask, check_up, head
-from tests.stack import Stack
+from tests.support.hostile import http2
+from tests.support.hostile.http1 import Connection, ask, check_up, head
+from tests.support.stack import Stack
 
 BODY = b'{"metadata": {"a": "b"}}'
 JSON = ("content-type", "application/json")

@@ -7,9 +7,9 @@ import httpx2
 import openai
 import pytest
 
-from tests.hostile import http2
-from tests.hostile.http1 import Connection, ask, check_up, head
-from tests.stack import Stack
+from tests.support.hostile import http2
+from tests.support.hostile.http1 import Connection, ask, check_up, head
+from tests.support.stack import Stack
 
 LONGEST = 256_000
 BODY_LIMIT = 16 << 20

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from tests.hostile.http1 import Connection, ask, check_up, head
-from tests.hostile.processes import files, memory
-from tests.stack import Stack
-from tests.waiting import until
+from tests.support.hostile.http1 import Connection, ask, check_up, head
+from tests.support.hostile.processes import files, memory
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 MIB = 1 << 20
 JSON = ("content-type", "application/json")

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.hostile.http1 import Answer, ask, check_up
-from tests.schemas import document
-from tests.stack import Stack
+from tests.support.hostile.http1 import Answer, ask, check_up
+from tests.support.schemas import document
+from tests.support.stack import Stack
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ from itertools import islice
 import openai
 import pytest
 
-from tests.hostile.http1 import Connection, ask, check_up, head
-from tests.hostile.processes import files, memory
-from tests.model_server import ModelServer
-from tests.script import Act, Answer, Hold, Step
-from tests.stack import Stack, serving
-from tests.waiting import SECONDS, until
+from tests.support.hostile.http1 import Connection, ask, check_up, head
+from tests.support.hostile.processes import files, memory
+from tests.support.model_server import ModelServer
+from tests.support.script import Act, Answer, Hold, Step
+from tests.support.stack import Stack, serving
+from tests.support.waiting import SECONDS, until
 
 MIB = 1 << 20
 STREAMS = 300

@@ -1,0 +1,1 @@
+"""The client of model servers, against scripted, raw and real ones."""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from service.models.client import ChatModel
-from tests.model_server import ModelServer
-from tests.models.raw_server import RawServer, raw_server
+from tests.support.model_server import ModelServer
+from tests.support.models.raw_server import RawServer, raw_server
 
 KEY = "sk-secret-0123456789"
 

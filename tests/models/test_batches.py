@@ -11,8 +11,8 @@ import pytest
 from service.models.client import ChatModel, Chunk, Finished, ModelError, TextDelta
 from service.models.connections import MAX_BODY
 from tests.models.conftest import serving
-from tests.models.raw_server import RawServer, choice, events, whole
 from tests.models.test_client import SECONDS, error_of, request
+from tests.support.models.raw_server import RawServer, choice, events, whole
 
 HEAD, _, HELLO = events(choice(content="Hel"), choice(content="lo")).partition(b"\r\n\r\n")
 STOP = events(choice("stop"), "[DONE]").partition(b"\r\n\r\n")[2]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.models.chunks import CallDelta, Finished, Reader, Replay
-from tests.models.raw_server import choice
+from tests.support.models.raw_server import choice
 
 
 def call(name: str | None = None, arguments: Any = None, **rest: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from service.models.chunks import (
     TextDelta,
 )
 from service.models.failures import ModelError
-from tests.models.raw_server import choice
+from tests.support.models.raw_server import choice
 
 
 def read(*events: object, functions: Collection[str] = (), think: bool = True) -> list[Chunk]:

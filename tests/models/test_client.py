@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from service.models.client import CallDelta, ChatModel, Chunk, Finished, ModelError, TextDelta
-from tests.model_server import ModelServer
 from tests.models.conftest import KEY
-from tests.models.raw_server import SILENCE, RawServer, choice, events
-from tests.script import Answer, BreakOff, Calls, Fail, Hold, Step
+from tests.support.model_server import ModelServer
+from tests.support.models.raw_server import SILENCE, RawServer, choice, events
+from tests.support.script import Answer, BreakOff, Calls, Fail, Hold, Step
 
 SECONDS = 30
 """How long to wait for what must happen."""

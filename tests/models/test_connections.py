@@ -9,8 +9,8 @@ import pytest
 
 from service.models.client import ChatModel, Finished, TextDelta
 from tests.models.conftest import KEY, serving
-from tests.models.raw_server import RawServer, choice, events, whole
 from tests.models.test_client import SECONDS, answer, error_of, failure, request
+from tests.support.models.raw_server import RawServer, choice, events, whole
 
 STREAM = events(choice(content="x"), choice("stop"), "[DONE]")
 

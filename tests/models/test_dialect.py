@@ -8,12 +8,12 @@ import pytest
 
 from service.models.client import ChatModel
 from service.models.dialect import MAX_MODELS, Dialects, Quirk, adapted
-from tests.dialects import DIALECTS, Dialect, unsupported
-from tests.model_server import ModelServer
 from tests.models.conftest import KEY
-from tests.models.raw_server import RawServer, choice, events
 from tests.models.test_client import answer, error_of, failure, request, text_of
-from tests.script import Answer, Fail
+from tests.support.dialects import DIALECTS, Dialect, unsupported
+from tests.support.model_server import ModelServer
+from tests.support.models.raw_server import RawServer, choice, events
+from tests.support.script import Answer, Fail
 
 DOCUMENT = Path(__file__).parents[2] / "docs/models.md"
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 from service.errors import SettingsError
 from service.models import embedded, llama
 from service.models.client import ChatModel, Finished, ModelError, TextDelta
-from tests.waiting import until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

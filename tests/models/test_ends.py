@@ -5,7 +5,7 @@ import pytest
 from service.models.chunks import Finished, Reader
 from service.models.ends import ENDS, End, end_of
 from service.models.failures import ModelError
-from tests.models.raw_server import choice
+from tests.support.models.raw_server import choice
 
 
 def finish(reason: str) -> Finished:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.models.client import CallDelta, ChatModel, Chunk, Finished, ModelError, TextDelta
 from service.models.framing import Decoder
-from tests.models.raw_server import RawServer, choice
+from tests.support.models.raw_server import RawServer, choice
 
 HELLO = [choice(content="Hel"), choice(content="lo"), choice("stop")]
 USAGE = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}

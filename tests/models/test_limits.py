@@ -9,10 +9,10 @@ from service.models.chunks import Finished, Reader
 from service.models.client import ChatModel, TextDelta
 from service.models.dialect import Quirk
 from service.models.limits import SLACK
-from tests.model_server import ModelServer
-from tests.models.raw_server import choice
 from tests.models.test_client import SECONDS, answer, request, text_of
-from tests.script import Answer, Calls, Hold, Step
+from tests.support.model_server import ModelServer
+from tests.support.models.raw_server import choice
+from tests.support.script import Answer, Calls, Hold, Step
 
 TOKEN = "four"
 """Text of one token, by estimate."""

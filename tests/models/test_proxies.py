@@ -13,9 +13,9 @@ from service.errors import SettingsError
 from service.models.client import ChatModel, Finished, TextDelta
 from service.models.proxies import proxy_of
 from tests.models.conftest import KEY
-from tests.models.proxy import Proxy, proxy_to
-from tests.models.raw_server import SILENCE, RawServer, choice, events, raw_server
 from tests.models.test_client import answer, failure, request
+from tests.support.models.proxy import Proxy, proxy_to
+from tests.support.models.raw_server import SILENCE, RawServer, choice, events, raw_server
 
 CERTIFICATES = Path(__file__).with_name("certificates")
 STREAM = events(choice(content="x"), choice("stop"), "[DONE]")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.models.chunks import Finished, Reader, RefusalDelta, Replay, TextDelta
-from tests.models.raw_server import choice
+from tests.support.models.raw_server import choice
 
 
 def answer(

@@ -47,7 +47,9 @@ async def strict(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ChatModel]:
     """The client of a server with a strict template."""
-    monkeypatch.setattr(embedded, "PROGRAM", Path(__file__).with_name("strict_llama.py"))
+    monkeypatch.setattr(
+        embedded, "PROGRAM", Path(__file__).parents[1] / "support" / "models" / "strict_llama.py"
+    )
     monkeypatch.setenv("TEMPLATE", request.param)
     server = embedded.EmbeddedModel(tmp_path)
     await server.start()

@@ -11,9 +11,9 @@ from service.errors import SettingsError
 from service.models import tls
 from service.models.client import ChatModel
 from tests.models.conftest import KEY
-from tests.models.raw_server import RawServer, raw_server
 from tests.models.test_client import answer, failure, request
 from tests.models.test_proxies import ANSWER, CERTIFICATES, STREAM
+from tests.support.models.raw_server import RawServer, raw_server
 
 AUTHORITY = CERTIFICATES / "authority.pem"
 HASH = "774b5dcc.0"

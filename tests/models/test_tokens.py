@@ -9,9 +9,9 @@ import pytest
 from service.models import tokens
 from service.models.client import ChatModel
 from service.models.sizes import Prompt
-from tests.model_server import ModelServer, Tokenizer
-from tests.models.raw_server import SILENCE, RawServer
-from tests.script import Answer
+from tests.support.model_server import ModelServer, Tokenizer
+from tests.support.models.raw_server import SILENCE, RawServer
+from tests.support.script import Answer
 
 TEMPLATE = tokens.TOKENS_PER_MESSAGE
 

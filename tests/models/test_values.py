@@ -8,8 +8,8 @@ import pytest
 
 from service.models import values
 from service.models.client import CallDelta, ChatModel, Finished, TextDelta
-from tests.models.raw_server import RawServer, choice, events
 from tests.models.test_client import answer, error_of, request
+from tests.support.models.raw_server import RawServer, choice, events
 
 BIG = 2**64 + 1
 

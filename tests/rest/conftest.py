@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Iterator
 import openai
 import pytest
 
-from tests.rest.wire import Wire
-from tests.stack import Stack
+from tests.support.rest.wire import Wire
+from tests.support.stack import Stack
 
 
 @pytest.fixture
 def wire() -> Iterator[Wire]:
-    """What the test's client and the server say to each other; no answer may break the contract."""
+    """What the test's client and the server send each other, checked against the specification."""
     wire = Wire()
     yield wire
     wire.check()

@@ -5,8 +5,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.rest.scene import function
-from tests.rest.wire import Wire
+from tests.support.rest.scene import function
+from tests.support.rest.wire import Wire
 
 EVERYTHING: dict[str, Any] = {
     "model": "any",

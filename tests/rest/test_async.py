@@ -6,11 +6,11 @@ import openai
 from openai import AsyncAssistantEventHandler
 from openai.types.beta.threads import Text, TextDelta
 
-from tests.model_server import ModelServer
-from tests.rest.scene import POLL, text_of
-from tests.rest.wire import Wire
-from tests.script import Answer
-from tests.sequences import PLAIN, folded
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import POLL, text_of
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer
+from tests.support.sequences import PLAIN, folded
 
 
 class Handler(AsyncAssistantEventHandler):

@@ -5,10 +5,10 @@ from typing import Any
 import openai
 import pytest
 
-from tests.model_server import ModelServer, Tokenizer
-from tests.rest.scene import Scene, function, outputs
-from tests.script import Answer, Calls, Fail
-from tests.stack import serving
+from tests.support.model_server import ModelServer, Tokenizer
+from tests.support.rest.scene import Scene, function, outputs
+from tests.support.script import Answer, Calls, Fail
+from tests.support.stack import serving
 
 
 def submit(scene: Scene, run: Any, *texts: str) -> Any:
@@ -124,7 +124,7 @@ def test_the_answers_of_all_turns_count(client: openai.OpenAI, models: ModelServ
     assert reason(run) == ("incomplete", "max_completion_tokens")
     limits = [request["max_completion_tokens"] for request in models.requests(model)]
     assert limits == [256, 56]
-    assert scene.said() == ["Hello", "Wait.", "Cut sh"]
+    assert scene.texts() == ["Hello", "Wait.", "Cut sh"]
     assert [message.status for message in scene.messages()] == [
         "completed",
         "completed",

@@ -8,11 +8,11 @@ import pytest
 from openai import AssistantEventHandler
 from openai.types.beta.threads.runs import FunctionToolCall, ToolCall, ToolCallDelta
 
-from tests.model_server import ModelServer
-from tests.rest.scene import POLL, Scene, function, outputs
-from tests.rest.wire import Wire
-from tests.script import Answer, Calls
-from tests.sequences import AFTER_OUTPUTS, WITH_CALLS, folded
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import POLL, Scene, function, outputs
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Calls
+from tests.support.sequences import AFTER_OUTPUTS, WITH_CALLS, folded
 
 PARIS = ("get_weather", {"city": "Paris", "unit": "c"})
 ROME = ("get_time", '{"city": "Rome"}')
@@ -69,7 +69,7 @@ def test_one_call(client: openai.OpenAI, models: ModelServer) -> None:
         poll_interval_ms=POLL,
     )
     assert (run.status, run.required_action) == ("completed", None)
-    assert scene.said() == ["Weather?", "It is sunny."]
+    assert scene.texts() == ["Weather?", "It is sunny."]
     [step, answer] = scene.steps(run)
     assert (step.status, answer.type, answer.status) == (
         "completed",
@@ -140,7 +140,7 @@ def test_text_before_calls(client: openai.OpenAI, models: ModelServer, wire: Wir
 
     run = _submit(scene, run, "sunny")
     assert run.status == "completed"
-    assert scene.said() == ["Hello", "Let me look.", "Sunny."]
+    assert scene.texts() == ["Hello", "Let me look.", "Sunny."]
     [_, spoken, output] = models.requests(model)[1]["messages"]
     assert (spoken["role"], spoken["content"]) == ("assistant", "Let me look.")
     assert [call["function"]["name"] for call in spoken["tool_calls"]] == ["get_weather"]
@@ -154,7 +154,7 @@ def test_one_call_after_another(client: openai.OpenAI, models: ModelServer) -> N
     assert run.status == "requires_action"
     started = run.started_at
     run = _submit(scene, run, "noon")
-    assert (run.status, scene.said()) == ("completed", ["Hello", "Both."])
+    assert (run.status, scene.texts()) == ("completed", ["Hello", "Both."])
     assert started is not None
     assert run.started_at is not None
     assert run.started_at >= started

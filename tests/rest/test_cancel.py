@@ -3,11 +3,11 @@
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function, text_of, wait
-from tests.rest.wire import Wire
-from tests.script import Answer, Calls, Fail, Hold
-from tests.sequences import folded
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, function, text_of, wait
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Calls, Fail, Hold
+from tests.support.sequences import folded
 
 TOOLS = [function("look")]
 
@@ -23,7 +23,7 @@ def test_before_the_model_says_anything(client: openai.OpenAI, models: ModelServ
     run = scene.end_of(run)
     assert (run.status, run.last_error, run.expires_at) == ("cancelled", None, None)
     assert run.cancelled_at is not None
-    assert (scene.steps(run), scene.said()) == ([], ["Hello"])
+    assert (scene.steps(run), scene.texts()) == ([], ["Hello"])
     assert run.completed_at is None
 
 
@@ -66,7 +66,7 @@ def test_in_the_middle_of_a_call(client: openai.OpenAI, models: ModelServer) -> 
     client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
     assert scene.end_of(run).status == "cancelled"
     wait(hold.disconnected)
-    hello, *rest = scene.said()
+    hello, *rest = scene.texts()
     assert hello == "Hello"
     # As much of it as had come.
     assert "Let me".startswith("".join(rest))
@@ -144,7 +144,7 @@ def test_a_thread_is_closed_while_a_run_is_active(
     hold.release()
     assert scene.end_of(run).status == "completed"
     assert scene.run().status == "completed"
-    assert scene.said() == ["Hello", "Hello there", "Again"]
+    assert scene.texts() == ["Hello", "Hello there", "Again"]
 
 
 def test_deleting_the_thread(client: openai.OpenAI, models: ModelServer, wire: Wire) -> None:

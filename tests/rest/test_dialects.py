@@ -7,13 +7,13 @@ import openai
 import pytest
 from openai.types.beta.threads import Run
 
-from tests.dialects import DIALECTS, Dialect
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function, outputs, wait
-from tests.rest.wire import Wire
-from tests.script import Answer, BreakOff, Calls, Fail, Hold, Step
-from tests.sequences import AFTER_OUTPUTS, WITH_CALLS, folded
-from tests.stack import Stack, serving
+from tests.support.dialects import DIALECTS, Dialect
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, function, outputs, wait
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, BreakOff, Calls, Fail, Hold, Step
+from tests.support.sequences import AFTER_OUTPUTS, WITH_CALLS, folded
+from tests.support.stack import Stack, serving
 
 LOOK = function("look")
 LOOK["function"]["strict"] = False
@@ -78,7 +78,7 @@ def test_every_dialect(
     assert run.status == "completed", run.last_error
     if streaming:
         assert folded(wire.event_names) == AFTER_OUTPUTS
-    assert scene.said() == ["I am here.", "First", "Second", "Seen."]
+    assert scene.texts() == ["I am here.", "First", "Second", "Seen."]
     requests = models.requests(model)
     refused = [request for request in requests if dialect.refuses(request)]
     assert (len(refused), len(requests)) == (dialect.refusals, dialect.refusals + 2)
@@ -101,7 +101,7 @@ def test_a_thread_goes_on_after_a_run_that_failed(
         client.beta.threads.messages.create(scene.thread_id, role="user", content="Again?")
     run = scene.run()
     assert run.status == "completed", run.last_error
-    assert scene.said()[-1] == "Whole."
+    assert scene.texts()[-1] == "Whole."
     # And from then on.
     client.beta.threads.messages.create(scene.thread_id, role="user", content="And?")
     assert scene.run().status == "completed"
@@ -125,7 +125,7 @@ def test_a_limit_that_the_server_ignores(client: openai.OpenAI, models: ModelSer
     assert run.incomplete_details.reason == "max_completion_tokens"
     assert run.usage is not None
     assert run.usage.completion_tokens == 301
-    assert scene.said() == ["Hello", "Long"]
+    assert scene.texts() == ["Hello", "Long"]
 
 
 def test_an_answer_that_does_not_end(client: openai.OpenAI, models: ModelServer) -> None:
@@ -135,7 +135,7 @@ def test_an_answer_that_does_not_end(client: openai.OpenAI, models: ModelServer)
     assert run.status == "incomplete"
     assert run.incomplete_details is not None
     assert run.incomplete_details.reason == "max_completion_tokens"
-    assert scene.said() == ["Hello", "four" * 451]
+    assert scene.texts() == ["Hello", "four" * 451]
     wait(endless.disconnected)
 
 
@@ -155,7 +155,7 @@ def test_quirks_that_are_set(set_up: Stack, models: ModelServer) -> None:
     with openai.OpenAI(base_url=set_up.base_url, api_key="test", max_retries=0) as client:
         scene = Scene.create(client, model, instructions="Be brief.")
         assert scene.run(max_completion_tokens=300).status == "completed"
-        assert scene.said() == ["Hello", "<think>So.</think>"]
+        assert scene.texts() == ["Hello", "<think>So.</think>"]
     [request] = models.requests(model)
     assert request == {
         "model": model,

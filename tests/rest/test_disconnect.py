@@ -6,9 +6,9 @@ import openai
 import pytest
 from openai.types.beta.threads import Run
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function, outputs, wait
-from tests.script import Answer, Calls, Hold
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, function, outputs, wait
+from tests.support.script import Answer, Calls, Hold
 
 CANCEL = {"cancel_on_disconnect": True}
 KEEP: dict[str, Any] = {"cancel_on_disconnect": False}
@@ -110,7 +110,7 @@ def test_where_there_is_no_stream_it_means_nothing(
     assert scene.run(extra_body=CANCEL).status == "completed"
 
 
-def test_a_caller_that_goes_away_when_all_is_said(
+def test_a_caller_that_goes_away_after_the_last_delta(
     client: openai.OpenAI, models: ModelServer
 ) -> None:
     scene = Scene.create(client, models.script(Answer("Hello")))

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's client raises them; tests/exactness walks the whole table."""
+"""Errors as OpenAI's client raises them; tests/compatibility walks the whole table."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.rest.scene import expect
+from tests.support.rest.scene import expect
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ import openai
 import pytest
 from assistants.v1 import runs_pb2
 
-from tests.grpc_face.client import connect as connect_grpc
-from tests.grpc_face.stubs import user
-from tests.model_server import ModelServer
-from tests.rest.resuming import Reader
-from tests.rest.scene import Scene, expect, wait
-from tests.script import Answer, Hold
-from tests.sequences import PLAIN, folded
-from tests.stack import Stack, serving
-from tests.waiting import until
+from tests.support.grpc.client import connect as connect_grpc
+from tests.support.grpc.stubs import user
+from tests.support.model_server import ModelServer
+from tests.support.rest.resuming import Reader
+from tests.support.rest.scene import Scene, expect, wait
+from tests.support.script import Answer, Hold
+from tests.support.sequences import PLAIN, folded
+from tests.support.stack import Stack, serving
+from tests.support.waiting import until
 
 QUARTER = "x" * 256_000
 """Instructions, which each of a run's own events carries: four make a MiB."""
@@ -59,7 +59,7 @@ def test_too_many_bytes(client: openai.OpenAI, server: Stack, models: ModelServe
     assert reader.refusal() == gone(runs[0].id, 0)
     before_last = whole[-2].id
     assert reader.refusal(str(before_last)) == gone(runs[0].id, before_last)
-    # Nothing is missing to those who have heard it all, and nobody is ahead of that.
+    # Nothing is missing to those who have received it all, and nobody is ahead of that.
     assert reader.read(whole[-1].id) == whole[-1:]
     assert reader.refusal(str(whole[-1].id + 1))[0] == 400
     with connect_grpc(server.grpc_address) as stubs:
@@ -98,9 +98,9 @@ def test_waiting_runs_outlive_a_crash(
     wait(again.held)
     assert Reader(server, over).refusal() == gone(over.id, 0)
     assert Reader(server, over).refusal(str(last)) == gone(over.id, last)
-    # Of what was told meanwhile some is gone; nobody is told half of it.
+    # Of what was published meanwhile some is gone; nobody gets half of it.
     assert begun.refusal(str(heard)) == gone(active.id, heard)
-    # The beginning was told by the server that is no more: its numbers are not given again.
+    # The beginning was published by the server that is no more: its numbers are not given again.
     with Reader(server, cancelled).open(2) as events:
         client.beta.threads.runs.cancel(cancelled.id, thread_id=scene.thread_id)
         rest = list(events)
@@ -187,4 +187,4 @@ def test_a_shutdown_is_no_disconnect(
     server.start()
     [found] = client.beta.threads.runs.list(scene.thread_id)
     assert (found.id, scene.end_of(found).status) == (run.id, "completed")
-    assert scene.said() == ["Hello", "And?", "One again"]
+    assert scene.texts() == ["Hello", "And?", "One again"]

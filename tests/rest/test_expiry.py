@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function, outputs, text_of, wait
-from tests.rest.wire import Wire
-from tests.script import Answer, Calls, Hold
-from tests.sequences import folded
-from tests.stack import Stack, serving
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, function, outputs, text_of, wait
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Calls, Hold
+from tests.support.sequences import folded
+from tests.support.stack import Stack, serving
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_time_of_a_run_that_waits_begins_with_its_release(
     wait(hold.disconnected)
     ended = [scene.end_of(run) for run in waiting]
     assert [run.status for run in ended] == ["completed"] * 2
-    assert scene.said() == ["Hello", "Two", "Three"]
+    assert scene.texts() == ["Hello", "Two", "Three"]
 
 
 def test_a_run_that_waits_has_as_long_as_any(client: openai.OpenAI, models: ModelServer) -> None:

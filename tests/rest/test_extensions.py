@@ -8,10 +8,10 @@ from urllib.parse import quote
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, expect, text_of
-from tests.rest.wire import Wire
-from tests.script import Answer, Hold
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, expect, text_of
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Hold
 
 
 def _list(client: openai.OpenAI, **params: Any) -> Any:
@@ -201,8 +201,8 @@ def test_a_copy(client: openai.OpenAI, models: ModelServer, wire: Wire) -> None:
         assert new.id != old.id
     # It goes on by itself, from what was said.
     branch.run()
-    assert branch.said() == ["Hello", "One.", "Two."]
-    assert scene.said() == ["Hello", "One."]
+    assert branch.texts() == ["Hello", "One.", "Two."]
+    assert scene.texts() == ["Hello", "One."]
     request = models.requests(model_of(client, scene))[-1]
     assert [each["content"] for each in request["messages"]] == ["Hello", "One."]
 
@@ -237,11 +237,11 @@ def test_a_copy_while_a_run_is_active(client: openai.OpenAI, models: ModelServer
     assert any(event.event == "thread.message.delta" for event in stream)
     assert [message.status for message in scene.messages()] == ["completed", "in_progress"]
     branch = Scene(client, scene.assistant_id, _copy(client, scene.thread_id)["id"])
-    assert branch.said() == ["Hi"]
+    assert branch.texts() == ["Hi"]
     client.beta.threads.messages.create(branch.thread_id, role="user", content="Free?")
     held.release()
     assert [event.event for event in stream][-1] == "thread.run.completed"
-    assert (scene.said(), branch.said()) == (["Hi", "Hello there"], ["Hi", "Free?"])
+    assert (scene.texts(), branch.texts()) == (["Hi", "Hello there"], ["Hi", "Free?"])
 
 
 def test_what_cannot_be_copied(client: openai.OpenAI) -> None:

@@ -4,11 +4,11 @@ import openai
 import pytest
 from openai.types.beta.threads import Run
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function, outputs, text_of
-from tests.rest.wire import Wire
-from tests.script import Answer, BreakOff, Calls, Fail, Refusal, Step
-from tests.sequences import PLAIN, folded
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, function, outputs, text_of
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, BreakOff, Calls, Fail, Refusal, Step
+from tests.support.sequences import PLAIN, folded
 
 FAILED = [
     *PLAIN[:7],
@@ -60,7 +60,7 @@ def test_a_model_that_fails(
     assert run == client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
     assert _last_error(run) == (code, message)
     assert (run.status, run.failed_at is not None, run.completed_at) == ("failed", True, None)
-    assert (run.expires_at, scene.steps(run), scene.said()) == (None, [], ["Hello"])
+    assert (run.expires_at, scene.steps(run), scene.texts()) == (None, [], ["Hello"])
     assert run.usage is not None
 
 
@@ -89,7 +89,7 @@ def test_the_thread_goes_on_after_a_failure(client: openai.OpenAI, models: Model
     scene = Scene.create(client, model)
     assert scene.run().status == "failed"
     assert scene.run().status == "completed"
-    assert scene.said() == ["Hello", "Half", "Whole."]
+    assert scene.texts() == ["Hello", "Half", "Whole."]
     assert [message["content"] for message in models.requests(model)[1]["messages"]] == [
         "Hello",
         "Half",

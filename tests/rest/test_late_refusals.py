@@ -11,12 +11,12 @@ import httpx2
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.resuming import Reader
-from tests.rest.scene import Scene, function, wait
-from tests.script import Answer, Calls, Hold
-from tests.stack import Stack, serving
-from tests.waiting import SECONDS, until
+from tests.support.model_server import ModelServer
+from tests.support.rest.resuming import Reader
+from tests.support.rest.scene import Scene, function, wait
+from tests.support.script import Answer, Calls, Hold
+from tests.support.stack import Stack, serving
+from tests.support.waiting import SECONDS, until
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ async def test_no_comment_comes_before_a_refusal(
                 threads.submit(http.post, server.base_url + path, json=given)
                 for path, (given, _) in refusals.items()
             ]
-            # Whose stream has begun hears that it is alive.
+            # Whose stream has begun gets a comment: it is alive.
             heard = len(comments)
             await until(lambda: len(comments) > heard + 10)
             assert not any(post.done() for post in posts)
@@ -83,7 +83,7 @@ async def test_no_comment_comes_before_a_refusal(
         assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
-async def test_a_resumed_stream_hears_comments_before_events(
+async def test_a_resumed_stream_gets_comments_before_events(
     client: openai.OpenAI, server: Stack, models: ModelServer
 ) -> None:
     hold = Hold(Answer("Hello there"), after="Hello")

@@ -5,10 +5,10 @@ from typing import Any, Literal
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function, outputs
-from tests.rest.wire import Wire
-from tests.script import Answer, Calls
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, function, outputs
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Calls
 
 Order = Literal["asc", "desc"]
 INCLUDE: Any = ["step_details.tool_calls[*].file_search.results[*].content"]

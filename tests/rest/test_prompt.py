@@ -6,9 +6,9 @@ from typing import Any
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function, outputs
-from tests.script import Answer, Calls, Fail
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, function, outputs
+from tests.support.script import Answer, Calls, Fail
 
 SCHEMA = {
     "type": "object",

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, wait
-from tests.rest.wire import Wire
-from tests.script import Answer, Hold
-from tests.sequences import PLAIN
-from tests.stack import Stack, serving
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, wait
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Hold
+from tests.support.sequences import PLAIN
+from tests.support.stack import Stack, serving
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_queued_runs_come_one_after_the_other(
     hold.release()
     for number, (scene, run) in enumerate(zip(scenes, runs, strict=True), 1):
         assert scene.end_of(run).status == "completed"
-        assert scene.said() == ["Hello", str(number)]
+        assert scene.texts() == ["Hello", str(number)]
 
 
 def test_assistants_take_turns(client: openai.OpenAI, models: ModelServer, hold: Hold) -> None:

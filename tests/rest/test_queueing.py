@@ -7,13 +7,13 @@ import openai
 import pytest
 from openai.types.beta.threads import Message, Run
 
-from tests.model_server import ModelServer
-from tests.rest.resuming import Reader
-from tests.rest.scene import Scene, expect, function, outputs, wait
-from tests.rest.wire import Wire
-from tests.script import Answer, Calls, Fail, Hold, Step
-from tests.sequences import PLAIN, folded
-from tests.stack import Stack
+from tests.support.model_server import ModelServer
+from tests.support.rest.resuming import Reader
+from tests.support.rest.scene import Scene, expect, function, outputs, wait
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Calls, Fail, Hold, Step
+from tests.support.sequences import PLAIN, folded
+from tests.support.stack import Stack
 
 QUEUE = {"when_active": "queue"}
 TOOLS = [function("look")]
@@ -57,7 +57,7 @@ def test_runs_come_in_their_order(client: openai.OpenAI, models: ModelServer) ->
     hold.release()
     assert [scene.end_of(run).status for run in runs_of(scene)] == ["completed"] * 4
     said = ["Hello", "One", "Two", "Three", "Four"]
-    assert scene.said() == said
+    assert scene.texts() == said
     assert prompts(models, asked) == [said[:count] for count in range(1, 5)]
 
 
@@ -104,7 +104,7 @@ def test_where_nothing_is_active_there_is_nothing_to_wait_for(
     scene = Scene.create(client, models.script(Answer("One")))
     say(scene, "Well?", when_active=value)
     assert scene.run(extra_body={"when_active": value}).status == "completed"
-    assert scene.said() == ["Hello", "Well?", "One"]
+    assert scene.texts() == ["Hello", "Well?", "One"]
 
 
 @pytest.mark.parametrize("body", [{}, {"when_active": "reject"}, {"when_active": None}], ids=str)
@@ -143,7 +143,7 @@ def test_a_waiting_run_is_cancelled(client: openai.OpenAI, models: ModelServer) 
     assert (first.status, third.status) == ("in_progress", "queued")
     hold.release()
     assert scene.end_of(last).status == "completed"
-    assert scene.said() == ["Hello", "One", "Two"]
+    assert scene.texts() == ["Hello", "One", "Two"]
 
 
 def cancel(scene: Scene) -> None:
@@ -176,7 +176,7 @@ def test_however_the_active_run_ends_the_next_one_comes(
         how(scene)
     assert scene.end_of(waiting).status == "completed"
     assert scene.end_of(runs_of(scene)[0]).status == status
-    assert scene.said()[-1] == "Two"
+    assert scene.texts()[-1] == "Two"
 
 
 def test_a_run_that_awaits_outputs_is_active(client: openai.OpenAI, models: ModelServer) -> None:
@@ -206,7 +206,7 @@ def test_streams_of_waiting_runs(
         stream.until_done()
     assert folded([name for name, _ in streamed.events]) == PLAIN
     assert folded(rest) == PLAIN[2:]
-    assert scene.said() == ["Hello", "One", "Two"]
+    assert scene.texts() == ["Hello", "One", "Two"]
 
 
 def test_deleting_the_thread_of_waiting_runs(
@@ -242,7 +242,7 @@ def test_other_values(client: openai.OpenAI, models: ModelServer, value: str) ->
         lambda _: say(scene, "no", when_active=value),
     ):
         expect(client, call, 400, message, "when_active", "invalid_value")
-    assert scene.said() == ["Hello"]
+    assert scene.texts() == ["Hello"]
     assert runs_of(scene) == []
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import POLL, function, outputs, text_of
-from tests.rest.wire import Wire
-from tests.script import Answer, Calls, Hold
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import POLL, function, outputs, text_of
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Calls, Hold
 
 TEXT = "one two three four"
 MOMENTS = range(1, 17, 2)

@@ -5,13 +5,13 @@ from typing import Any
 import openai
 import pytest
 
-from tests import marked
-from tests.model_server import ModelServer
-from tests.rest.resuming import Reader
-from tests.rest.scene import POLL, Scene, function, outputs
-from tests.rest.wire import Wire
-from tests.script import Answer, Deltas, Step
-from tests.stack import Stack
+from tests.support import marked
+from tests.support.model_server import ModelServer
+from tests.support.rest.resuming import Reader
+from tests.support.rest.scene import POLL, Scene, function, outputs
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Deltas, Step
+from tests.support.stack import Stack
 
 TOOLS = [function(name) for name in marked.FUNCTIONS]
 
@@ -62,7 +62,7 @@ def test_it_is_in_the_next_request_and_in_no_answer(
     look_at_everything(scene)
     ended = submit(scene, pending, streams)
     assert (pending.status, ended.status) == ("requires_action", "completed")
-    assert scene.said() == ["Weather?", marked.SPOKEN, marked.ANSWER]
+    assert scene.texts() == ["Weather?", marked.SPOKEN, marked.ANSWER]
     look_at_everything(scene)
     assert {step.type for step in scene.steps(ended)} == {"message_creation", "tool_calls"}
     events = Reader(server, ended).read()

@@ -8,14 +8,14 @@ import httpx2
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.resuming import Event, Reader, one_at_a_time, texts
-from tests.rest.scene import Scene, function, outputs, wait
-from tests.rest.streams import check_stream
-from tests.rest.wire import Wire
-from tests.script import Answer, Calls, Hold
-from tests.sequences import AFTER_OUTPUTS, PLAIN, WITH_CALLS, folded
-from tests.stack import Stack
+from tests.support.model_server import ModelServer
+from tests.support.rest.resuming import Event, Reader, one_at_a_time, texts
+from tests.support.rest.scene import Scene, function, outputs, wait
+from tests.support.rest.streams import check_stream
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Calls, Hold
+from tests.support.sequences import AFTER_OUTPUTS, PLAIN, WITH_CALLS, folded
+from tests.support.stack import Stack
 
 TOOLS = [function("look")]
 SECONDS = 60

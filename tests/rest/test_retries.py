@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene
-from tests.rest.wire import Wire
-from tests.script import Answer, BreakOff, Fail, Step
-from tests.sequences import PLAIN, folded
-from tests.stack import Stack, serving
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, BreakOff, Fail, Step
+from tests.support.sequences import PLAIN, folded
+from tests.support.stack import Stack, serving
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_what_passes_is_not_seen(
     with client.beta.threads.runs.stream(**scene.ids) as stream:
         stream.until_done()
     assert folded(wire.event_names) == PLAIN
-    assert scene.said() == ["Hello", "There."]
+    assert scene.texts() == ["Hello", "There."]
     assert len(models.requests(model)) == len(failures) + 1
 
 

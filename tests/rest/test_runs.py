@@ -5,10 +5,10 @@ from typing import Any
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import POLL, Scene, function, text_of, wait
-from tests.rest.wire import Wire
-from tests.script import Answer, Hold
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import POLL, Scene, function, text_of, wait
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Hold
 
 
 def test_from_queued_to_completed(client: openai.OpenAI, models: ModelServer, wire: Wire) -> None:
@@ -171,7 +171,7 @@ def test_an_answer_may_be_deleted_while_it_is_written(
         hold.release()
         assert "".join(deltas) == " there"
     assert stream.get_final_run().status == "completed"
-    assert scene.said() == ["Hello"]
+    assert scene.texts() == ["Hello"]
 
 
 def test_a_run_outlives_its_assistant(client: openai.OpenAI, models: ModelServer) -> None:

@@ -5,11 +5,11 @@ from openai import AssistantEventHandler
 from openai.types.beta.threads import Message, Text, TextDelta
 from openai.types.beta.threads.runs import RunStep
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, text_of, wait
-from tests.rest.wire import Wire
-from tests.script import Answer, Hold
-from tests.sequences import PLAIN, folded
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, text_of, wait
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer, Hold
+from tests.support.sequences import PLAIN, folded
 
 
 class Handler(AssistantEventHandler):
@@ -133,7 +133,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(
     hold.release()
     assert scene.end_of(first.data).status == "completed"
     assert not hold.disconnected.is_set()
-    assert scene.said() == ["Hello", "Hello there"]
+    assert scene.texts() == ["Hello", "Hello there"]
 
 
 def test_two_streams_at_once(client: openai.OpenAI, models: ModelServer) -> None:

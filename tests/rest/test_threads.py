@@ -5,10 +5,10 @@ from typing import Any
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, text_of
-from tests.rest.wire import Wire
-from tests.script import Answer
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, text_of
+from tests.support.rest.wire import Wire
+from tests.support.script import Answer
 
 
 def test_an_empty_thread(client: openai.OpenAI, wire: Wire) -> None:

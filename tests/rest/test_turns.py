@@ -6,9 +6,9 @@ from typing import Any
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, function, outputs
-from tests.script import Act, Answer, Calls
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, function, outputs
+from tests.support.script import Act, Answer, Calls
 
 
 class CallsFirst(Calls):
@@ -39,14 +39,14 @@ def test_the_message_comes_first(
         run.id, thread_id=run.thread_id, order="asc", after=first.id
     )
     assert [each.id for each in page.data] == [second.id]
-    assert scene.said() == ["Hello", "One moment."]
+    assert scene.texts() == ["Hello", "One moment."]
     client.beta.threads.runs.submit_tool_outputs(
         run.id, thread_id=run.thread_id, tool_outputs=outputs(run, "seen")
     )
     assert scene.end_of(run).status == "completed"
     # What the turn took stands on its last step.
     assert [each.usage and each.usage.total_tokens for each in scene.steps(run)] == [0, 25, 25]
-    assert scene.said() == ["Hello", "One moment.", "Done."]
+    assert scene.texts() == ["Hello", "One moment.", "Done."]
     _, asked = models.requests(model)
     user, assistant, tool = asked["messages"]
     assert user["content"] == "Hello"
@@ -55,7 +55,7 @@ def test_the_message_comes_first(
     assert (tool["role"], tool["content"]) == ("tool", "seen")
 
 
-def test_each_stream_tells_what_came_when_it_came(
+def test_each_stream_publishes_in_the_model_s_order(
     client: openai.OpenAI, models: ModelServer
 ) -> None:
     model = models.script(CallsFirst(("look", {}), text="One moment."))

@@ -6,8 +6,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.model_server import ModelServer
-from tests.rest.scene import Scene, expect, function
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import Scene, expect, function
 
 Call = Callable[[openai.OpenAI], Any]
 
@@ -80,4 +80,4 @@ def test_files_that_existing_objects_name(client: openai.OpenAI, models: ModelSe
         lambda _: scene.start(additional_messages=[NEW | {"attachments": ATTACHED}]),
     ):
         expect(client, call, 404, message, None, None)
-    assert scene.said() == ["Hello"]
+    assert scene.texts() == ["Hello"]

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.rest.streams import check_stream
-from tests.rest.wire import Wire, operations
+from tests.support.rest.streams import check_stream
+from tests.support.rest.wire import Wire, operations
 
 CREATED = (
     "thread.message.created",

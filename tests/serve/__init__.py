@@ -1,0 +1,1 @@
+"""`assistants serve` and its processes, as an operator starts them."""

@@ -11,13 +11,13 @@ import pytest
 from assistants.v1 import assistants_pb2, runs_pb2, threads_pb2
 
 from service.calls import MAX_REQUEST_ID
-from tests.grpc_face.client import connect
-from tests.grpc_face.stubs import Stubs
-from tests.model_server import ModelServer
-from tests.script import Answer, Hold
 from tests.serve.test_metrics import scrape, told, value
-from tests.stack import Stack, free_address
-from tests.waiting import until
+from tests.support.grpc.client import connect
+from tests.support.grpc.stubs import Stubs
+from tests.support.model_server import ModelServer
+from tests.support.script import Answer, Hold
+from tests.support.stack import Stack, free_address
+from tests.support.waiting import until
 
 CALLS, SECONDS = "assistants_calls_total", "assistants_call_seconds_count"
 NOWHERE = assistants_pb2.GetAssistantRequest(assistant_id="asst_x")

@@ -6,11 +6,11 @@ import sqlite3
 import pytest
 
 from service.process.probe import http_status
-from tests.grpc_face.client import connect
-from tests.model_server import ModelServer
-from tests.serve.processes import kill, pid_of_envoy, processes_of
-from tests.stack import Stack
-from tests.waiting import until
+from tests.support.grpc.client import connect
+from tests.support.model_server import ModelServer
+from tests.support.serve.processes import kill, pid_of_envoy, processes_of
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 async def test_children_die_with_a_server_that_is_killed() -> None:

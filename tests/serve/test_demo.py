@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.serve.processes import marked
-from tests.stack import COMMAND
-from tests.waiting import until
+from tests.support.serve.processes import marked
+from tests.support.stack import COMMAND
+from tests.support.waiting import until
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def demo() -> "Iterator[tuple[subprocess.Popen[str], str]]":
             process.kill()
 
 
-def test_a_conversation_through_both_faces() -> None:
+def test_a_conversation_over_both_transports() -> None:
     with demo() as (process, mark):
         shown, _ = process.communicate(timeout=300)
         assert process.returncode == 0, shown

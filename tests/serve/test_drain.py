@@ -1,4 +1,4 @@
-"""SIGTERM: no new calls, runs in progress get their grace, and every stream is told its end."""
+"""SIGTERM: no new calls, runs in progress get their grace, and every stream gets its end."""
 
 import json
 import signal
@@ -13,13 +13,13 @@ import pytest
 from assistants.v1 import runs_pb2, threads_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.grpc_face.client import connect
-from tests.grpc_face.stubs import Run, RunEvent, Stubs, last_run, names, user, whole
-from tests.model_server import ModelServer
-from tests.script import Answer, Hold
-from tests.serve.processes import processes_of
-from tests.stack import Stack
-from tests.waiting import until
+from tests.support.grpc.client import connect
+from tests.support.grpc.stubs import Run, RunEvent, Stubs, last_run, names, user, whole
+from tests.support.model_server import ModelServer
+from tests.support.script import Answer, Hold
+from tests.support.serve.processes import processes_of
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ async def test_a_run_that_does_not_end_in_time(
         run = last_run(events)
         with connect(stack.grpc_address) as stubs:
             await until(lambda: stubs.get_run(run).status == Run.completed)
-            assert stubs.said(run.thread_id) == [("user", "Hi"), ("assistant", "Hello again")]
+            assert stubs.texts(run.thread_id) == [("user", "Hi"), ("assistant", "Hello again")]
             for script in scripts:
                 await until(lambda script=script: len(models.requests(script)) == 2)  # type: ignore[misc]
         assert stack.terminate() == 0, stack.printed()

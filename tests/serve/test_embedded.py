@@ -9,9 +9,9 @@ import openai
 import pytest
 
 from service.models import llama
-from tests.rest.scene import Scene
-from tests.stack import Stack
-from tests.waiting import until
+from tests.support.rest.scene import Scene
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from service.errors import SettingsError
 from service.settings import Settings
-from tests.serve.processes import processes_of
-from tests.stack import Stack, free_address
+from tests.support.serve.processes import processes_of
+from tests.support.stack import Stack, free_address
 
 MODEL = {"ASSISTANTS_MODEL_BASE_URL": "http://127.0.0.1:1/v1"}
 NO_ENVOY = "import gateway.envoy as e; e.find_spec = lambda name: None; "

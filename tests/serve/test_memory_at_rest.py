@@ -7,7 +7,7 @@ from pathlib import Path
 from service.models.client import ChatModel
 from service.server import Server
 from service.settings import Settings
-from tests.stack import free_address
+from tests.support.stack import free_address
 
 
 async def test_the_garbage_collector_leaves_out_what_is_loaded(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What Prometheus is told, and what the log tells of each run."""
+"""What Prometheus reads, and what the log has of each run."""
 
 import http.client
 import re
@@ -14,14 +14,14 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.process import metrics
-from tests.grpc_face.client import connect
-from tests.grpc_face.stubs import Run, Stubs
-from tests.model_server import ModelServer
-from tests.script import Answer, Fail, Hold
-from tests.serve.processes import kill
 from tests.serve.test_recovery import start_run
-from tests.stack import Stack, free_address
-from tests.waiting import until
+from tests.support.grpc.client import connect
+from tests.support.grpc.stubs import Run, Stubs
+from tests.support.model_server import ModelServer
+from tests.support.script import Answer, Fail, Hold
+from tests.support.serve.processes import kill
+from tests.support.stack import Stack, free_address
+from tests.support.waiting import until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -15,14 +15,14 @@ from storage import Storage
 from storage.database import Database, parse_url
 from storage.messages import NewMessage
 from storage.new_runs import Draft, NewRun
-from tests import marked
-from tests.grpc_face.client import connect
-from tests.grpc_face.stubs import Run, Stubs, function
-from tests.model_server import ModelServer
-from tests.postgres import run_async
-from tests.script import Answer, Hold
-from tests.stack import Stack
-from tests.waiting import until
+from tests.support import marked
+from tests.support.grpc.client import connect
+from tests.support.grpc.stubs import Run, Stubs, function
+from tests.support.model_server import ModelServer
+from tests.support.postgres import run_async
+from tests.support.script import Answer, Hold
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 QUEUED = 10
 ENV = {
@@ -69,11 +69,11 @@ async def test_every_run_is_finished(models: ModelServer, database_url: str) -> 
             for run in (begun, *queued):
                 await until(lambda run=run: stubs.get_run(run).status == Run.completed)  # type: ignore[misc]
             await until(lambda: stubs.get_run(stopped).status == Run.cancelled)
-            assert stubs.said(begun.thread_id) == [("user", "Hi"), ("assistant", "Hello again")]
+            assert stubs.texts(begun.thread_id) == [("user", "Hi"), ("assistant", "Hello again")]
             for run in queued:
-                assert stubs.said(run.thread_id) == [("user", "Hi"), ("assistant", "Quick")]
+                assert stubs.texts(run.thread_id) == [("user", "Hi"), ("assistant", "Quick")]
             # It was never asked again, and what it had said is not known.
-            assert stubs.said(stopped.thread_id)[0] == ("user", "Hi")
+            assert stubs.texts(stopped.thread_id)[0] == ("user", "Hi")
             steps = runs_pb2.ListRunStepsRequest(thread_id=begun.thread_id, run_id=begun.id)
             assert len(stubs.runs.ListRunSteps(steps).data) == 1
         assert len(models.requests(answered)) == 2
@@ -102,7 +102,7 @@ async def test_a_kill_between_any_two_commits(models: ModelServer, database_url:
                 await until(hold.held.is_set)
             for name in ("opened", "ending"):
                 await until(lambda name=name: shown[name].text == "Hello")  # type: ignore[misc]
-                await until(lambda name=name: len(stubs.said(runs[name].thread_id)) == 2)  # type: ignore[misc]
+                await until(lambda name=name: len(stubs.texts(runs[name].thread_id)) == 2)  # type: ignore[misc]
             with writes_nothing(database_url):
                 for name in ("opening", "ending"):
                     holds[name].release()
@@ -116,11 +116,11 @@ async def test_a_kill_between_any_two_commits(models: ModelServer, database_url:
         with connect(stack.grpc_address) as stubs:
             for run in runs.values():
                 await until(lambda run=run: stubs.get_run(run).status == Run.completed)  # type: ignore[misc]
-                assert stubs.said(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
+                assert stubs.texts(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
                 steps = runs_pb2.ListRunStepsRequest(thread_id=run.thread_id, run_id=run.id)
                 assert len(stubs.runs.ListRunSteps(steps).data) == 1
             assert stubs.get_run(done).status == Run.completed
-            assert stubs.said(done.thread_id) == [("user", "Hi"), ("assistant", "Hello there")]
+            assert stubs.texts(done.thread_id) == [("user", "Hi"), ("assistant", "Hello there")]
             for name, each in shown.items():
                 message = messages_pb2.GetMessageRequest(
                     thread_id=runs[name].thread_id, message_id=each.message_id

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.grpc_face.client import connect
-from tests.model_server import ModelServer
-from tests.script import Answer, Hold
-from tests.stack import COMMAND, Stack, free_address
-from tests.waiting import until
+from tests.support.grpc.client import connect
+from tests.support.model_server import ModelServer
+from tests.support.script import Answer, Hold
+from tests.support.stack import COMMAND, Stack, free_address
+from tests.support.waiting import until
 
 CTRL_C, CTRL_D = "\x03", "\x04"
 
@@ -110,7 +110,7 @@ async def test_a_conversation(server: Stack, terminal: Terminal, held: Hold) -> 
     thread_id = command.rpartition("--thread ")[2]
     assert f"{thread_id}." in again.stdout
     with connect(server.grpc_address) as stubs:
-        assert stubs.said(thread_id) == [
+        assert stubs.texts(thread_id) == [
             ("user", "Hi"),
             ("assistant", "Hello there"),
             ("user", "Tell me a story."),

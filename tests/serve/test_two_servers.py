@@ -7,14 +7,14 @@ import openai
 import pytest
 from assistants.v1 import runs_pb2
 
-from tests.grpc_face.client import connect
-from tests.grpc_face.stubs import Run, Stubs, function
-from tests.model_server import ModelServer
-from tests.postgres import Postgres
-from tests.script import Answer, Calls, Hold
 from tests.serve.test_recovery import start_run
-from tests.stack import Stack
-from tests.waiting import until
+from tests.support.grpc.client import connect
+from tests.support.grpc.stubs import Run, Stubs, function
+from tests.support.model_server import ModelServer
+from tests.support.postgres import Postgres
+from tests.support.script import Answer, Calls, Hold
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -48,21 +48,21 @@ async def test_two_servers(stacks: tuple[Stack, Stack], models: ModelServer) -> 
         run = start_run(mine, models.script(Answer("Hello")))
         await until(lambda: mine.get_run(run).status == Run.completed)
         assert not first.disconnected.is_set()
-        assert others.said(run.thread_id) == [("user", "Hi"), ("assistant", "Hello")]
+        assert others.texts(run.thread_id) == [("user", "Hi"), ("assistant", "Hello")]
 
         # Cancelled by the other.
         request = runs_pb2.CancelRunRequest(thread_id=busy.thread_id, run_id=busy.id)
         assert others.runs.CancelRun(request).status == Run.cancelling
         await until(first.disconnected.is_set)
         await until(lambda: others.get_run(busy).status == Run.cancelled)
-        assert others.said(busy.thread_id) == [("user", "Hi"), ("assistant", "F")]
+        assert others.texts(busy.thread_id) == [("user", "Hi"), ("assistant", "F")]
 
         # Taken over by the other.
         run = start_run(mine, taken_over)
         await until(second.held.is_set)
         one.kill()
         await finished(others, run)
-        assert others.said(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
+        assert others.texts(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
         assert len(models.requests(taken_over)) == 2
 
 

@@ -1,0 +1,1 @@
+"""Repositories and transactions, on SQLite and PostgreSQL."""

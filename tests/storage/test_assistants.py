@@ -3,7 +3,7 @@ import pytest
 from storage import Storage
 from storage.errors import NotFound
 from storage.pages import PageRequest
-from tests.storage.rows import OTHER, PROJECT, assistant_values
+from tests.support.storage.rows import OTHER, PROJECT, assistant_values
 
 
 async def test_what_is_created_can_be_read(storage: Storage) -> None:

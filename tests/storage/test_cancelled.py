@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from storage import Storage
 from storage.pages import PageRequest
-from tests.gone import told
-from tests.storage.rows import PROJECT, execute, holding, make_thread, user
+from tests.support.gone import reported
+from tests.support.storage.rows import PROJECT, execute, holding, make_thread, user
 
 CALLERS = 50
 SLOWEST = 0.006
@@ -49,10 +49,10 @@ async def test_what_was_begun_is_finished(storage: Storage) -> None:
 
 
 async def test_a_refusal_is_nobodys_when_its_caller_has_gone(storage: Storage) -> None:
-    assert await told(storage, storage.threads.modify(PROJECT, "thread_x", {})) == []
+    assert await reported(storage, storage.threads.modify(PROJECT, "thread_x", {})) == []
 
 
 async def test_a_defect_is_told_when_its_caller_has_gone(storage: Storage) -> None:
     await execute(storage, text("ALTER TABLE threads RENAME TO hidden"))
     working = storage.threads.modify(PROJECT, "thread_x", {})
-    assert await told(storage, working) == ["background task failed"]
+    assert await reported(storage, working) == ["background task failed"]

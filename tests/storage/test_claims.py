@@ -12,7 +12,7 @@ from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
 from storage.errors import ClaimLost
 from storage.pages import PageRequest
 from storage.tables import Run, RunStatus, StepStatus, Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     PROJECT,
     call,
     claimed,

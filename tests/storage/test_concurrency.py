@@ -20,7 +20,7 @@ from storage.database import Database
 from storage.errors import ActiveRun, NotFound, StorageError
 from storage.pages import PageRequest
 from storage.tables import Message, Run, RunStatus, StepStatus
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     PROJECT,
     claimed,
     make_run,

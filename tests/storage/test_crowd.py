@@ -7,7 +7,7 @@ from storage import Storage
 from storage.claims import Claim
 from storage.pages import PageRequest
 from storage.tables import RunStatus, Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     PROJECT,
     assistant_values,
     claimed,

@@ -17,7 +17,7 @@ from storage.pages import PageRequest
 from storage.statements import Statement
 from storage.tables import Thread
 from storage.transaction import Transaction
-from tests.storage.rows import PROJECT, holding, make_thread
+from tests.support.storage.rows import PROJECT, holding, make_thread
 
 FULL = 2
 """SQLite's number for it."""

@@ -8,7 +8,7 @@ from sqlmodel import col, update
 
 from storage import Storage
 from storage.tables import Assistant
-from tests.storage.rows import PROJECT, assistant_values, execute, make_thread, user
+from tests.support.storage.rows import PROJECT, assistant_values, execute, make_thread, user
 
 DEEP: Any = json.loads("[" * 500 + "]" * 500)
 

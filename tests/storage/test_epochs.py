@@ -8,7 +8,7 @@ from storage import Storage
 from storage.claims import RunEnd, StepEnd
 from storage.tables import Run, RunStatus, StepStatus
 from storage.transitions import epoch
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     PROJECT,
     call,
     claimed,

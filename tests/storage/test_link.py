@@ -13,15 +13,15 @@ from storage import Storage, postgresql
 from storage.database import Database
 from storage.errors import Unreachable
 from storage.transaction import Transaction
-from tests.grpc_face.stubs import Stubs, user
-from tests.link import Link
-from tests.model_server import ModelServer
-from tests.postgres import Postgres
-from tests.script import Answer, Hold
-from tests.served import served
-from tests.storage.rows import PROJECT, claimed, make_run, make_thread, new_run
-from tests.storage.rows import user as from_user
-from tests.waiting import SECONDS, until
+from tests.support.grpc.stubs import Stubs, user
+from tests.support.link import Link
+from tests.support.model_server import ModelServer
+from tests.support.postgres import Postgres
+from tests.support.script import Answer, Hold
+from tests.support.served import served
+from tests.support.storage.rows import PROJECT, claimed, make_run, make_thread, new_run
+from tests.support.storage.rows import user as from_user
+from tests.support.waiting import SECONDS, until
 
 CALLERS = 12
 """More than there are connections."""

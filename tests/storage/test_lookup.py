@@ -5,7 +5,7 @@ import pytest
 from storage import Storage
 from storage.errors import NotFound
 from storage.pages import PageRequest
-from tests.storage.rows import PROJECT, make_run, make_thread
+from tests.support.storage.rows import PROJECT, make_run, make_thread
 
 NO_ID = "x\0y"
 

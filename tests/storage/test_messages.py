@@ -9,7 +9,7 @@ from storage.errors import ActiveRun, LockedThread, NotFound
 from storage.messages import NewMessage
 from storage.pages import PageRequest
 from storage.tables import Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     PROJECT,
     claimed,
     execute,

@@ -19,8 +19,8 @@ from storage.errors import Unreachable
 from storage.statements import Statement
 from storage.tables import Thread
 from storage.transaction import Transaction
-from tests.postgres import Postgres
-from tests.storage.rows import DATABASE_ERRORS, PROJECT, execute, make_thread
+from tests.support.postgres import Postgres
+from tests.support.storage.rows import DATABASE_ERRORS, PROJECT, execute, make_thread
 
 
 @pytest.fixture

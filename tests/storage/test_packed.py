@@ -14,7 +14,7 @@ from storage.pages import PageRequest
 from storage.rows import table
 from storage.statements import Statement, one_of, param
 from storage.transaction import Transaction
-from tests.storage.rows import PROJECT, make_run, make_thread
+from tests.support.storage.rows import PROJECT, make_run, make_thread
 
 KINDS: list[Any] = [rows.Assistant, rows.Thread, rows.Message, rows.Run, rows.RunStep]
 

@@ -9,7 +9,7 @@ from storage import Storage
 from storage.errors import InvalidCursor, NotFound
 from storage.pages import PageRequest
 from storage.tables import Assistant, Message, Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     OTHER,
     PROJECT,
     assistant_values,

@@ -21,7 +21,7 @@ from storage.database import Database
 from storage.errors import InvalidCursor
 from storage.pages import Page, PageRequest
 from storage.tables import Assistant, Message, Run, RunStep, Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     assistant_values,
     claimed,
     execute,

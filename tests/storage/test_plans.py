@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from storage import Storage, ids, rows, tables
 from storage.transaction import Transaction
-from tests.storage.declared import Named, declared, is_built
-from tests.storage.everything import do_everything
-from tests.storage.recording import plan, transactions
-from tests.storage.rows import execute, fetch
+from tests.support.storage.declared import Named, declared, is_built
+from tests.support.storage.everything import do_everything
+from tests.support.storage.recording import plan, transactions
+from tests.support.storage.rows import execute, fetch
 
 NEVER_EXECUTED = {
     "transitions.END_STEPS[failed]",

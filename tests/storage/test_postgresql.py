@@ -16,8 +16,8 @@ from storage.database import Database, parse_url
 from storage.errors import Unreachable
 from storage.statements import Statement
 from storage.transaction import Transaction
-from tests.postgres import Postgres
-from tests.storage.rows import PROJECT, claimed, holding, make_run, make_thread, user
+from tests.support.postgres import Postgres
+from tests.support.storage.rows import PROJECT, claimed, holding, make_run, make_thread, user
 
 
 @pytest.fixture

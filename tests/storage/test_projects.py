@@ -16,7 +16,7 @@ from storage.pages import PageRequest
 from storage.repository import Repository
 from storage.rows import table
 from storage.tables import Assistant, Message, Run, RunStatus, RunStep, StepStatus, Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     OTHER,
     PROJECT,
     assistant_values,

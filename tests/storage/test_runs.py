@@ -7,7 +7,7 @@ from storage.claims import RunEnd, StepEnd
 from storage.errors import NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
 from storage.pages import PageRequest
 from storage.tables import ACTIVE, Run, RunStatus, RunStep, StepStatus, Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     DATABASE_ERRORS,
     PROJECT,
     call,

@@ -24,7 +24,7 @@ from storage.sqlite import AT_ONCE
 from storage.statements import Statement
 from storage.tables import Thread
 from storage.transaction import Transaction
-from tests.storage.rows import PROJECT, make_thread
+from tests.support.storage.rows import PROJECT, make_thread
 
 COUNT: Statement[Any] = Statement(select(func.count()).select_from(Thread))
 MIB = 2**20

@@ -14,7 +14,7 @@ from storage.messages import NewMessage
 from storage.pages import PageRequest
 from storage.rows import Thread
 from storage.tables import Message, RunStatus, StepStatus
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     ASSISTANT,
     OTHER,
     PROJECT,

@@ -11,8 +11,8 @@ from storage import Storage, ids, rows
 from storage.errors import InvalidCursor
 from storage.pages import PageRequest
 from storage.tables import Thread
-from tests.storage.recording import Plan, plan, transactions
-from tests.storage.rows import OTHER, PROJECT, execute, make_run, make_thread
+from tests.support.storage.recording import Plan, plan, transactions
+from tests.support.storage.rows import OTHER, PROJECT, execute, make_run, make_thread
 
 ODD_KEYS = [
     "",

@@ -7,7 +7,7 @@ from storage import Storage
 from storage.errors import NotFound
 from storage.pages import PageRequest
 from storage.tables import Message, Run, RunStep, Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     OTHER,
     PROJECT,
     assistant_values,

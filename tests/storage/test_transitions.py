@@ -1,4 +1,4 @@
-"""The table of transitions, against the contract, and on both databases."""
+"""The table of transitions, against the specification, and on both databases."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from storage import Storage, transitions
 from storage.tables import ACTIVE, Run, RunStatus
 from storage.transaction import Transaction
 from storage.transitions import Transition
-from tests.storage.rows import get_run, make_run, make_thread, set_run
+from tests.support.storage.rows import get_run, make_run, make_thread, set_run
 
 ALL = {name: value for name, value in vars(transitions).items() if isinstance(value, Transition)}
 
@@ -32,7 +32,7 @@ ALLOWED = {
     "cancelled": set(),
     "expired": set(),
 }
-"""What the contract allows. Besides, deleting a thread cancels whatever run is active."""
+"""What the specification allows. Besides, deleting a thread cancels whatever run is active."""
 
 
 @pytest.mark.parametrize("source", list(RunStatus))

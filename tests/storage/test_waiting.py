@@ -8,7 +8,7 @@ from storage import Storage
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
 from storage.errors import ActiveRun, LockedThread
 from storage.tables import Run, RunStatus, StepStatus, Thread
-from tests.storage.rows import (
+from tests.support.storage.rows import (
     PROJECT,
     claimed,
     get_run,

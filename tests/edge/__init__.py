@@ -1,0 +1,1 @@
+"""Envoy, its Lua filter and the REST handlers, asked over plain HTTP."""

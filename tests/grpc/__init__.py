@@ -1,0 +1,1 @@
+"""The typed API over gRPC, on the real stack."""

@@ -1,0 +1,1 @@
+"""The run engine on real storage, with a scripted model."""

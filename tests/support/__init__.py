@@ -1,0 +1,1 @@
+"""What the tests stand on: servers, samples, models of what must happen. No tests."""

@@ -1,0 +1,73 @@
+"""What is not exercised, by names as tests/support/compatibility/coverage.py makes them.
+
+A name stands for itself and for all inside it.
+"""
+
+from typing import Final
+
+FILES: Final = frozenset(
+    {
+        # What refers to a file, or to a vector store.
+        "AssistantObject.tool_resources.code_interpreter.file_ids[]",
+        "AssistantObject.tool_resources.file_search.vector_store_ids[]",
+        "ThreadObject.tool_resources.code_interpreter.file_ids[]",
+        "ThreadObject.tool_resources.file_search.vector_store_ids[]",
+        "MessageContentImageFileObject",
+        "MessageContentTextObject.text.annotations[]",
+        "MessageContentTextAnnotationsFileCitationObject",
+        "MessageContentTextAnnotationsFilePathObject",
+        "MessageObject.attachments[]",
+        "AssistantToolsFileSearchTypeOnly",
+        "MessageDeltaContentImageFileObject",
+        "MessageDeltaContentTextObject.text.annotations[]",
+        "MessageDeltaContentTextAnnotationsFileCitationObject",
+        "MessageDeltaContentTextAnnotationsFilePathObject",
+        # Runs with the server's tools, and what these do in a step.
+        "RunObject.tools[]|AssistantToolsCode",
+        "RunObject.tools[]|AssistantToolsFileSearch",
+        "AssistantsNamedToolChoice.type=code_interpreter",
+        "AssistantsNamedToolChoice.type=file_search",
+        "RunStepDetailsToolCallsCodeObject",
+        "RunStepDetailsToolCallsCodeOutputLogsObject",
+        "RunStepDetailsToolCallsCodeOutputImageObject",
+        "RunStepDetailsToolCallsFileSearchObject",
+        "RunStepDetailsToolCallsFileSearchRankingOptionsObject",
+        "RunStepDetailsToolCallsFileSearchResultObject",
+        "RunStepDeltaStepDetailsToolCallsCodeObject",
+        "RunStepDeltaStepDetailsToolCallsCodeOutputLogsObject",
+        "RunStepDeltaStepDetailsToolCallsCodeOutputImageObject",
+        "RunStepDeltaStepDetailsToolCallsFileSearchObject",
+    }
+)
+"""What only file_search, code_interpreter and files would fill."""
+
+NEVER: Final = frozenset(
+    {
+        # Values that have a default, so that null is never the answer.
+        "AssistantObject.tool_resources|null",
+        "ThreadObject.tool_resources|null",
+        "Metadata|null",
+        "AssistantObject.temperature|null",
+        "AssistantObject.top_p|null",
+        "AssistantObject.response_format|null",
+        "RunObject.temperature|null",
+        "RunObject.top_p|null",
+        "RunObject.response_format|null",
+        "RunObject.truncation_strategy|null",
+        "RunObject.tool_choice|null",
+        "MessageObject.attachments|null",
+        "FunctionObject.strict|null",
+        # What was null in a request is left out.
+        "ResponseFormatJsonSchema.json_schema.strict|null",
+        # Only assistants stream, and they speak: no deltas with images, and none for a user's role,
+        # which the hosted API left out of deltas, too.
+        "MessageDeltaObject.delta.role",
+        "MessageDeltaContentImageUrlObject",
+        # A step that creates a message has it from the start, and outputs come with the whole step.
+        "RunStepDeltaStepDetailsMessageCreationObject",
+        "RunStepDeltaStepDetailsToolCallsFunctionObject.function.output|string",
+        # A model that has begun to answer tells of no rate limit any more.
+        "RunStepObject.last_error.code=rate_limit_exceeded",
+    }
+)
+"""Forms that the specification allows and this server never has use for (docs/compatibility.md)."""

@@ -1,0 +1,146 @@
+"""The real stack in processes of its own: `assistants serve`, as an operator starts it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+COMMAND: Final = Path(sys.executable).parent / "assistants"
+START_SECONDS: Final = 60
+STOP_SECONDS: Final = 30
+
+
+class StartFailed(Exception):
+    """The server ended, or did not serve in time; the message holds what it printed."""
+
+
+def free_address() -> str:
+    """Returns a loopback HOST:PORT that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "{}:{}".format(*probe.getsockname())
+
+
+class Stack:
+    """One server with a data directory of its own, which outlives restarts."""
+
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str | Path] = (COMMAND, "serve"),
+    ) -> None:
+        """Chooses addresses and a data directory; `env` adds settings or overrides them."""
+        self._command = command
+        # Short, as the path of a Unix socket in it must be.
+        self.directory = Path(tempfile.mkdtemp(prefix="as-"))
+        self.output = self.directory / "output"
+        self.env = {
+            "ASSISTANTS_HTTP_ADDRESS": free_address(),
+            "ASSISTANTS_GRPC_ADDRESS": free_address(),
+            "ASSISTANTS_DATA_DIR": str(self.directory / "data"),
+        } | dict(env or {})
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where the REST API is, up to and with `/v1`."""
+        return f"http://{self.env['ASSISTANTS_HTTP_ADDRESS']}/v1"
+
+    @property
+    def grpc_address(self) -> str:
+        """Where the gRPC API is: HOST:PORT."""
+        return self.env["ASSISTANTS_GRPC_ADDRESS"]
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Starts the server without waiting: for tests of how it fails."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("ASSISTANTS_")}
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                self._command,
+                env=inherited | self.env,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        return self.process
+
+    def start(self) -> Self:
+        """Starts the server and waits until it serves. Raises StartFailed."""
+        process = self.spawn()
+        deadline = time.monotonic() + START_SECONDS
+        while not self.healthy():
+            if process.poll() is not None:
+                raise StartFailed(f"exit code {process.returncode}\n{self.printed()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise StartFailed(f"not ready after {START_SECONDS} s\n{self.printed()}")
+            time.sleep(0.05)
+        return self
+
+    def healthy(self) -> bool:
+        """Whether `GET /healthz` answers 200."""
+        url = f"http://{self.env['ASSISTANTS_HTTP_ADDRESS']}/healthz"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def printed(self) -> str:
+        """Everything that the server has printed."""
+        return self.output.read_text(errors="replace")
+
+    def terminate(self) -> int:
+        """Tells the server to stop, and returns its exit code once it has."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kills the server without warning. Its data stays."""
+        self._end(signal.SIGKILL)
+
+    def delete(self) -> None:
+        """Kills what runs, and deletes the data."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.directory)
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.delete()
+
+
+@contextmanager
+def serving(env: Mapping[str, str]) -> Iterator[Stack]:
+    """Gives a server with these settings that serves, and that must end well, too."""
+    with Stack(env) as stack:
+        yield stack.start()
+        assert stack.terminate() == 0, stack.printed()

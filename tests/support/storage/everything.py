@@ -1,0 +1,162 @@
+"""Everything that storage can do, done once: so that each of its statements is executed."""
+
+from storage import Storage
+from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
+from storage.openings import open_tool_calls
+from storage.pages import PageRequest
+from storage.tables import Run, RunStatus, StepStatus, Thread
+from tests.support.storage.rows import (
+    PROJECT,
+    assistant_values,
+    call,
+    claimed,
+    make_run,
+    make_thread,
+    new_run,
+    set_run,
+    start_message,
+    start_tool_calls,
+    text_part,
+    user,
+)
+
+PAST = 1.0
+METADATA = {"metadata_": {"a": "1"}}
+ENDS = {RunStatus.completed: StepStatus.completed, RunStatus.failed: StepStatus.failed}
+
+
+async def do_everything(storage: Storage) -> None:
+    """Calls every method of every repository, in all ways that differ by their statements."""
+    for calls in (_assistants, _threads, _messages, _runs, _work, _ends, _outsiders):
+        await calls(storage)
+
+
+async def _assistants(storage: Storage) -> None:
+    made = await storage.assistants.create(PROJECT, assistant_values())
+    await storage.assistants.get(PROJECT, made.id)
+    await storage.assistants.list(PROJECT, PageRequest())
+    await storage.assistants.modify(PROJECT, made.id, METADATA)
+    await storage.assistants.delete(PROJECT, made.id)
+    await storage.assistants.create(PROJECT, assistant_values())
+
+
+async def _threads(storage: Storage) -> None:
+    thread = await make_thread(storage, "one", "two")
+    await storage.threads.get(PROJECT, thread.id)
+    await storage.threads.list(PROJECT, PageRequest(), {})
+    await storage.threads.list(PROJECT, PageRequest(), {"a": "1"})
+    await storage.threads.modify(PROJECT, thread.id, METADATA)
+    await storage.threads.copy(PROJECT, thread.id)
+    [message] = (await storage.messages.list(PROJECT, thread.id, PageRequest(limit=1))).data
+    await storage.threads.copy(PROJECT, thread.id, message.id)
+    await make_run(storage, thread)
+    await storage.threads.delete(PROJECT, thread.id)
+
+
+async def _messages(storage: Storage) -> None:
+    thread = await make_thread(storage)
+    message = await storage.messages.create(PROJECT, thread.id, user("Hi"))
+    await storage.messages.get(PROJECT, thread.id, message.id)
+    await storage.messages.list(PROJECT, thread.id, PageRequest())
+    await storage.messages.list(PROJECT, thread.id, PageRequest(), "run_1")
+    await storage.messages.modify(PROJECT, thread.id, message.id, METADATA)
+    await storage.messages.delete(PROJECT, thread.id, message.id)
+
+
+async def _runs(storage: Storage) -> None:
+    await storage.runs.create_with_thread(PROJECT, {}, {}, [user("Hi")], new_run())
+    thread = await make_thread(storage)
+    run = (await storage.runs.create(PROJECT, thread.id, new_run(), [user("Hi")])).run
+    await storage.runs.get(PROJECT, thread.id, run.id)
+    await storage.runs.list(PROJECT, thread.id, PageRequest())
+    await storage.runs.modify(PROJECT, thread.id, run.id, METADATA)
+    await storage.runs.statuses([run.id])
+    claim = await claimed(storage, run)
+    step = await _asks(storage, claim)
+    await storage.runs.get(PROJECT, thread.id, run.id)
+    await storage.runs.list_steps(PROJECT, thread.id, run.id, PageRequest())
+    await storage.runs.get_step(PROJECT, thread.id, run.id, step)
+    await storage.runs.submit_tool_outputs(PROJECT, thread.id, run.id, [("call_1", "3")])
+    await storage.runs.cancel(PROJECT, thread.id, run.id)
+    thread = await make_thread(storage)
+    run = await make_run(storage, thread)
+    await _asks(storage, await claimed(storage, run))
+    await storage.runs.cancel(PROJECT, thread.id, run.id)
+
+
+async def _asks(storage: Storage, claim: Claim) -> str:
+    """Has a run call a function; returns the step's id."""
+    step = await start_tool_calls(storage, claim)
+    details = {"type": "tool_calls", "tool_calls": [call("call_1")]}
+    await storage.claims.save(
+        claim,
+        steps=[StepEnd(step.id, StepStatus.in_progress, {}, step_details=details, replay={})],
+        run=RunEnd(RunStatus.requires_action),
+    )
+    return step.id
+
+
+async def _work(storage: Storage) -> None:
+    run = await make_run(storage, await make_thread(storage, "one", "two"))
+    claim = await claimed(storage, run)
+    await storage.claims.renew(claim)
+    await storage.claims.held([claim])
+    context = await storage.claims.context(run, 1)
+    await storage.claims.earlier(run, context.messages[0], 1)
+    calls = await start_tool_calls(storage, claim)
+    await start_message(storage, claim, ahead_of=calls)
+    await storage.claims.release(claim)
+    claim = await claimed(storage, run)
+    step, message = await start_message(storage, claim)
+    await storage.claims.save(claim, message=MessageEnd(message.id, [text_part("Hi")]))
+    await storage.claims.save(
+        claim,
+        begun=[open_tool_calls(claim.run, 0, after=claim.last_position)],
+        steps=[StepEnd(step.id, StepStatus.completed, {}, step_details=step.step_details)],
+    )
+
+
+async def _ends(storage: Storage) -> None:
+    for status in (
+        RunStatus.completed,
+        RunStatus.failed,
+        RunStatus.incomplete,
+        RunStatus.cancelled,
+        RunStatus.expired,
+    ):
+        thread = await make_thread(storage)
+        claim = await claimed(storage, await make_run(storage, thread))
+        waiting = await storage.runs.create(PROJECT, thread.id, new_run(), [], queue=True)
+        step, message = await start_message(storage, claim)
+        if status == RunStatus.cancelled:
+            await storage.runs.cancel(PROJECT, thread.id, claim.run.id)
+        saved = await storage.claims.save(
+            claim,
+            message=MessageEnd(message.id, [], "run_failed"),
+            steps=[StepEnd(step.id, ENDS.get(status, StepStatus.cancelled))],
+            run=RunEnd(status),
+        )
+        assert saved.released is not None and saved.released.id == waiting.run.id
+
+
+async def _outsiders(storage: Storage) -> None:
+    for status in (RunStatus.cancelled, RunStatus.expired):
+        thread, run = await _abandoned(storage)
+        if status == RunStatus.cancelled:
+            await storage.runs.cancel(PROJECT, thread.id, run.id)
+        else:
+            await set_run(storage, run, expires_at=1)
+        await set_run(storage, run, lease_until=PAST)
+        assert await storage.stale_runs.end(run.id, status) is not None
+    thread, _ = await _abandoned(storage)
+    await storage.threads.delete(PROJECT, thread.id)
+    await storage.stale_runs.find(0)
+    await storage.stale_runs.census()
+
+
+async def _abandoned(storage: Storage) -> tuple[Thread, Run]:
+    """Inserts a run whose worker has begun a message."""
+    thread = await make_thread(storage)
+    run = await make_run(storage, thread)
+    await start_message(storage, await claimed(storage, run))
+    return thread, run
