@@ -168,10 +168,9 @@ class RunsServicer:
             new = draft(request, self._lifetime)
             added = await messages.parse_all("additional_messages", request.additional_messages)
             queue = when_active.queues(request, self._when_active)
+        create = self._storage.runs.create
         return await self._engine.start(
-            lambda claim: self._storage.runs.create(
-                caller.project, request.thread_id, new, added, queue=queue, claim=claim
-            )
+            partial(create, caller.project, request.thread_id, new, added, queue=queue)
         )
 
     async def _create_with_thread(
@@ -185,10 +184,9 @@ class RunsServicer:
             resources |= tool_resources.parse("tool_resources", request.tool_resources)
             pairs = metadata.parse("thread.metadata", thread.metadata)
             first = await messages.parse_all("thread.messages", thread.messages)
+        create = self._storage.runs.create_with_thread
         return await self._engine.start(
-            lambda claim: self._storage.runs.create_with_thread(
-                caller.project, pairs, resources, first, new, claim=claim
-            )
+            partial(create, caller.project, pairs, resources, first, new)
         )
 
     @asynccontextmanager
@@ -205,8 +203,7 @@ class RunsServicer:
 
     async def _submit(self, request: runs_pb2.SubmitToolOutputsRequest, caller: Caller) -> Begun:
         outputs = tool_outputs.parse("tool_outputs", request.tool_outputs)
+        submit = self._storage.runs.submit_tool_outputs
         return await self._engine.resume(
-            lambda claim: self._storage.runs.submit_tool_outputs(
-                caller.project, request.thread_id, request.run_id, outputs, claim=claim
-            )
+            partial(submit, caller.project, request.thread_id, request.run_id, outputs)
         )

@@ -77,25 +77,25 @@ class Engine:
         await self._queue.close()
         await self._bus.close()
 
-    async def start(self, create: Callable[[bool], Awaitable[Created]]) -> Begun:
+    async def start(self, create: Callable[..., Awaitable[Created]]) -> Begun:
         """Creates a run with `create` and hands it to the workers.
 
-        The argument of `create` is whether to claim the run: only if a worker is free and no run
+        `create` is given `claim`, whether to claim the run: only if a worker is free and no run
         waits for one. The stream begins with the thread, where that is new, and with a run that is
         queued.
         """
         with self._worker.reserve() as reservation:
-            created = await create(reservation is not None)
+            created = await create(claim=reservation is not None)
             run, thread = created.run, created.thread
             begin = [] if thread is None else [build.thread_created(thread)]
             first = await self._publisher.publish(run, *begin, *build.run_created(run))
             await self._hand_over(run, created.claim, reservation)
         return run, first
 
-    async def resume(self, submit: Callable[[bool], Awaitable[Submitted]]) -> Begun:
+    async def resume(self, submit: Callable[..., Awaitable[Submitted]]) -> Begun:
         """Gives a run its tool outputs with `submit` and hands it to the workers, as in `start`."""
         with self._worker.reserve() as reservation:
-            submitted = await submit(reservation is not None)
+            submitted = await submit(claim=reservation is not None)
             run = submitted.run
             first = await self._publisher.publish(run, build.step(submitted.step), *build.run(run))
             await self._hand_over(run, submitted.claim, reservation)

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, func, select, update
 
-from storage import Storage, sqlite_writer
+from storage import Storage, rows, sqlite_writer
 from storage.database import Database
 from storage.errors import NotFound
 from storage.messages import LIST, NewMessage
@@ -24,7 +24,7 @@ from storage.sqlite import AT_ONCE
 from storage.statements import Statement
 from storage.tables import Thread
 from storage.transaction import Transaction
-from tests.support.storage.rows import PROJECT, make_thread
+from tests.support.storage.rows import PROJECT
 
 COUNT: Statement[Any] = Statement(select(func.count()).select_from(Thread))
 MIB = 2**20
@@ -37,6 +37,11 @@ async def on_sqlite(tmp_path: Path) -> AsyncIterator[Storage]:
     await database.migrate()
     yield Storage(database)
     await database.close()
+
+
+async def make_thread(storage: Storage) -> rows.Thread:
+    """Inserts a thread, in one transaction."""
+    return await storage.threads.create(PROJECT, {}, {}, [])
 
 
 def count(storage: Storage) -> int:
