@@ -1,8 +1,9 @@
-"""Assistants, threads, messages and runs in a database: SQLModel tables behind repositories."""
+"""Assistants, threads, messages, runs and keys in a database: tables behind repositories."""
 
 from storage.assistants import Assistants
 from storage.claims import Claims
 from storage.database import Database
+from storage.keys import Keys
 from storage.messages import Messages
 from storage.runs import Runs
 from storage.stale_runs import StaleRuns
@@ -20,4 +21,5 @@ class Storage:
         self.messages = Messages(database)
         self.runs = Runs(database, lease_seconds)
         self.claims = Claims(database, lease_seconds)
+        self.keys = Keys(database)
         self.stale_runs = StaleRuns(database)

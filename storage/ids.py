@@ -16,6 +16,8 @@ MESSAGE: Final = "msg"
 RUN: Final = "run"
 STEP: Final = "step"
 CALL: Final = "call"
+PROJECT: Final = "proj"
+KEY: Final = "key"
 
 _ALPHABET = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _lock = threading.Lock()

@@ -64,14 +64,18 @@ def _row_class(model: type[SQLModel]) -> Any:
 
 
 if TYPE_CHECKING:
+    from storage.tables import ApiKey as ApiKey
     from storage.tables import Assistant as Assistant
     from storage.tables import Message as Message
+    from storage.tables import Project as Project
     from storage.tables import Run as Run
     from storage.tables import RunStep as RunStep
     from storage.tables import Thread as Thread
 else:
+    ApiKey = _row_class(tables.ApiKey)
     Assistant = _row_class(tables.Assistant)
     Thread = _row_class(tables.Thread)
     Message = _row_class(tables.Message)
+    Project = _row_class(tables.Project)
     Run = _row_class(tables.Run)
     RunStep = _row_class(tables.RunStep)

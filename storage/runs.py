@@ -57,6 +57,11 @@ class Found:
     run: Run
     pending: RunStep | None
 
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run.id
+
 
 @dataclass(frozen=True, slots=True)
 class RunPage(Page[Run]):

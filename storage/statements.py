@@ -151,24 +151,27 @@ def _model(row: Any) -> type[SQLModel]:
     return found
 
 
-def update(row: type[T], names: tuple[str, ...]) -> Statement[T]:
+def update(row: type[T], names: tuple[str, ...], in_project: bool) -> Statement[T]:
     """Returns the statement that sets these attributes of the row whose id is `of_id`.
 
-    Parameters are named as the attributes are. The row comes back as it is then.
+    Parameters are named as the attributes are. The row comes back as it is then. `in_project`: only
+    if it is of the transaction's project.
     """
-    found = _UPDATES.get((row.__name__, names))
+    found = _UPDATES.get((row.__name__, names, in_project))
     if found is None:
         model = _model(row)
         by_attribute = {name: column for column, name in rows.columns(row)}
         columns = table(model).c
         assigned = {by_attribute[name]: param(name, columns[by_attribute[name]]) for name in names}
         changed = sa.update(table(model)).where(columns.id == param("of_id")).values(assigned)
+        if in_project:
+            changed = changed.where(columns.project_id == project())
         found = Statement(changed.returning(table(model)), row)
-        _UPDATES[row.__name__, names] = found
+        _UPDATES[row.__name__, names, in_project] = found
     return found
 
 
-_UPDATES: dict[tuple[str, tuple[str, ...]], Statement[Any]] = {}
+_UPDATES: dict[tuple[str, tuple[str, ...], bool], Statement[Any]] = {}
 
 
 def param(name: str, like: Any = None) -> sa.BindParameter[Any]:

@@ -1,9 +1,9 @@
 """The tables.
 
-Every row has `project_id`, and `position`, which orders it in its parent's list. JSON columns hold
-OpenAI's own forms. What a caller may choose and did not is null, or has no key. Rows are returned
-detached from their session: values, not live objects. Timestamps are unix seconds by the database's
-clock; leases keep the fraction.
+Every row of the API has `project_id`, and `position`, which orders it in its parent's list. JSON
+columns hold OpenAI's own forms. What a caller may choose and did not is null, or has no key. Rows
+are returned detached from their session: values, not live objects. Timestamps are unix seconds by
+the database's clock; leases keep the fraction.
 """
 
 from enum import StrEnum
@@ -97,6 +97,45 @@ def _position() -> Any:
 
 def _parent(key: str) -> Any:
     return Field(sa_column=Column(String, ForeignKey(key, ondelete="CASCADE"), nullable=False))
+
+
+class Project(SQLModel, table=True):
+    """The owner of objects and of the keys that reach them."""
+
+    __tablename__ = "projects"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    created_at: int = _seconds(nullable=False)
+
+
+class ApiKey(SQLModel, table=True):
+    """A key, of which nothing is stored but its digest."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("api_keys_by_position", "project_id", "position", unique=True),)
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(sa_column=Column(String, ForeignKey("projects.id"), nullable=False))
+    position: str = _position()
+    created_at: int = _seconds(nullable=False)
+    name: str
+    digest: str = Field(unique=True)
+    """The key's SHA-256, in hexadecimal digits."""
+    expires_at: int | None = _seconds()
+    revoked_at: int | None = _seconds()
+
+
+class Version(SQLModel, table=True):
+    """A number that increases with every change of what servers keep in memory, named by its id.
+
+    Who changes it updates the number first: so changes come one after another.
+    """
+
+    __tablename__ = "versions"
+
+    id: str = Field(primary_key=True)
+    number: int = _seconds(nullable=False)
 
 
 class Assistant(SQLModel, table=True):

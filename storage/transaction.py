@@ -34,8 +34,9 @@ class Transaction:
     """Statements of one transaction, each done when its method returns.
 
     It is of one project, or, for the run engine and the reconciler, of all: then a statement that
-    takes a project must be given it. Whatever the driver raises goes through to the database,
-    which rolls back and translates it.
+    takes a project must be given it. One of a project gives no row of another's, and changes none,
+    whatever a statement leaves out. Whatever the driver raises goes through to the database, which
+    rolls back and translates it.
     """
 
     __slots__ = ("_cursor", "_database", "_project", "brief")
@@ -63,12 +64,13 @@ class Transaction:
         """Returns the first row, or None where there is none."""
         compiled = self._execute(statement, params)
         row = self._cursor.fetchone()
-        return None if row is None else compiled.read([row])[0]
+        found = [] if row is None else self._own(compiled.read([row]))
+        return found[0] if found else None
 
     def all(self, statement: Statement[T], **params: Any) -> list[T]:
         """Returns all rows."""
         compiled = self._execute(statement, params)
-        return compiled.read(self._cursor.fetchall())
+        return self._own(compiled.read(self._cursor.fetchall()))
 
     def value(self, statement: Statement[Any], **params: Any) -> Any:
         """Returns the first value of the first row, or None where there is none."""
@@ -105,12 +107,20 @@ class Transaction:
 
     def change(self, row: type[T], id: str, **changes: Any) -> T | None:
         """Sets attributes of the row of a class that has this id; returns it, if there is one."""
-        statement = statements.update(row, tuple(sorted(changes)))
+        in_project = self._project is not None
+        statement = statements.update(row, tuple(sorted(changes)), in_project)
         return self.one(statement, of_id=id, **changes)
 
     def now(self) -> float:
         """Returns the database's time in unix seconds, which goes on within a transaction."""
         return float(self.value(NOW))
+
+    def _own(self, rows: list[T]) -> list[T]:
+        """Returns what is the project's of some rows; tuples are what their statement made."""
+        project = self._project
+        if project is None:
+            return rows
+        return [row for row in rows if getattr(row, PROJECT, project) == project]
 
     def _execute(self, statement: Statement[T], params: dict[str, Any]) -> Compiled[T]:
         compiled = statement.compiled(self._database)

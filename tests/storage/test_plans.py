@@ -23,6 +23,9 @@ NEVER_EXECUTED = {
 """Ends that only a worker gives a run, in statements of its own."""
 
 COLD = {
+    "keys.VALID": "once for each change of keys; there are few",
+    "keys.LIST": "for operators",
+    "keys.PROJECTS": "for operators",
     "stale_runs.COUNTS": "every few seconds; reads an index, of all runs that have not ended",
 }
 """What may read or sort all of something, and why."""

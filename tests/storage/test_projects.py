@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage import Storage
+from storage import Storage, rows, tables
 from storage.claims import RunEnd, StepEnd
 from storage.database import Database
 from storage.errors import InvalidCursor, NotFound
 from storage.pages import PageRequest
 from storage.repository import Repository
 from storage.rows import table
+from storage.statements import Statement
 from storage.tables import Assistant, Message, Run, RunStatus, RunStep, StepStatus, Thread
+from storage.transaction import Transaction
 from tests.support.storage.rows import (
     OTHER,
     PROJECT,
@@ -123,7 +125,7 @@ def test_every_method_is_here(storage: Storage) -> None:
     methods = {
         f"{name}.{method}"
         for name, repository in vars(storage).items()
-        if isinstance(repository, Repository) and name not in ("claims", "stale_runs")
+        if isinstance(repository, Repository) and name not in ("claims", "stale_runs", "keys")
         for method, function in vars(type(repository)).items()
         if inspect.iscoroutinefunction(function)
     }
@@ -159,6 +161,27 @@ async def test_what_is_ones_own(storage: Storage) -> None:
     for name in NAMES:
         own = await one_of_each(storage, PROJECT)
         await calls(storage, PROJECT, own, own.assistant)[name]()
+
+
+async def test_what_a_statement_leaves_out_is_left_out(storage: Storage) -> None:
+    """A transaction of a project gives no row of another's, and changes none, whatever is asked."""
+    theirs = await one_of_each(storage, PROJECT)
+
+    ids = (theirs.assistant, theirs.thread, theirs.message, theirs.run, theirs.step)
+    for row, id in zip(TABLES, ids, strict=True):
+        named: Any = getattr(rows, row.__name__)
+        before = await everything(storage)
+        assert await storage.database.write(look_up(named, id), OTHER) == (None, None, [])
+        assert await everything(storage) == before
+        changed, one, several = await storage.database.write(look_up(named, id), PROJECT)
+        assert (one.created_at, one, several) == (1, changed, [changed])
+
+
+def look_up(row: Any, id: str) -> Callable[[Transaction], Any]:
+    """Asks for a row, and changes it, by a statement that forgets the project."""
+    columns = table(getattr(tables, row.__name__)).c
+    of_any = Statement(sa.select(columns.id.table).where(columns.id == sa.literal(id)), row)
+    return lambda tx: (tx.change(row, id, created_at=1), tx.one(of_any), tx.all(of_any))
 
 
 async def test_lists(storage: Storage) -> None:

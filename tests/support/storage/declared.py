@@ -44,8 +44,8 @@ def _label(key: Any) -> str:
     match key:
         case (Transition(target=target), *_, names):
             return f"{target}: {', '.join(names)}"
-        case (str(row), names):
-            return f"{row}: {', '.join(names)}"
+        case (str(row), names, in_project):
+            return f"{row}{' of all' * (not in_project)}: {', '.join(names)}"
         case _:
             return str(key)
 

@@ -27,7 +27,7 @@ ENDS = {RunStatus.completed: StepStatus.completed, RunStatus.failed: StepStatus.
 
 async def do_everything(storage: Storage) -> None:
     """Calls every method of every repository, in all ways that differ by their statements."""
-    for calls in (_assistants, _threads, _messages, _runs, _work, _ends, _outsiders):
+    for calls in (_assistants, _threads, _messages, _runs, _work, _ends, _outsiders, _keys):
         await calls(storage)
 
 
@@ -152,6 +152,15 @@ async def _outsiders(storage: Storage) -> None:
     await storage.threads.delete(PROJECT, thread.id)
     await storage.stale_runs.find(0)
     await storage.stale_runs.census()
+
+
+async def _keys(storage: Storage) -> None:
+    key = await storage.keys.create("alpha", "one", "digest")
+    await storage.keys.ensure("alpha", "two", "other digest")
+    await storage.keys.revoke(key.id)
+    await storage.keys.list()
+    await storage.keys.projects()
+    await storage.keys.valid()
 
 
 async def _abandoned(storage: Storage) -> tuple[Thread, Run]:
