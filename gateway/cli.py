@@ -1,5 +1,6 @@
 """The `assistants` command."""
 
+import os
 import shlex
 import sys
 from typing import Annotated
@@ -9,7 +10,9 @@ import typer
 import uvloop
 from rich.console import Console
 
+from gateway import keys
 from gateway.serve import run
+from gateway.terminal.bearer import Bearer
 from gateway.terminal.chat import Chat, details
 from service.errors import SettingsError
 from service.process import logs
@@ -21,6 +24,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(keys.keys, name="keys")
+app.add_typer(keys.projects, name="projects")
+
+API_KEY = "ASSISTANTS_API_KEY"
+ApiKey = Annotated[
+    str,
+    typer.Option(
+        envvar=API_KEY, show_default=False, help="An API key, where the server wants one."
+    ),
+]
 
 
 @app.callback()
@@ -42,11 +57,13 @@ def chat(
     assistant: Annotated[str, typer.Option(help="The assistant's id. Else you choose.")] = "",
     thread: Annotated[str, typer.Option(help="The thread to go on with. Else a new one.")] = "",
     model: Annotated[str, typer.Option(help="A new assistant's model. Else you say.")] = "",
+    api_key: ApiKey = "",
 ) -> None:
     """Talks to an assistant in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
     target = address or Settings.load().grpc_address
     command = [sys.argv[0], "chat", *(("--address", address) if address else ())]
-    with grpc.insecure_channel(target) as channel:
+    with grpc.insecure_channel(target) as plain:
+        channel = grpc.intercept_channel(plain, Bearer(api_key)) if api_key else plain
         try:
             conversation = Chat(channel, Console(), shlex.join(command))
             conversation.hold(assistant or None, thread or None, model or None)
@@ -55,24 +72,40 @@ def chat(
 
 
 @app.command()
-def demo() -> None:
-    """Starts a server for itself, with the embedded model, and holds a conversation with it."""
+def demo(api_key: ApiKey = "") -> None:
+    """Starts a server for itself, with the embedded model, and holds a conversation with it.
+
+    With a key, the server wants it.
+    """
     try:
         from gateway.terminal.demo import run_demo  # Only it needs OpenAI's package.
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"demo: the package {error.name} is missing: install assistants[demo,embedded]"
         ) from error
-    run_demo(Console())
+    run_demo(Console(), api_key)
 
 
 def main() -> None:
     """Runs the command. What the caller can mend is one line and exit code 2."""
+    _hide_key()
     try:
         app()
     except SettingsError as error:
         print(f"assistants: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _hide_key() -> None:
+    """Moves a key to the environment: everybody on a machine can read the command lines."""
+    given = sys.orig_argv
+    for place, argument in enumerate(given):
+        name, equals, key = argument.partition("=")
+        if name == "--api-key" and (equals or place + 1 < len(given)):
+            behind = place + (1 if equals else 2)
+            key = key if equals else given[place + 1]
+            rest = [*given[:place], *given[behind:]]
+            os.execve(sys.executable, rest, os.environ | {API_KEY: key})
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from gateway import descriptor, sse
 from gateway.requests import Schema
+from service.access import Identify
 from service.calls import Call, Caller, Chain, Ending, Work
 from service.errors import ApiError, Kind
 from service.runner.events.build import error as error_event
@@ -40,15 +41,17 @@ _CHUNK = 64 << 10
 _JSON = "application/json"
 
 
-def handlers(servicers: Mapping[str, object], keep_alive: float) -> list[grpc.GenericRpcHandler]:
+def handlers(
+    servicers: Mapping[str, object], identify: Identify, keep_alive: float
+) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the REST services, one for each typed servicer.
 
     Keys are full names of typed services, such as `assistants.v1.RunsService`. Methods of the
     servicers are coroutines that take a request and its caller and return an answer or a stream of
-    events, or raise ApiError or what `from_exception` knows. `keep_alive` is the number of seconds
-    after which a silent stream of events gets a comment.
+    events, or raise ApiError or what `from_exception` knows. `identify` says whose a call is.
+    `keep_alive` is the number of seconds after which a silent stream of events gets a comment.
     """
-    chain = Chain(_trailers)
+    chain = Chain(_trailers, identify)
     return [
         grpc.method_handlers_generic_handler(
             rest_service,
@@ -82,7 +85,7 @@ Stream = Callable[[Any, Caller], Awaitable[EventStream]]
 
 def _single(schema: Schema, execute: Execute) -> Work:
     async def work(request: Message | None, call: Call) -> HttpBody:
-        answer = await execute(schema.complete(request, call.metadata), call.caller)
+        answer = await call.execute(execute, schema.complete(request, call.metadata))
         return HttpBody(content_type=_JSON, data=_body(answer))
 
     return work
@@ -98,15 +101,15 @@ def _chunked(
         if execute is None:
             assert stream is not None
             _continue(complete, call.metadata)
-            events = await stream(complete, call.caller)
+            events = await call.execute(stream, complete)
             await _send_events(events, call, keep_alive, with_ids=True, resumed=True)
         elif stream is not None and complete.stream:
             complete.ClearField("stream")
             with_ids = call.metadata.get(EVENT_IDS_HEADER) == "on"
-            events = await stream(complete, call.caller)
+            events = await call.execute(stream, complete)
             await _send_events(events, call, keep_alive, with_ids=with_ids, resumed=False)
         else:
-            await _send_chunks(_body(await execute(complete, call.caller)), call)
+            await _send_chunks(_body(await call.execute(execute, complete)), call)
 
     return work
 

@@ -60,10 +60,11 @@ async def _greet(serving: asyncio.Event, settings: Settings) -> None:
     await serving.wait()
     while await http_status(settings.http_address, "/healthz") != 200:  # noqa: ASYNC110 (another process)
         await asyncio.sleep(0.05)
+    key = "-H 'authorization: Bearer sk-…' " if settings.auth == "keys" else ""
     print(
         f"REST on http://{settings.http_address}/v1, gRPC on {settings.grpc_address}\n"
-        f"  curl http://{settings.http_address}/v1/assistants\n"
-        f"  grpcurl -plaintext {settings.grpc_address} "
+        f"  curl {key}http://{settings.http_address}/v1/assistants\n"
+        f"  grpcurl -plaintext {key}{settings.grpc_address} "
         "assistants.v1.AssistantsService/ListAssistants",
         flush=True,
     )

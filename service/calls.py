@@ -2,16 +2,19 @@
 
 Each transport wraps its methods in a `Chain`, once, when its server is built. A call then
 
-1. gets its caller and its request id, before anything else, so that each line that is logged on
-   its behalf carries the id;
-2. is timed, counted and logged, whatever comes of it: a refusal, or a caller that goes away;
-3. is executed, and what it raises becomes an ApiError, innermost, so that 2 knows the status.
+1. gets its request id, before anything else, so that each line that is logged on its behalf
+   carries the id;
+2. is timed, counted and logged, whatever comes of it: a refusal, or a caller that goes away. What
+   changes objects, or would have, is a line of the log at any level but the quietest;
+3. gets its caller, by the key that it brings, or is refused;
+4. is executed. What 3 and 4 raise becomes an ApiError, innermost, so that 2 knows the status.
 
 The transport renders the ApiError as the end of its call. A caller's deadline needs no step: gRPC
 cancels a call at its deadline as it does when the caller goes away.
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from service.access import Identify
 from service.errors import ApiError, from_exception
 from service.process import metrics
 
@@ -33,6 +37,15 @@ REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
 """Characters of a caller's id that are logged."""
 
+READS = ("Get", "List", "StreamRunEvents")
+"""How the names of those methods begin that change nothing."""
+
+NAMED = ("run_id", "message_id", "thread_id", "assistant_id")
+"""The fields of requests that name an object, innermost first."""
+
+_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
+"""What is logged as an id: callers send what they like."""
+
 log = structlog.get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,29 +53,52 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call: `project` owns the objects that it works on, `request_id` names it."""
+    """Who makes a call: `project` owns the objects that it works on, `request_id` names it.
+
+    `key` is the name of the key that it brings, where calls need one.
+    """
 
     project: str
     request_id: str
-
-
-def _identify(metadata: Mapping[str, Any]) -> Caller:
-    # There are no keys yet that could name another project.
-    given = metadata.get(REQUEST_ID)
-    return Caller("default", given[:MAX_REQUEST_ID] if given else secrets.token_hex(16))
+    key: str | None = None
 
 
 class Call:
     """One call, as its transport sees it."""
 
-    __slots__ = ("caller", "metadata", "status", "write")
+    __slots__ = ("caller", "metadata", "object", "request_id", "status", "write")
+
+    caller: Caller
 
     def __init__(self, context: Context) -> None:
         """Reads the metadata of the call."""
         self.metadata: Mapping[str, Any] = dict(context.invocation_metadata() or ())
-        self.caller = _identify(self.metadata)
+        given = self.metadata.get(REQUEST_ID)
+        self.request_id = given[:MAX_REQUEST_ID] if given else secrets.token_hex(16)
+        self.object: str | None = None
         self.write: Callable[[Message], Awaitable[None]] = context.write
         self.status = grpc.StatusCode.OK
+
+    async def admit(self, identify: Identify) -> None:
+        """Finds out who makes the call. Raises ApiError."""
+        identity = await identify(self.metadata)
+        self.caller = Caller(identity.project, self.request_id, identity.key)
+
+    async def execute(self, method: Callable[[Any, Caller], Awaitable[T]], request: Any) -> T:
+        """Has a servicer's method execute the call, and notes the id of the object in question."""
+        self.object = next(filter(None, (getattr(request, name, None) for name in NAMED)), None)
+        answer = await method(request, self.caller)
+        self.object = getattr(answer, "id", self.object)
+        return answer
+
+    def trail(self) -> dict[str, str | None]:
+        """Returns what is logged of who has done what: names and ids, and never a key."""
+        caller = getattr(self, "caller", None)
+        return {
+            "project": caller and caller.project,
+            "key": caller and caller.key,
+            "object": self.object if self.object and _ID.fullmatch(self.object) else None,
+        }
 
     def fail(self, error: Exception) -> ApiError:
         """Makes the error the outcome of the call; returns what the caller may know of it."""
@@ -83,9 +119,10 @@ Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
 class Chain:
     """Wraps the methods of one transport, which ends failed calls as `render` says."""
 
-    def __init__(self, render: Callable[[ApiError], Ending]) -> None:
-        """Takes no calls yet."""
+    def __init__(self, render: Callable[[ApiError], Ending], identify: Identify) -> None:
+        """Takes no calls yet. `identify` says whose they are."""
         self._render = render
+        self._identify = identify
 
     def handler(
         self,
@@ -109,15 +146,17 @@ class Chain:
         )
 
     def _wrap(self, method: str, work: Work) -> Callable[[Any, Context], Awaitable[Message | None]]:
-        render = self._render
+        render, identify = self._render, self._identify
+        log_call = log.debug if method.startswith(READS) else log.info
         succeeded = metrics.CALLS.labels(method, grpc.StatusCode.OK.name)
         duration = metrics.CALL_SECONDS.labels(method)
 
         async def handle(request: Any, context: Context) -> Message | None:
             call = Call(context)
-            structlog.contextvars.bind_contextvars(request_id=call.caller.request_id)
+            structlog.contextvars.bind_contextvars(request_id=call.request_id)
             begun = perf_counter()
             try:
+                await call.admit(identify)
                 return await work(request, call)
             except (asyncio.CancelledError, grpc.aio.BaseError):
                 # Nobody waits for the answer any more: its caller is gone, or its deadline is over.
@@ -132,7 +171,13 @@ class Chain:
                     succeeded.inc()
                 else:
                     metrics.CALLS.labels(method, call.status.name).inc()
-                log.debug("call", method=method, status=call.status.name, seconds=round(seconds, 6))
+                log_call(
+                    "call",
+                    method=method,
+                    status=call.status.name,
+                    seconds=round(seconds, 6),
+                    **call.trail(),
+                )
             return await context.abort(*render(failure))
 
         return handle

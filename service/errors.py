@@ -91,6 +91,9 @@ class Kind(StrEnum):
     array_above_max = "array_above_max_length"
     array_below_min = "empty_array"
     too_many_properties = "object_above_max_properties"
+    missing_api_key = "missing_api_key"
+    invalid_api_key = "invalid_api_key"
+    mismatched_project = "mismatched_project"
     events_gone = "events_gone"
     unavailable = "unavailable"
     internal = "internal"
@@ -98,6 +101,10 @@ class Kind(StrEnum):
 
 def _bad(code: str | None) -> ErrorSpec:
     return ErrorSpec(400, grpc.StatusCode.INVALID_ARGUMENT, _INVALID, code)
+
+
+def _unknown(code: str | None) -> ErrorSpec:
+    return ErrorSpec(401, grpc.StatusCode.UNAUTHENTICATED, _INVALID, code)
 
 
 TABLE: dict[Kind, ErrorSpec] = {
@@ -119,6 +126,9 @@ TABLE: dict[Kind, ErrorSpec] = {
     Kind.array_above_max: _bad(Kind.array_above_max),
     Kind.array_below_min: _bad(Kind.array_below_min),
     Kind.too_many_properties: _bad(Kind.too_many_properties),
+    Kind.missing_api_key: _unknown(None),
+    Kind.invalid_api_key: _unknown(Kind.invalid_api_key),
+    Kind.mismatched_project: _unknown(Kind.mismatched_project),
     Kind.events_gone: ErrorSpec(410, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
     Kind.unavailable: ErrorSpec(503, grpc.StatusCode.UNAVAILABLE, "server_error", None),
     Kind.internal: ErrorSpec(500, grpc.StatusCode.INTERNAL, "server_error", None),

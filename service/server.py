@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from service.access import Identify, Keyring, anybody
 from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
@@ -55,8 +56,10 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.so_reuseport", 0),
 ]
 
-EdgeHandlers = Callable[[Mapping[str, object]], list[grpc.GenericRpcHandler]]
-"""Makes the handlers of REST; takes the servicers by the full names of their services."""
+EdgeHandlers = Callable[[Mapping[str, object], Identify], list[grpc.GenericRpcHandler]]
+"""Makes the handlers of REST; takes the servicers by the full names of their services, and what
+says whose a call is.
+"""
 
 
 class Server:
@@ -74,6 +77,8 @@ class Server:
         self._storage = Storage(
             Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
         )
+        self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
+        self._identify: Identify = self._keyring.identify if self._keyring else anybody
         self._engine = Engine(
             self._storage,
             model,
@@ -98,12 +103,13 @@ class Server:
         """
         public, edge = self._public_server(), self._edge_server()
         try:
-            await self._migrate()
+            await self._open_database()
             await public.start()
             await edge.start()
             for name in ("", *self._servicers):
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             engine = asyncio.create_task(self._engine.work(), name="engine")
+            watching = asyncio.create_task(self._watch_keys(), name="keys")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
             # What is loaded by now stays: to look through it again and again would hold the loop
             # for a tenth of a second each time.
@@ -111,19 +117,31 @@ class Server:
             gc.freeze()
             gc.set_threshold(GARBAGE)
             serving.set()
-            await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({engine, watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             await self._drain(public, edge, engine)
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
         finally:
             await public.stop(None)
             await edge.stop(None)
             await self._storage.database.close()
 
-    async def _migrate(self) -> None:
+    async def _open_database(self) -> None:
+        secret = self._settings.bootstrap_key
+        first_key = None if secret is None else secret.get_secret_value()
         try:
             await self._storage.database.migrate()
+            if self._keyring is not None:
+                await self._keyring.load(first_key)
         except Unreachable as error:
             raise SettingsError(f"ASSISTANTS_DATABASE_URL: {error}") from error
+
+    async def _watch_keys(self) -> None:
+        if self._keyring is not None:
+            await self._keyring.watch()
+        await asyncio.Event().wait()
 
     async def _drain(
         self, public: grpc.aio.Server, edge: grpc.aio.Server, engine: asyncio.Task[None]
@@ -142,16 +160,18 @@ class Server:
 
     def _public_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=OPTIONS)
-        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers)))
+        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers, self._identify)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server, pool=_public_descriptors())
+        if self._settings.reflection:
+            names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, server, pool=_public_descriptors())
         _bind(server, self._settings.grpc_address)
         return server
 
     def _edge_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=OPTIONS)
-        server.add_generic_rpc_handlers(tuple(self._edge_handlers(self._servicers)))
+        handlers = self._edge_handlers(self._servicers, self._identify)
+        server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         # What a killed server has left; the lock on the data directory says that none is alive.
         self._settings.edge_socket.unlink(missing_ok=True)

@@ -20,6 +20,9 @@ from service.errors import SettingsError
 from service.models.dialect import Quirk
 from storage.database import parse_url
 
+MIN_KEY = 20
+"""Characters that a key has that people choose."""
+
 MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
@@ -33,6 +36,13 @@ def _address(value: str) -> str:
 
 def _database_url(value: str) -> str:
     parse_url(value)
+    return value
+
+
+def _bootstrap_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
     return value
 
 
@@ -59,10 +69,22 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ASSISTANTS_", env_ignore_empty=True)
 
     http_address: Address = "127.0.0.1:8080"
-    """Where Envoy serves /v1: HOST:PORT. Loopback, as there are no API keys yet."""
+    """Where Envoy serves /v1: HOST:PORT."""
 
     grpc_address: Address = "127.0.0.1:50051"
     """Where gRPC is served: HOST:PORT."""
+
+    auth: Literal["none", "keys"] = "none"
+    """Whether calls need an API key. Without, all are of the project `default`."""
+
+    bootstrap_key: Annotated[SecretStr, AfterValidator(_bootstrap_key)] | None = None
+    """A key of the project `default`, made when a server starts that does not find it.
+
+    For containers, which are given their secrets. One that was revoked stays so.
+    """
+
+    reflection: bool = True
+    """Whether gRPC describes itself to clients. It needs no key: the .proto files are public."""
 
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
@@ -151,6 +173,8 @@ class Settings(BaseSettings):
             name = "_".join(["ASSISTANTS", *map(str, first["loc"][:1])]).upper()
             reason = first["msg"].removeprefix("Value error, ")
             raise SettingsError(f"{name}: {reason}") from None
+        if settings.bootstrap_key is not None and settings.auth == "none":
+            raise SettingsError("ASSISTANTS_BOOTSTRAP_KEY: there are no keys: ASSISTANTS_AUTH=keys")
         socket = settings.edge_socket.absolute()
         if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(

@@ -21,6 +21,7 @@ from openai import AssistantEventHandler
 from openai.types.beta.threads import Text, TextDelta
 from rich.console import Console
 
+from gateway.terminal.bearer import Bearer
 from service.errors import SettingsError
 from service.process.child import dying_with_parent
 
@@ -43,16 +44,20 @@ class Printer(AssistantEventHandler):
         )
 
 
-def run_demo(console: Console) -> None:
-    """Holds the conversation. Raises SettingsError where the server does not start."""
+def run_demo(console: Console, api_key: str) -> None:
+    """Holds the conversation, with a key if there is one.
+
+    Raises SettingsError where the server does not start.
+    """
     # As Ctrl-C does: not before the server has ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with _server(console) as (base_url, grpc_address):
+    with _server(console, api_key) as (base_url, grpc_address):
         # The openai package as it is: all that it needs is the address, and some key.
-        with openai.OpenAI(base_url=base_url, api_key="none") as client:
+        with openai.OpenAI(base_url=base_url, api_key=api_key or "none") as client:
             thread_id = _converse(client.beta, console)
         _title(console, "The same thread, read over gRPC: MessagesService.ListMessages")
-        with grpc.insecure_channel(grpc_address) as channel:
+        with grpc.insecure_channel(grpc_address) as plain:
+            channel = grpc.intercept_channel(plain, Bearer(api_key)) if api_key else plain
             request = messages_pb2.ListMessagesRequest(thread_id=thread_id, order="asc")
             page = messages_pb2_grpc.MessagesServiceStub(channel).ListMessages(request)
         for message in page.data:
@@ -118,7 +123,7 @@ def _line(console: Console, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _server(console: Console) -> Iterator[tuple[str, str]]:
+def _server(console: Console, api_key: str) -> Iterator[tuple[str, str]]:
     """Gives the base URL and the gRPC address of a server with an empty database."""
     http_address, grpc_address = _free_address(), _free_address()
     with tempfile.TemporaryDirectory(prefix="assistants-") as directory:
@@ -128,6 +133,8 @@ def _server(console: Console) -> Iterator[tuple[str, str]]:
             "ASSISTANTS_GRPC_ADDRESS": grpc_address,
             "ASSISTANTS_DATA_DIR": directory,
         }
+        if api_key:
+            environment |= {"ASSISTANTS_AUTH": "keys", "ASSISTANTS_BOOTSTRAP_KEY": api_key}
         _line(console, "Starting the server: gRPC, Envoy, SQLite and the embedded model ...")
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -10,19 +10,20 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
+from service.access import Identify
 from service.calls import Call, Caller, Chain, Ending, Work
 from service.errors import ApiError, Kind
 from service.runner.events.streams import EventStream
 from service.types import answers, events
 
 
-def handlers(servicers: Mapping[str, object]) -> list[grpc.GenericRpcHandler]:
+def handlers(servicers: Mapping[str, object], identify: Identify) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the servicers, which are given by the full names of their services.
 
     A servicer has a coroutine for each method, which takes a request and its caller. It returns an
-    answer, or, where the method streams, a stream of events.
+    answer, or, where the method streams, a stream of events. `identify` says whose a call is.
     """
-    chain = Chain(_status)
+    chain = Chain(_status, identify)
     return [
         grpc.method_handlers_generic_handler(
             name,
@@ -49,14 +50,14 @@ def _unary(
     execute: Callable[[Any, Caller], Awaitable[answers.Answer]], response: type[Message]
 ) -> Work:
     async def work(request: Message | None, call: Call) -> Message:
-        return answers.to_proto(await execute(_given(request), call.caller), response)
+        return answers.to_proto(await call.execute(execute, _given(request)), response)
 
     return work
 
 
 def _streaming(execute: Callable[[Any, Caller], Awaitable[EventStream]]) -> Work:
     async def work(request: Message | None, call: Call) -> None:
-        async with aclosing(await execute(_given(request), call.caller)) as stream:
+        async with aclosing(await call.execute(execute, _given(request))) as stream:
             while not stream.ended:
                 for event in await stream.take():
                     await call.write(events.to_proto(event))

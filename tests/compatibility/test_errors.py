@@ -17,8 +17,15 @@ from tests.support.rest.wire import Wire
 from tests.support.script import Answer, Calls, Hold
 from tests.support.stack import Stack
 
-NOT_BY_A_REQUEST = {Kind.events_gone, Kind.unavailable, Kind.internal}
-"""What takes more than a request: readers that lag, the server's end, a defect."""
+NOT_BY_A_REQUEST = {
+    Kind.events_gone,
+    Kind.unavailable,
+    Kind.internal,
+    Kind.missing_api_key,
+    Kind.invalid_api_key,
+    Kind.mismatched_project,
+}
+"""What takes more than a request: readers that lag, the server's end, a defect, keys."""
 
 
 @pytest.fixture(scope="module")

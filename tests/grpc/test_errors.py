@@ -13,6 +13,7 @@ import pytest
 from assistants.v1 import messages_pb2, runs_pb2, runs_pb2_grpc
 from google.rpc import error_details_pb2
 
+from service.access import anybody
 from service.api import typed
 from service.calls import Caller
 from service.errors import TABLE, ApiError, Kind
@@ -57,6 +58,7 @@ def test_an_error_that_quotes_much_is_cut(stubs: Stubs, text: str) -> None:
 class Broken:
     """A stream that has one event and then fails."""
 
+    id = "run_1"
     ended = False
 
     def __init__(self, error: Exception) -> None:
@@ -86,7 +88,7 @@ class Raiser(runs_pb2_grpc.RunsServiceServicer):
 async def raiser() -> AsyncIterator[Any]:
     """A client of a server that fails as it is told."""
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers(tuple(typed.handlers({RUNS: Raiser()})))
+    server.add_generic_rpc_handlers(tuple(typed.handlers({RUNS: Raiser()}, anybody)))
     with tempfile.TemporaryDirectory() as directory:
         address = f"unix:{Path(directory) / 'socket'}"
         server.add_insecure_port(address)

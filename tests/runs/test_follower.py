@@ -99,13 +99,13 @@ class Broken(FixedStream):
 
 async def test_a_reader_that_leaves_before_the_end_is_noticed() -> None:
     left = list[str]()
-    early = DisconnectHook(FixedStream(build.done()), lambda: left.append("early"))
+    early = DisconnectHook(FixedStream("run_1", build.done()), lambda: left.append("early"))
     await early.aclose()
-    late = DisconnectHook(FixedStream(build.done()), lambda: left.append("late"))
+    late = DisconnectHook(FixedStream("run_1", build.done()), lambda: left.append("late"))
     assert [event.name for event in await late.take()] == ["done"]
     assert late.ended
     await late.aclose()
-    broken = DisconnectHook(Broken(), lambda: left.append("broken"))
+    broken = DisconnectHook(Broken("run_1"), lambda: left.append("broken"))
     with pytest.raises(OSError, match="broken"):
         await broken.take()
     await broken.aclose()

@@ -35,7 +35,7 @@ async def served(
     )
     model = ChatModel(models.base_url, "none", idle_timeout=60)
     serving, stop = asyncio.Event(), asyncio.Event()
-    work = asyncio.create_task(Server(settings, model, lambda _: []).serve(serving, stop))
+    work = asyncio.create_task(Server(settings, model, lambda *_: []).serve(serving, stop))
     try:
         async with asyncio.timeout(60):
             await serving.wait()

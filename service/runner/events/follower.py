@@ -30,6 +30,7 @@ class Follower:
         silence: float,
     ) -> None:
         """Begins with the event of number `first`; `transcript` has those before it."""
+        self.id = run.id
         self.ended = False
         self._run = run
         self._last = first - 1

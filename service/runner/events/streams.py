@@ -26,6 +26,10 @@ class EventStream(Protocol):
     """The events of a run, up to `done` or `error`."""
 
     @property
+    def id(self) -> str:
+        """The run's id."""
+
+    @property
     def ended(self) -> bool:
         """Whether all has been taken."""
 
@@ -83,7 +87,7 @@ class RunStreams:
                 f"Invalid 'after_sequence': run {run.id} has no event of number {after} yet."
             )
         if kept.over and after == kept.last:
-            return FixedStream(numbered(build.done(), after))
+            return FixedStream(run.id, numbered(build.done(), after))
         transcript, first = Transcript(whole=kept.after <= BEGINNING), kept.after
         source = kept_events(self._bus, run.id, first, after)
         async with contextlib.aclosing(source) as events:
@@ -96,7 +100,8 @@ class RunStreams:
 class FixedStream:
     """A stream of events that are there already."""
 
-    def __init__(self, *events: Event) -> None:
+    def __init__(self, run_id: str, *events: Event) -> None:
+        self.id = run_id
         self._events = [*events]
         self.ended = False
 
@@ -117,6 +122,11 @@ class DisconnectHook:
         self._stream = stream
         self._disconnected = disconnected
         self._failed = False
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._stream.id
 
     @property
     def ended(self) -> bool:
