@@ -40,13 +40,16 @@ class Call:
     urls: tuple[str, ...]
     bodies: tuple[bytes, ...] = ()
     protocol: Literal["http", "grpc"] = "http"
+    key: str = ""
+    """The key that it brings, if any. It is shown in the command line of h2load."""
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers of its request."""
+        key = {"authorization": f"Bearer {self.key}"} if self.key else {}
         if self.protocol == "grpc":
-            return GRPC_HEADERS
-        return JSON_HEADERS if self.bodies else {}
+            return GRPC_HEADERS | key
+        return (JSON_HEADERS if self.bodies else {}) | key
 
     def to_json(self) -> dict[str, object]:
         """Returns the call as the driver reads it."""
@@ -54,9 +57,9 @@ class Call:
         return asdict(self) | {"bodies": bodies, "headers": self.headers}
 
 
-def http(url: str, body: object = None) -> Call:
+def http(url: str, body: object = None, key: str = "") -> Call:
     """Returns a GET of a URL, or a POST of a value as JSON."""
-    return Call((url,), () if body is None else (json.dumps(body).encode(),))
+    return Call((url,), () if body is None else (json.dumps(body).encode(),), key=key)
 
 
 def grpc(address: str, method: str, *messages: bytes) -> Call:

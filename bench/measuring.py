@@ -84,6 +84,12 @@ QUICK: Final = Sizes(
 """Everything once: whether it works."""
 
 DEFAULTS: Final[Mapping[str, str]] = {}
+KEYED: Final = {
+    "ASSISTANTS_AUTH": "keys",
+    "ASSISTANTS_BOOTSTRAP_KEY": "sk-the-key-of-the-bench-itself",
+}
+"""Settings for calls with a key."""
+
 MANY_RUNS: Final = {
     "ASSISTANTS_WORKER_CONCURRENCY": "1000",
     "ASSISTANTS_MODEL_IDLE_TIMEOUT": "600",

@@ -90,6 +90,8 @@ class Server:
         self.stack = Stack(env, dying_with_parent(SERVER))
         self._profile = self.stack.directory / "profile"
         self.stack.env[profiler.FILE] = str(self._profile)
+        self.key = env.get("ASSISTANTS_BOOTSTRAP_KEY", "")
+        """What calls bring where the server wants keys."""
         self.profile = ""
         """The last profile that was taken."""
 
@@ -118,19 +120,19 @@ class Server:
 
     def get(self, path: str) -> Any:
         """Returns the JSON of a GET."""
-        return _json(self.url(path))
+        return _json(self.url(path), key=self.key)
 
     def post(self, path: str, body: object) -> Any:
         """Returns the JSON that a POST is answered with."""
-        return _json(self.url(path), body)
+        return _json(self.url(path), body, key=self.key)
 
     def stream(self, path: str, body: object) -> str:
         """Returns the events that a POST is answered with."""
-        return _read(self.url(path), body).decode()
+        return _read(self.url(path), body, key=self.key).decode()
 
     def remove(self, path: str) -> Any:
         """Returns the JSON that a DELETE is answered with."""
-        return _json(self.url(path), verb="DELETE")
+        return _json(self.url(path), verb="DELETE", key=self.key)
 
     def assistant(self, model: str) -> str:
         """Returns the id of a new assistant of a model."""
@@ -184,13 +186,14 @@ def start_postgres(directory: Path) -> Postgres:
     return Postgres(directory, settings=())
 
 
-def _json(url: str, body: object = None, verb: str | None = None) -> Any:
-    return json.loads(_read(url, body, verb))
+def _json(url: str, body: object = None, verb: str | None = None, key: str = "") -> Any:
+    return json.loads(_read(url, body, verb, key))
 
 
-def _read(url: str, body: object = None, verb: str | None = None) -> bytes:
+def _read(url: str, body: object = None, verb: str | None = None, key: str = "") -> bytes:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=verb)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    request = urllib.request.Request(url, data, headers, method=verb)
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return bytes(response.read())

@@ -66,6 +66,9 @@ TARGETS: Final = (
             Target(f"{api}list-100", "of the no-op", RATIO, 0.15, POSTGRESQL, AIM),
         )
     ),
+    # A key costs next to nothing, and no query.
+    Target("keyed-get-assistant", "of the no-op", RATIO, 0.70, SQLITE),
+    Target("keyed-get-assistant", "Python", CPU, 0.8, SQLITE),
     Target("runs", "of the no-op", RATIO, 0.12, SQLITE),
     Target("runs", "Python of the no-op", CPU_RATIO, 10, SQLITE),
     Target("runs", "of the no-op", RATIO, 0.08, POSTGRESQL),

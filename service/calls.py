@@ -37,6 +37,9 @@ REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
 """Characters of a caller's id that are logged."""
 
+# They would look like more of the line.
+_UNLOGGED = re.compile(r"[^\w.:/+@-]", re.ASCII)
+
 READS = ("Get", "List", "StreamRunEvents")
 """How the names of those methods begin that change nothing."""
 
@@ -74,7 +77,9 @@ class Call:
         """Reads the metadata of the call."""
         self.metadata: Mapping[str, Any] = dict(context.invocation_metadata() or ())
         given = self.metadata.get(REQUEST_ID)
-        self.request_id = given[:MAX_REQUEST_ID] if given else secrets.token_hex(16)
+        self.request_id = (
+            _UNLOGGED.sub("_", given[:MAX_REQUEST_ID]) if given else secrets.token_hex(16)
+        )
         self.object: str | None = None
         self.write: Callable[[Message], Awaitable[None]] = context.write
         self.status = grpc.StatusCode.OK

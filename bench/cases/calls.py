@@ -1,6 +1,6 @@
 """Single calls, over REST and over typed gRPC, beside a no-op that takes the same way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from bench import load, server
 from bench.load import Call, Load
-from bench.measuring import DEFAULTS, Bench, Figures
+from bench.measuring import DEFAULTS, KEYED, Bench, Figures
 from bench.stack import Cost, Server
 
 ASSISTANT: Final = {
@@ -60,10 +60,16 @@ def beside(bench: Bench, server: Server, limit: Call, call: Call, clients: int) 
 class CallCase:
     """A call, by many clients at once, against the no-op."""
 
-    def __init__(self, no_op: MakeCall, make_call: MakeCall, bench: Bench) -> None:
+    def __init__(
+        self,
+        no_op: MakeCall,
+        make_call: MakeCall,
+        bench: Bench,
+        settings: Mapping[str, str] = DEFAULTS,
+    ) -> None:
         """Prepares the call, and the no-op that is its limit."""
         self._bench = bench
-        self._server = bench.server(DEFAULTS)
+        self._server = bench.server(settings)
         self._call = make_call(bench, self._server)
         self._no_op = no_op(bench, self._server)
 
@@ -79,7 +85,8 @@ def no_op(_: Bench, to: Server) -> Call:
 
 
 def _get_assistant(_: Bench, server: Server) -> Call:
-    return load.http(server.url(f"/assistants/{server.post('/assistants', ASSISTANT)['id']}"))
+    id = server.post("/assistants", ASSISTANT)["id"]
+    return load.http(server.url(f"/assistants/{id}"), key=server.key)
 
 
 def _create_thread(_: Bench, server: Server) -> Call:
@@ -158,5 +165,6 @@ _GRPC: Final[dict[str, MakeCall]] = {
 }
 CASES: Final[dict[str, Callable[[Bench], Any]]] = {
     **{name: partial(CallCase, no_op, make) for name, make in _REST.items()},
+    "keyed-get-assistant": partial(CallCase, no_op, _get_assistant, settings=KEYED),
     **{name: partial(CallCase, _typed_no_op, make) for name, make in _GRPC.items()},
 }

@@ -81,3 +81,9 @@ async def test_what_is_refused(keyed: Stack, both: Both, own: Key) -> None:
         await until(lambda asked=request_id: lines(keyed, asked))  # type: ignore[misc]
         [line] = lines(keyed, request_id)
         assert expected.items() <= line.items()
+
+
+async def test_a_request_id_that_would_look_like_more_of_the_line(keyed: Stack, both: Both) -> None:
+    headers = {"x-request-id": "mine key=root project='x'"}
+    both.of(headers)["grpc"]("DeleteThread", {"thread_id": "thread_x"})
+    await until(lambda: lines(keyed, "mine_key_root_project__x_"))
