@@ -22,9 +22,7 @@ from storage.errors import Unreachable
 from storage.keys import DEFAULT_PROJECT, Keys
 
 POLL = 2.0
-"""Seconds between two looks at whether keys have changed. On an outage the next one is late by as
-long as the database takes to refuse; calls cannot be answered meanwhile either.
-"""
+"""Seconds between two looks at whether keys have changed."""
 
 SHORT = 20
 """Characters below which nothing of a wrong key is shown: it may be a person's password."""
@@ -72,7 +70,7 @@ class Keyring:
         self._version: int | None = None
         self._lock = asyncio.Lock()
         self._looked = -math.inf
-        self._failure: Unreachable | None = None
+        self._failure: Exception | None = None
 
     async def identify(self, metadata: Mapping[str, Any]) -> Identity:
         """Returns whose the key is that a call brings. Raises ApiError, or Unreachable."""
@@ -102,7 +100,10 @@ class Keyring:
             try:
                 await self._look(monotonic())
             except Unreachable as error:
-                log.warning("keys cannot be read", reason=str(error))
+                # No call is answered meanwhile, whatever its key.
+                log.warning("keys not read", reason=str(error))
+            except Exception:
+                log.warning("keys not read", exc_info=True)
 
     def _find(self, key: str) -> Identity | None:
         found, until = self._known.get(digest(key), (None, 0.0))
@@ -118,7 +119,7 @@ class Keyring:
                 self._looked, self._failure = monotonic(), None
                 try:
                     await self._read()
-                except Unreachable as error:
+                except Exception as error:
                     self._failure = error
             if self._failure is not None:
                 raise self._failure

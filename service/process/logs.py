@@ -2,8 +2,16 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
+
+_CONSOLE = structlog.dev.ConsoleRenderer(
+    colors=sys.stderr.isatty(),
+    # Others show local variables: they hold what callers say, and take seconds.
+    exception_formatter=structlog.dev.plain_traceback,
+)
 
 
 def configure(level: str) -> None:
@@ -13,13 +21,24 @@ def configure(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                # Others show local variables: they hold what callers say, and take seconds.
-                exception_formatter=structlog.dev.plain_traceback,
-            ),
+            _CONSOLE if sys.stderr.isatty() else _plain,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _plain(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    """Writes what the console's renderer does without colours, in a fraction of its time.
+
+    There is a line for each call that changes something.
+    """
+    if "exc_info" in event:
+        return _CONSOLE(logger, method, event)
+    timestamp, level, text = (event.pop(name) for name in ("timestamp", "level", "event"))
+    pairs = (
+        f"{name}={value if isinstance(value, str) else repr(value)}"
+        for name, value in sorted(event.items())
+    )
+    return f"{timestamp} [{level:<9}] {text:<30} {' '.join(pairs)}"

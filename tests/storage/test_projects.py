@@ -15,9 +15,11 @@ from storage.errors import InvalidCursor, NotFound
 from storage.pages import PageRequest
 from storage.repository import Repository
 from storage.rows import table
+from storage.statements import PROJECT as PROJECT_ID
 from storage.statements import Statement
 from storage.tables import Assistant, Message, Run, RunStatus, RunStep, StepStatus, Thread
 from storage.transaction import Transaction
+from tests.support.storage.declared import declared
 from tests.support.storage.rows import (
     OTHER,
     PROJECT,
@@ -42,6 +44,21 @@ CREATES = {"assistants.create", "threads.create", "runs.create_with_thread"}
 LISTS = {"assistants.list", "threads.list"}
 """What lists a project's own."""
 
+
+IN_A_PARENT = {
+    "threads.DELETE",
+    "threads.ACTIVE_RUNS",
+    "threads.COPIED",
+    "threads.COPIED_UP_TO",
+    "threads.POSITION",
+    "threads.COPY",
+    "messages.DELETE",
+    "messages.LIST.position",
+    "messages.LIST_OF_RUN.position",
+    "runs.LIST.position",
+    "runs.LIST_STEPS.position",
+}
+"""Statements that name a thread, or a run, which their transaction has found, or locked, before."""
 
 NAME_ONLY_THE_THREAD = {"messages.create", "messages.list", "runs.create", "runs.list"}
 
@@ -161,6 +178,18 @@ async def test_what_is_ones_own(storage: Storage) -> None:
     for name in NAMES:
         own = await one_of_each(storage, PROJECT)
         await calls(storage, PROJECT, own, own.assistant)[name]()
+
+
+def test_what_returns_no_rows_of_a_class_names_the_project() -> None:
+    """Rows are compared with the project; of what has none, each exception is known."""
+    found = {
+        name
+        for name, statement in declared().items()
+        if name.partition(".")[0] in ("assistants", "threads", "messages", "runs")
+        and statement._row is None
+        and PROJECT_ID not in statement.parameters()
+    }
+    assert found == IN_A_PARENT | {"runs.STATUSES"}
 
 
 async def test_what_a_statement_leaves_out_is_left_out(storage: Storage) -> None:

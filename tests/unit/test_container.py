@@ -57,7 +57,7 @@ def test_ports_are_the_defaults() -> None:
     defaults = [Settings.model_fields[name].default for name in ("http_address", "grpc_address")]
     assert [int(address.rpartition(":")[2]) for address in defaults] == [http, grpc]
     assert lines("EXPOSE") == [f"{http} {grpc}"]
-    # There are no API keys: nothing but this machine may reach them.
+    # Without keys, nothing but this machine may reach them.
     assert SERVER["ports"] == [f"127.0.0.1:{number}:{number}" for number in (http, grpc)]
     [check] = lines("HEALTHCHECK")
     assert f"http://127.0.0.1:{http}/healthz" in check
