@@ -4,8 +4,8 @@ Each transport wraps its methods in a `Chain`, once, when its server is built. A
 
 1. gets its request id, before anything else, so that each line that is logged on its behalf
    carries the id;
-2. is timed, counted and logged, whatever comes of it: a refusal, or a caller that goes away. What
-   changes objects, or would have, is a line of the log at any level but the quietest;
+2. is timed, counted and logged, whatever comes of it: a refusal, or a caller that goes away. Those
+   that change objects, or were to, are lines for operators (`info`), the others for `debug`;
 3. gets its caller, by the key that it brings, or is refused;
 4. is executed. What 3 and 4 raise becomes an ApiError, innermost, so that 2 knows the status.
 
