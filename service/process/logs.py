@@ -1,11 +1,15 @@
 """How the server logs: lines of `event key=value` on stderr, coloured where a person reads them."""
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+
+_QUOTED = re.compile("[ \\t=\\r\\n\"']")
+"""What a text has in it that is written in quotes."""
 
 _CONSOLE = structlog.dev.ConsoleRenderer(
     colors=sys.stderr.isatty(),
@@ -38,7 +42,7 @@ def _plain(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         return _CONSOLE(logger, method, event)
     timestamp, level, text = (event.pop(name) for name in ("timestamp", "level", "event"))
     pairs = (
-        f"{name}={value if isinstance(value, str) else repr(value)}"
+        f"{name}={value if isinstance(value, str) and not _QUOTED.search(value) else repr(value)}"
         for name, value in sorted(event.items())
     )
-    return f"{timestamp} [{level:<9}] {text:<30} {' '.join(pairs)}"
+    return f"{timestamp} [{level:<9}] {text:<30} {' '.join(pairs)}".rstrip()

@@ -15,7 +15,16 @@ CONSOLE = structlog.dev.ConsoleRenderer(
 @pytest.mark.parametrize(
     "values",
     [
-        {"key": None, "b": "two words", "a": 1.5, "object": "thread_x", "path": b"x"},
+        {
+            "key": None,
+            "b": "two words",
+            "a": 1.5,
+            "object": "thread_x",
+            "path": b"x",
+            "c": "d=e",
+            "f": "g\nh",
+            "i": "",
+        },
         {"event": "a long event with more than thirty characters", "a": ["b"]},
         {"level": "warning"},
         {"exc_info": ValueError("wrong")},
