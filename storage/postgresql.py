@@ -120,7 +120,11 @@ class _Pool:
             if job.connection is not None:
                 job.connection.give_up_if_silent()
             await asyncio.wait([answer], timeout=POLL_SECONDS)
-        return await answer
+        try:
+            return await answer
+        finally:
+            # Their error, through the traceback, would keep this frame, and be kept by it.
+            del answer, future
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
