@@ -160,6 +160,9 @@ class _Pool:
                     connection.command(b"ROLLBACK", SILENCE_SECONDS)
             raise
         finally:
+            if connection.silent:
+                # The answer came just when it was given up.
+                connection.close()
             if not connection.closed:
                 self._idle.append(connection)
         return result

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from storage import Storage, postgresql, thread_lock
 from storage.database import Database, parse_url
 from storage.errors import Unreachable
+from storage.postgresql_connection import Connection
 from storage.statements import Statement
 from storage.transaction import Transaction
 from tests.support.postgres import Postgres
@@ -180,6 +181,21 @@ async def test_a_connection_whose_prepared_statements_have_gone(on_postgres: Sto
     await on_postgres.database.read(lambda tx: tx.run(sql("DO $$ BEGIN DEALLOCATE ALL; END $$")))
     with pytest.raises(psycopg.errors.InvalidSqlStatementName):
         await on_postgres.threads.get(PROJECT, thread.id)
+    assert await on_postgres.threads.get(PROJECT, thread.id) == thread
+
+
+async def test_an_answer_that_comes_when_it_is_given_up(on_postgres: Storage) -> None:
+    """The connection is not for others, who would be told that theirs had been silent."""
+    thread = await make_thread(on_postgres)
+
+    def answered(tx: Transaction) -> float:
+        now = tx.now()
+        connection: Connection = tx._cursor._connection  # type: ignore[attr-defined]
+        connection._deadline = 0.0
+        connection.give_up_if_silent()
+        return now
+
+    await on_postgres.database.get(answered)
     assert await on_postgres.threads.get(PROJECT, thread.id) == thread
 
 
