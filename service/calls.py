@@ -124,7 +124,8 @@ class Chain:
                 call.status = grpc.StatusCode.CANCELLED
                 raise
             except Exception as error:
-                failure = call.fail(error)
+                # Nothing else of it is kept: what it kept itself can be large.
+                ending = render(call.fail(error))
             finally:
                 seconds = perf_counter() - begun
                 duration.observe(seconds)
@@ -133,7 +134,9 @@ class Chain:
                 else:
                     metrics.CALLS.labels(method, call.status.name).inc()
                 log.debug("call", method=method, status=call.status.name, seconds=round(seconds, 6))
-            return await context.abort(*render(failure))
+            # gRPC keeps what this raises, and so this frame, until the garbage collector looks.
+            del request
+            return await context.abort(*ending)
 
         return handle
 

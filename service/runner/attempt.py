@@ -87,6 +87,9 @@ class Attempt:
                 return None
             finally:
                 await self._openings.close()
+                # They know the attempt: what it has read, which can be large, would wait with it
+                # for the garbage collector.
+                del self._openings, self._answer
 
     async def _execute(self) -> Run | None:
         try:
