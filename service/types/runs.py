@@ -27,7 +27,7 @@ _INSTRUCTIONS = partial(checks.text, maximum=checks.MAX_TEXT)
 
 
 def _check_tools(stored: Stored) -> None:
-    tools.refuse_server_tools(stored.get("tools", ()))
+    tools.refuse_unavailable(stored.get("tools", ()))
 
 
 def _check_choice(stored: Stored) -> None:
