@@ -55,7 +55,7 @@ class Claim:
 
     @property
     def attempt(self) -> int:
-        """The run's attempt that it is, which every write of it is conditional on."""
+        """The number of the attempt: every write is conditional on it."""
         return self.run.attempt
 
 

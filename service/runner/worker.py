@@ -196,7 +196,7 @@ class Reservation:
     """A slot that is reserved for a run."""
 
     def __init__(self, worker: Worker) -> None:
-        """Is not used yet."""
+        """Reserves a slot of `worker`."""
         self._worker = worker
         self.used = False
 
