@@ -1,7 +1,7 @@
 """How many tokens a prompt takes, before it is sent.
 
-The model server's own tokenizer counts them where there is one to ask: `POST /tokenize` beside `/v1`,
-as llama.cpp, vLLM and SGLang have it. What the chat template adds to the text is estimated all the
+The model server's own tokenizer counts them where it has one, `POST /tokenize` beside `/v1`, as
+llama.cpp, vLLM and SGLang do. What the chat template adds to the text is estimated all the
 same, so a count may be off by a few tokens per message.
 
 Without a tokenizer the count is an estimate, a token for every four bytes of text, and learns: each
