@@ -81,10 +81,10 @@ Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
 
 
 class Chain:
-    """Wraps the methods of one transport, which ends failed calls as `render` says."""
+    """Wraps the methods of one transport in the call chain."""
 
     def __init__(self, render: Callable[[ApiError], Ending]) -> None:
-        """Takes no calls yet."""
+        """Ends failed calls as `render` says."""
         self._render = render
 
     def handler(

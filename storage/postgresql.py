@@ -62,7 +62,7 @@ POLL_SECONDS = 0.5
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
 
-# Said, because a database may have another default: what is read behind a lock is as it is then.
+# Set, because a database may have another default: what is read behind a lock is as it is then.
 _WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -80,7 +80,7 @@ def parameters(url: URL) -> dict[str, Any]:
 
 
 class _Connecting(psycopg.Connection[Any]):
-    """A connection of the driver's that gives up a server which says nothing when it connects."""
+    """A connection of the driver's that gives up when the server stays silent while it connects."""
 
     def wait(
         self, gen: PQGen[T], interval: float = POLL_SECONDS, timeout: float | None = None
@@ -155,7 +155,7 @@ class _Pool:
             connection.close()
             raise
         except BaseException:
-            # Closed where that fails; the error that is told is the first one.
+            # Closed where that fails; the error that is raised is the first one.
             if begin is not None:
                 with contextlib.suppress(psycopg.Error):
                     connection.command(b"ROLLBACK", SILENCE_SECONDS)
@@ -233,7 +233,7 @@ class PostgreSQL:
     """One PostgreSQL database."""
 
     def __init__(self, url: URL, pool_size: int) -> None:
-        """Connects to nothing yet. `pool_size` is the number of connections for calls, at most."""
+        """Connects at the first transaction; for calls, up to `pool_size` times."""
         self._parameters = parameters(url)
         self._size = pool_size
         self._tasks = BackgroundTasks(StorageError)

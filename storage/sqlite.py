@@ -30,7 +30,7 @@ class SQLite:
     """One database file."""
 
     def __init__(self, path: str) -> None:
-        """Opens nothing yet."""
+        """Opens the file at the first transaction."""
         self._path = path
 
     @functools.cached_property

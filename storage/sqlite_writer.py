@@ -56,7 +56,7 @@ class Writer:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Queues a transaction. Not after `close`."""
+        """Queues a transaction. It must not be called after `close`."""
         self._jobs.put(job)
 
     def close(self) -> None:

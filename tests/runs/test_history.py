@@ -235,5 +235,5 @@ async def test_portions_of_what_is_stored(
     read = await History.begin(storage.claims, await claimed(storage, asked))
     while await read.extend():
         pass
-    said = [turn["content"] for turn in read.newest(len(read))]
-    assert said == expected[-(last or 100) :]
+    contents = [turn["content"] for turn in read.newest(len(read))]
+    assert contents == expected[-(last or 100) :]

@@ -248,7 +248,7 @@ async def test_a_transaction_that_waits_for_us_too_long(
 async def test_a_turn_that_does_not_come(
     on_postgres: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for it is told, also the last of many; and leaves nothing behind."""
+    """Whoever waits for it gets the error, also the last of many; and leaves nothing behind."""
     thread = await make_thread(on_postgres)
     monkeypatch.setattr(postgresql, "WAIT_SECONDS", 0.1)
 

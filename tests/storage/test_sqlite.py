@@ -182,7 +182,7 @@ def files_up_to(size: int) -> Iterator[None]:
 async def test_a_disk_that_fails_in_the_middle_of_a_group(
     on_sqlite: Storage, monkeypatch: pytest.MonkeyPatch, refused: bool
 ) -> None:
-    """All of it is rolled back; and what one was told is nothing that another is told."""
+    """All of it is rolled back; and what one was answered, no other is."""
     monkeypatch.setattr(sqlite_writer, "GROUP_SECONDS", 60.0)
     thread = await make_thread(on_sqlite)
 
