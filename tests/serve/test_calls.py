@@ -41,6 +41,8 @@ def get(stack: Stack, path: str, **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(stack.base_url + path, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
+            # Who leaves before the end cancels the call.
+            response.read()
             return response.status, response.headers["x-request-id"]
     except urllib.error.HTTPError as error:
         return error.code, error.headers["x-request-id"]
