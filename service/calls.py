@@ -117,10 +117,10 @@ Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
 
 
 class Chain:
-    """Wraps the methods of one transport, which ends failed calls as `render` says."""
+    """Wraps the methods of one transport in the call chain."""
 
     def __init__(self, render: Callable[[ApiError], Ending], identify: Identify) -> None:
-        """Takes no calls yet. `identify` says whose they are."""
+        """Ends failed calls as `render` says. `identify` says whose calls are."""
         self._render = render
         self._identify = identify
 
@@ -163,7 +163,8 @@ class Chain:
                 call.status = grpc.StatusCode.CANCELLED
                 raise
             except Exception as error:
-                failure = call.fail(error)
+                # Nothing else of it is kept: what it kept itself can be large.
+                ending = render(call.fail(error))
             finally:
                 seconds = perf_counter() - begun
                 duration.observe(seconds)
@@ -178,7 +179,9 @@ class Chain:
                     seconds=round(seconds, 6),
                     **call.trail(),
                 )
-            return await context.abort(*render(failure))
+            # gRPC keeps what this raises, and so this frame, until the garbage collector looks.
+            del request
+            return await context.abort(*ending)
 
         return handle
 

@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
 
 _QUOTED = re.compile("[ \\t=\\r\\n\"']")
 """What a text has in it that is written in quotes."""
@@ -25,6 +26,7 @@ def configure(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            printable,
             _CONSOLE if sys.stderr.isatty() else _plain,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
@@ -46,3 +48,17 @@ def _plain(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         for name, value in sorted(event.items())
     )
     return f"{timestamp} [{level:<9}] {text:<30} {' '.join(pairs)}".rstrip()
+
+
+def printable(_logger: WrappedLogger, _method: str, values: EventDict) -> EventDict:
+    """Replaces control characters in texts: callers and model servers choose some of them.
+
+    A terminal would obey them. Blanks and ends of lines stay, which the renderer quotes.
+    """
+    return {key: _printable(value) for key, value in values.items()}
+
+
+def _printable(value: object) -> object:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(each if each.isprintable() or each in "\t\r\n" else "\ufffd" for each in value)
