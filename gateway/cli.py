@@ -1,5 +1,6 @@
 """The `assistants` command."""
 
+import os
 import shlex
 import sys
 from typing import Annotated
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from gateway.serve import run
 from gateway.terminal.chat import Chat, details
+from service import misspelt
 from service.errors import SettingsError
 from service.process import logs
 from service.settings import Settings
@@ -33,6 +35,7 @@ def serve() -> None:
     """Runs the server in the foreground: gRPC, /v1 through Envoy, and the worker."""
     settings = Settings.load()
     logs.configure(settings.log_level)
+    misspelt.warn(os.environ)
     uvloop.run(run(settings))
 
 

@@ -30,8 +30,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
     transcoder = filters["envoy.filters.http.grpc_json_transcoder"]
     transcoder["proto_descriptor"] = str(_descriptor_path(settings))
     endpoints = {cluster["name"]: _endpoint(cluster) for cluster in resources["clusters"]}
-    endpoints["edge"]["address"]["pipe"]["path"] = str(settings.edge_socket.absolute())
-    _set_address(endpoints["grpc"]["address"], settings.grpc_address)
+    for name, path in (("edge", settings.edge_socket), ("grpc", settings.grpc_socket)):
+        endpoints[name]["address"]["pipe"]["path"] = str(path.absolute())
+    listener["per_connection_buffer_limit_bytes"] = settings.max_body_bytes
     return config
 
 

@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     grpc_address: Address = "127.0.0.1:50051"
     """Where gRPC is served: HOST:PORT."""
 
+    grpc_max_request_bytes: int = Field(default=32 * 2**20, ge=2**16, lt=2**31)
+    """Bytes of a request of gRPC at most. A longer one is refused: RESOURCE_EXHAUSTED."""
+
+    max_body_bytes: int = Field(default=16 * 2**20, ge=2**16, le=64 * 2**20)
+    """Bytes of a body of REST at most. A longer one is a 413."""
+
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
 
@@ -163,6 +169,11 @@ class Settings(BaseSettings):
     def edge_socket(self) -> Path:
         """The Unix socket on which Envoy alone reaches the server."""
         return self.data_dir / "edge.sock"
+
+    @property
+    def grpc_socket(self) -> Path:
+        """The Unix socket on which Envoy reaches the public gRPC server."""
+        return self.data_dir / "grpc.sock"
 
     @property
     def effective_database_url(self) -> str:
