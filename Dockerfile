@@ -1,7 +1,11 @@
 # `assistants serve` with the embedded model. Every package comes from requirements.lock, by hash.
 #
 #   docker build --tag assistants .
-#   docker run --rm --init -p 127.0.0.1:8080:8080 -p 127.0.0.1:50051:50051 -v assistants:/data assistants
+#   docker run --rm --init -p 127.0.0.1:8080:8080 -p 127.0.0.1:50051:50051 -v assistants:/data \
+#     assistants serve --insecure
+#
+# Inside, it listens for everyone, and refuses to without keys or `--insecure`: its ports are published on
+# the loopback interface alone.
 #
 # compose.yaml does the same, with PostgreSQL if asked for.
 

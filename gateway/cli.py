@@ -31,12 +31,16 @@ def _options() -> None:
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen for everyone, though there are no keys.")
+    ] = False,
+) -> None:
     """Runs the server in the foreground: gRPC, /v1 through Envoy, and the worker."""
     settings = Settings.load()
     logs.configure(settings.log_level)
     misspelt.warn(os.environ)
-    uvloop.run(run(settings))
+    uvloop.run(run(settings, insecure=insecure))
 
 
 @app.command()

@@ -13,6 +13,8 @@
 -- MAPS are the keys whose value is a map, wherever they stand; POLLED is the pattern of the path that
 -- clients read until a run has ended.
 
+-- What begins so is the edge's own, and the service believes it.
+local EDGE = "^x%-edge%-"
 local BODY_KEYS = "x-edge-body-keys"
 -- How much of a key an error shows.
 local MAX_KEY_BYTES = 64
@@ -368,6 +370,13 @@ end
 
 local function ours(name)
   return name:match("^grpc%-") or name:match("^openai%-") or name:match("^x%-envoy%-")
+    or name:match(EDGE)
+end
+
+-- What no client may send: with it, one could speak as the edge, or as the service, or to Envoy.
+local function forged(name)
+  return name:match(EDGE) or name:match("^x%-envoy%-")
+    or name == "openai-error" or name == "openai-status"
 end
 
 local function remove(headers, unwanted)
@@ -404,8 +413,7 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   local grpc = is_grpc(headers)
   local metadata = handle:streamInfo():dynamicMetadata()
-  headers:remove(BODY_KEYS)
-  headers:remove("x-envoy-original-path")
+  remove(headers, forged)
   if grpc then
     -- Its body must not be waited for: a bidirectional stream has no end before its answer.
     metadata:set("edge", "grpc", "yes")

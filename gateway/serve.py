@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
-from gateway import envoy, rest
+from gateway import addresses, envoy, rest
 from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.models.embedded import EmbeddedModel
@@ -22,20 +20,19 @@ from service.server import Server
 from service.settings import Settings
 
 
-async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Raises SettingsError."""
+async def run(settings: Settings, *, insecure: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Raises SettingsError.
+
+    Addresses must be loopback, unless it is to be `insecure`: who reaches them may do everything.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Ends in the other order: first the server drains, through Envoy and with the model at hand.
     async with contextlib.AsyncExitStack() as stack:
-        addresses = [
-            ("ASSISTANTS_HTTP_ADDRESS", settings.http_address),
-            ("ASSISTANTS_GRPC_ADDRESS", settings.grpc_address),
-        ]
-        if settings.metrics_address is not None:
-            addresses.append(("ASSISTANTS_METRICS_ADDRESS", settings.metrics_address))
-        _check_free(*addresses)
+        if not insecure:
+            addresses.check_loopback(settings)
+        addresses.check_free(settings)
         stack.enter_context(_data_directory(settings.data_dir))
         if settings.metrics_address is not None:
             metrics.serve(settings.metrics_address)
@@ -132,19 +129,3 @@ def _data_directory(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _check_free(*addresses: tuple[str, str]) -> None:
-    """Raises SettingsError where one is taken: one line, where Envoy and gRPC need many."""
-    with contextlib.ExitStack() as all_at_once:
-        for name, address in addresses:
-            host, _, port = address.rpartition(":")
-            place = (host.strip("[]"), int(port))
-            try:
-                family = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0][0]
-                all_at_once.enter_context(socket.create_server(place, family=family))
-            except OSError as error:
-                # Its own text goes on about where in Python it happened; a resolver's does not.
-                known = error.errno in errno.errorcode
-                reason = os.strerror(error.errno or 0) if known else error.strerror
-                raise SettingsError(f"{name}: {address}: {reason}") from None

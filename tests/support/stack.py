@@ -16,6 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support import secret
+from tests.support.secret import new_secret
+
 COMMAND: Final = Path(sys.executable).parent / "assistants"
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
@@ -49,6 +52,7 @@ class Stack:
             "ASSISTANTS_HTTP_ADDRESS": free_address(),
             "ASSISTANTS_GRPC_ADDRESS": free_address(),
             "ASSISTANTS_DATA_DIR": str(self.directory / "data"),
+            "ASSISTANTS_MODEL_API_KEY": new_secret(),
         } | dict(env or {})
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -111,13 +115,17 @@ class Stack:
         self._end(signal.SIGKILL)
 
     def delete(self) -> None:
-        """Kills what runs, and deletes the data."""
+        """Kills what runs, and deletes the data, in which no secret may be."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        shutil.rmtree(self.directory)
+        try:
+            secret.check_files(self.directory)
+        finally:
+            shutil.rmtree(self.directory)
 
     def _end(self, number: signal.Signals) -> int:
         assert self.process is not None
+        secret.check_commands()
         self.process.send_signal(number)
         try:
             return self.process.wait(STOP_SECONDS)

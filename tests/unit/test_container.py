@@ -59,6 +59,7 @@ def test_ports_are_the_defaults() -> None:
     assert lines("EXPOSE") == [f"{http} {grpc}"]
     # There are no API keys: nothing but this machine may reach them.
     assert SERVER["ports"] == [f"127.0.0.1:{number}:{number}" for number in (http, grpc)]
+    assert SERVER["command"] == ["serve", "--insecure"]
     [check] = lines("HEALTHCHECK")
     assert f"http://127.0.0.1:{http}/healthz" in check
 
