@@ -46,6 +46,6 @@ VOLUME /data
 EXPOSE 8080 50051
 # The embedded model takes some seconds to load.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; r.urlopen(('https' if os.environ.get('ASSISTANTS_TLS_CERT') else 'http') + '://127.0.0.1:8080/healthz', timeout=4, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["assistants"]
 CMD ["serve"]

@@ -201,6 +201,7 @@ end
 
 -- Returns the body for an error of Envoy's own, by its status and text.
 local function translate(status, text, request)
+  if status == 408 then return invalid("The request did not arrive in time.") end
   -- Without a method, Envoy found no request in what it was sent.
   if not request.method then
     return invalid("Bad HTTP request. " .. (text ~= "" and text or "Bad Request"))
@@ -366,6 +367,7 @@ end
 local function is_grpc(headers)
   local kind = headers:get("content-type") or ""
   return kind == "application/grpc" or kind:sub(1, 17) == "application/grpc+"
+    or kind:sub(1, 20) == "application/grpc-web"
 end
 
 local function ours(name)

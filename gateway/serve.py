@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
-from gateway import addresses, envoy, rest
+from gateway import addresses, envoy, rest, tls
 from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.models.embedded import EmbeddedModel
 from service.process import metrics
+from service.process.certificates import Certificate
 from service.process.child import Child, ChildError
 from service.process.probe import http_status
 from service.server import Server
@@ -36,6 +37,7 @@ async def run(settings: Settings, *, insecure: bool = False) -> None:
         stack.enter_context(_data_directory(settings.data_dir))
         if settings.metrics_address is not None:
             metrics.serve(settings.metrics_address)
+        await stack.enter_async_context(_certificate(settings))
         await stack.enter_async_context(_envoy(settings))
         model = await stack.enter_async_context(_model(settings))
         edge = partial(rest.handlers, keep_alive=settings.keep_alive_seconds)
@@ -55,22 +57,43 @@ async def _serve(server: Server, settings: Settings, stop: asyncio.Event) -> Non
 
 async def _greet(serving: asyncio.Event, settings: Settings) -> None:
     await serving.wait()
-    while await http_status(settings.http_address, "/healthz") != 200:  # noqa: ASYNC110 (another process)
+    while await _healthz(settings) != 200:  # noqa: ASYNC110 (another process)
         await asyncio.sleep(0.05)
+    scheme, plaintext = ("http", "-plaintext ") if settings.tls_cert is None else ("https", "")
     print(
-        f"REST on http://{settings.http_address}/v1, gRPC on {settings.grpc_address}\n"
-        f"  curl http://{settings.http_address}/v1/assistants\n"
-        f"  grpcurl -plaintext {settings.grpc_address} "
+        f"REST on {scheme}://{settings.http_address}/v1, gRPC on {settings.grpc_address}\n"
+        f"  curl {scheme}://{settings.http_address}/v1/assistants\n"
+        f"  grpcurl {plaintext}{settings.grpc_address} "
         "assistants.v1.AssistantsService/ListAssistants",
         flush=True,
     )
+
+
+async def _healthz(settings: Settings) -> int | None:
+    return await http_status(settings.http_address, "/healthz", tls=settings.tls_cert is not None)
+
+
+@contextlib.asynccontextmanager
+async def _certificate(settings: Settings) -> AsyncIterator[None]:
+    """Keeps Envoy's copy of the certificate up to date, if there is one."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        yield
+        return
+    certificate = Certificate(settings.tls_cert, settings.tls_key)
+    tls.write(settings, certificate.pair)
+    watching = asyncio.create_task(tls.watch(settings, certificate), name="certificate")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
 async def _envoy(settings: Settings) -> AsyncIterator[None]:
     async def ready() -> bool:
         # Any answer will do: before the server serves it is 503.
-        return await http_status(settings.http_address, "/healthz") is not None
+        return await _healthz(settings) is not None
 
     child = Child("envoy", envoy.command(envoy.write(settings)), ready=ready)
     try:

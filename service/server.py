@@ -24,6 +24,7 @@ from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
 from service.models.client import ChatModel
+from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
 from service.runner.limits import Limits
@@ -148,7 +149,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server, pool=_public_descriptors())
-        _bind(server, self._settings.grpc_address)
+        _bind(server, self._settings.grpc_address, _credentials(self._settings))
         _bind_socket(server, self._settings.grpc_socket)
         return server
 
@@ -166,9 +167,22 @@ def _grpc_server(max_request: int) -> grpc.aio.Server:
     return grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", max_request)])
 
 
-def _bind(server: grpc.aio.Server, address: str) -> None:
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Returns what makes the public server speak TLS, if it is to."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    certificate = Certificate(settings.tls_cert, settings.tls_key)
+    return server_credentials(certificate, settings.tls_client_ca)
+
+
+def _bind(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None
+) -> None:
     try:
-        server.add_insecure_port(address)
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
     except RuntimeError:
         raise SettingsError(f"ASSISTANTS_GRPC_ADDRESS: {address} cannot be listened on") from None
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,12 @@ class Stack:
     @property
     def base_url(self) -> str:
         """Where the REST API is, up to and with `/v1`."""
-        return f"http://{self.env['ASSISTANTS_HTTP_ADDRESS']}/v1"
+        return f"{self._origin}/v1"
+
+    @property
+    def _origin(self) -> str:
+        scheme = "https" if "ASSISTANTS_TLS_CERT" in self.env else "http"
+        return f"{scheme}://{self.env['ASSISTANTS_HTTP_ADDRESS']}"
 
     @property
     def grpc_address(self) -> str:
@@ -95,9 +101,12 @@ class Stack:
 
     def healthy(self) -> bool:
         """Whether `GET /healthz` answers 200."""
-        url = f"http://{self.env['ASSISTANTS_HTTP_ADDRESS']}/healthz"
+        # Of whatever certificate it has: those who ask for more trust nobody else.
+        context = ssl._create_unverified_context()
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:
+            with urllib.request.urlopen(
+                f"{self._origin}/healthz", timeout=5, context=context
+            ) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

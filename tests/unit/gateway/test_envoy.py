@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway import descriptor, envoy
+import tests.edge
+from gateway import descriptor, envoy, tls
 from service.api.services import SERVICES
 from service.errors import SettingsError
+from service.process.certificates import Certificate
 from service.settings import Settings
 
 
@@ -19,6 +21,26 @@ def test_envoy_accepts_what_is_written(tmp_path: Path) -> None:
     check = [*envoy.command(path), "--mode", "validate"]
     done = subprocess.run(check, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_envoy_accepts_every_setting(tmp_path: Path) -> None:
+    pair = Path(tests.edge.__path__[0]) / "certificates" / "first.pem"
+    given = Settings(
+        data_dir=tmp_path,
+        http_address="127.0.0.1:1",
+        tls_cert=pair,
+        tls_key=pair,
+        cors_origins=("https://a.example", "*"),
+        headers_timeout=0.25,
+        max_streams=7,
+        max_connections=8,
+    )
+    tls.write(given, Certificate(pair, pair).pair)
+    check = [*envoy.command(envoy.write(given)), "--mode", "validate"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # It holds the key.
+    assert tls.path(given).stat().st_mode & 0o077 == 0
 
 
 def test_addresses_and_paths_are_those_of_the_settings(tmp_path: Path) -> None:
