@@ -363,11 +363,16 @@ end
 
 -- The two entry points -----------------------------------------------------------------------
 
+local GRPC_WEB = {
+  ["application/grpc-web"] = true, ["application/grpc-web+proto"] = true,
+  ["application/grpc-web-text"] = true, ["application/grpc-web-text+proto"] = true,
+}
+
 -- Envoy's own definition, to the letter: what differs would pass between this filter and the next.
 local function is_grpc(headers)
   local kind = headers:get("content-type") or ""
   return kind == "application/grpc" or kind:sub(1, 17) == "application/grpc+"
-    or kind:sub(1, 20) == "application/grpc-web"
+    or GRPC_WEB[kind] ~= nil
 end
 
 local function ours(name)
