@@ -21,7 +21,7 @@ Figures = Mapping[str, float]
 """What a case found out in one round, by name."""
 
 CALIBRATION: Final = 0.4
-"""Seconds that a load must last at least to tell how fast it is."""
+"""Seconds that a load must last at least to show how fast it is."""
 
 COMPLETE: Final = 0.95
 """The part of the expected bytes that answers have at least: ids and numbers vary a little."""

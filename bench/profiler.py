@@ -108,9 +108,9 @@ def install() -> None:
     def stop(*_: object) -> None:
         text = running.pop().stop()
         # As a whole or not at all: who waits for the file reads it once it is there.
-        unfinished = Path(f"{file}.part")
-        unfinished.write_text(text)
-        unfinished.rename(file)
+        partial = Path(f"{file}.part")
+        partial.write_text(text)
+        partial.rename(file)
 
     signal.signal(signal.SIGUSR1, start)
     signal.signal(signal.SIGUSR2, stop)

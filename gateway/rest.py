@@ -114,7 +114,7 @@ def _chunked(
 def _continue(request: Any, metadata: Mapping[str, str]) -> None:
     """Lets the stream begin behind the event that the header names, which a reconnect repeats.
 
-    It counts for more than the query, which is the same at each reconnect.
+    It overrides the query, which is the same at each reconnect.
     """
     if (last := metadata.get(LAST_EVENT_HEADER)) is None:
         return

@@ -81,10 +81,10 @@ Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
 
 
 class Chain:
-    """Wraps the methods of one transport, which ends failed calls as `render` says."""
+    """Wraps the methods of one transport in the call chain."""
 
     def __init__(self, render: Callable[[ApiError], Ending]) -> None:
-        """Takes no calls yet."""
+        """Ends failed calls as `render` says."""
         self._render = render
 
     def handler(
@@ -124,7 +124,8 @@ class Chain:
                 call.status = grpc.StatusCode.CANCELLED
                 raise
             except Exception as error:
-                failure = call.fail(error)
+                # Nothing else of it is kept: what it kept itself can be large.
+                ending = render(call.fail(error))
             finally:
                 seconds = perf_counter() - begun
                 duration.observe(seconds)
@@ -133,7 +134,9 @@ class Chain:
                 else:
                     metrics.CALLS.labels(method, call.status.name).inc()
                 log.debug("call", method=method, status=call.status.name, seconds=round(seconds, 6))
-            return await context.abort(*render(failure))
+            # gRPC keeps what this raises, and so this frame, until the garbage collector looks.
+            del request
+            return await context.abort(*ending)
 
         return handle
 

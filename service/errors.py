@@ -32,7 +32,7 @@ class SettingsError(Exception):
 
 
 class StreamError(Exception):
-    """Base: a stream of a run's events cannot be had, or not go on. Its text is for the reader."""
+    """Base of what ends or refuses a stream of a run's events. Its text is for the reader."""
 
 
 class EventsGone(StreamError):

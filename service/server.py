@@ -69,7 +69,7 @@ class Server:
         edge_handlers: EdgeHandlers,
         tools: Registry | None = None,
     ) -> None:
-        """Opens nothing yet. Runs are executed with `model` and `tools`, none by default."""
+        """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
         self._settings = settings
         self._storage = Storage(
             Database(settings.effective_database_url), lease_seconds=settings.lease_seconds

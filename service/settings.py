@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     model_prompt_bytes: int = Field(default=2**20, ge=2**10)
     """Bytes of a thread's messages that a model is sent at most while its context is not known.
 
-    Its refusal tells the context, and most models take less. One that takes more needs the setting
+    Its refusal names the context, and most models take less. One that takes more needs the setting
     above, as the messages beyond are left out without a word.
     """
 
@@ -182,7 +182,7 @@ class Settings(BaseSettings):
     """
 
     shutdown_grace: float = Field(default=10.0, ge=0)
-    """Seconds that runs in progress get to end when the server is told to stop."""
+    """Seconds that runs in progress get to end on SIGTERM."""
 
     events_max_bytes: int = Field(default=64 * 2**20, ge=2**20)
     """Bytes of events that are kept for readers who come back; those of quiet runs go first."""

@@ -33,6 +33,9 @@ class BackgroundTasks:
         except asyncio.CancelledError:
             self.detach(task)
             raise
+        finally:
+            # Its error, through the traceback, would keep this frame, and be kept by it.
+            del task
 
     def detach(self, task: asyncio.Task[Any]) -> None:
         """Lets the task go on without anybody waiting for it: unexpected errors are logged."""

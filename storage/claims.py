@@ -6,7 +6,7 @@ nothing any more, not even one whose run the same worker claimed again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,6 +36,9 @@ class Withdrawn:
 
     steps: list[RunStep]
     messages: list[Message]
+    ended_steps: list[RunStep] = field(default_factory=list)
+    """Those that it has ended: the answer to that commit may be lost."""
+    ended_messages: list[Message] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Claim:
 
     @property
     def attempt(self) -> int:
-        """The run's attempt that it is, which every write of it is conditional on."""
+        """The number of the attempt: every write is conditional on it."""
         return self.run.attempt
 
 
@@ -156,10 +159,11 @@ class Claims(Repository):
         run = transitions.claim(tx, run_id, now, self._lease)
         if run is None:
             return None
+        reclaimed = before == RunStatus.in_progress
         return Claim(
             run,
-            Withdrawn(*transitions.withdraw(tx, run_id)),
-            reclaimed=before == RunStatus.in_progress,
+            _withdraw(tx, run_id) if reclaimed else Withdrawn(*transitions.withdraw(tx, run_id)),
+            reclaimed=reclaimed,
             now=now,
             last_position=thread.last_position or run.position,
         )
@@ -187,7 +191,7 @@ class Claims(Repository):
         """Gives the run back, for anybody to claim at once. Raises ClaimLost."""
         self._hold(tx, claim)
         tx.run(RELEASE, id=claim.run.id, attempt=claim.attempt)
-        return Withdrawn(*transitions.withdraw(tx, claim.run.id))
+        return _withdraw(tx, claim.run.id)
 
     @writes_claimed
     def open(self, tx: Transaction, claim: Claim, opening: Opening) -> None:
@@ -285,6 +289,14 @@ class Claims(Repository):
             EXTEND, id=claim.run.id, attempt=claim.attempt, lease=self._lease
         )
         return found
+
+
+def _withdraw(tx: Transaction, run_id: str) -> Withdrawn:
+    """Deletes what an attempt has left open; returns that, and what it has ended."""
+    steps, messages = transitions.withdraw(tx, run_id)
+    ended = tx.all(conversation.STEPS, run_id=run_id)
+    written = tx.all(conversation.WRITTEN, run_id=run_id) if ended else []
+    return Withdrawn(steps, messages, ended, written)
 
 
 def _insert(tx: Transaction, thread: Thread, opening: Opening) -> None:

@@ -56,7 +56,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """Opens nothing yet. `pool_size` is the number of connections for calls on PostgreSQL."""
+        """Connects at the first transaction; on PostgreSQL, up to `pool_size` times for calls."""
         self.url = parse_url(url)
         self._adapter: SQLite | PostgreSQL
         if self.url.get_backend_name() == "sqlite":

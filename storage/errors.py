@@ -26,7 +26,7 @@ class NotFound(StorageError):
 
 
 class ActiveRun(StorageError):
-    """No run can be created on the thread: a run of it is active."""
+    """The thread takes no new run: a run of it is active."""
 
     def __init__(self, thread_id: str, run_id: str) -> None:
         super().__init__(f"{thread_id} has the active run {run_id}")
@@ -35,7 +35,7 @@ class ActiveRun(StorageError):
 
 
 class LockedThread(ActiveRun):
-    """No message can be added to the thread: a run of it is active."""
+    """The thread takes no new message: a run of it is active."""
 
 
 class InvalidCursor(StorageError):

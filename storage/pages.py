@@ -49,7 +49,7 @@ class List(Generic[T]):
         self._table = table(getattr(tables, row.__name__))
         self._where = (parent, *where)
         self._statements: dict[tuple[bool, ...], Packed[T]] = {}
-        # An id that was imported from elsewhere does not tell its position.
+        # An id that was imported from elsewhere may hold no position.
         imported = sa.select(self._table.c.position).where(parent, self._table.c.id == param("id"))
         self._position: Statement[Any] = Statement(imported)
 

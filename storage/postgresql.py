@@ -62,7 +62,7 @@ POLL_SECONDS = 0.5
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
 
-# Said, because a database may have another default: what is read behind a lock is as it is then.
+# Set, because a database may have another default: what is read behind a lock is as it is then.
 _WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -80,7 +80,7 @@ def parameters(url: URL) -> dict[str, Any]:
 
 
 class _Connecting(psycopg.Connection[Any]):
-    """A connection of the driver's that gives up a server which says nothing when it connects."""
+    """A connection of the driver's that gives up when the server stays silent while it connects."""
 
     def wait(
         self, gen: PQGen[T], interval: float = POLL_SECONDS, timeout: float | None = None
@@ -120,7 +120,11 @@ class _Pool:
             if job.connection is not None:
                 job.connection.give_up_if_silent()
             await asyncio.wait([answer], timeout=POLL_SECONDS)
-        return await answer
+        try:
+            return await answer
+        finally:
+            # Their error, through the traceback, would keep this frame, and be kept by it.
+            del answer, future
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
@@ -130,10 +134,11 @@ class _Pool:
         try:
             try:
                 return self._attempt(job, begin, work, project)
-            except psycopg.OperationalError as error:
-                if begin is not None or not _lost(job, error):
+            except psycopg.Error as error:
+                if begin is not None or not (_stale(error) or _lost(job, error)):
                     raise
-                # While it was idle, as when the server was restarted. It only reads: once more.
+                # While it was idle, as when the server was restarted, or its tables were changed.
+                # It only reads: once more. Others that were idle are no better.
                 self._close_idle()
                 return self._attempt(job, begin, work, project)
         except psycopg.Error as error:
@@ -150,12 +155,15 @@ class _Pool:
             connection.close()
             raise
         except BaseException:
-            # Closed where that fails; the error that is told is the first one.
+            # Closed where that fails; the error that is raised is the first one.
             if begin is not None:
                 with contextlib.suppress(psycopg.Error):
                     connection.command(b"ROLLBACK", SILENCE_SECONDS)
             raise
         finally:
+            if connection.silent:
+                # The answer came just when it was given up.
+                connection.close()
             if not connection.closed:
                 self._idle.append(connection)
         return result
@@ -186,10 +194,18 @@ def _begin(connection: Connection, begin: bytes | None) -> None:
         connection.command(begin, SILENCE_SECONDS)
 
 
-def _lost(job: _Job, error: psycopg.OperationalError) -> bool:
+def _stale(error: psycopg.Error) -> bool:
+    """Whether what a connection had prepared has gone, or no longer fits the tables."""
+    if isinstance(error, psycopg.errors.FeatureNotSupported):
+        return error.diag.source_function == "RevalidateCachedQuery"
+    return isinstance(error, psycopg.errors.InvalidSqlStatementName)
+
+
+def _lost(job: _Job, error: psycopg.Error) -> bool:
     """Whether the connection of a job was broken by the other side."""
-    broken = error.sqlstate is None or isinstance(
-        error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
+    broken = isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None
+        or isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown)
     )
     return broken and job.connection is not None and not job.connection.silent
 
@@ -217,7 +233,7 @@ class PostgreSQL:
     """One PostgreSQL database."""
 
     def __init__(self, url: URL, pool_size: int) -> None:
-        """Connects to nothing yet. `pool_size` is the number of connections for calls, at most."""
+        """Connects at the first transaction; for calls, up to `pool_size` times."""
         self._parameters = parameters(url)
         self._size = pool_size
         self._tasks = BackgroundTasks(StorageError)

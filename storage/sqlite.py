@@ -30,7 +30,7 @@ class SQLite:
     """One database file."""
 
     def __init__(self, path: str) -> None:
-        """Opens nothing yet."""
+        """Opens the file at the first transaction."""
         self._path = path
 
     @functools.cached_property
@@ -50,9 +50,13 @@ class SQLite:
 
         It is done also if its caller is cancelled. Raises Unreachable, and what `work` raises.
         """
+        return await self._written(work, project, alone)
+
+    def _written(self, work: Work[T], project: str | None, alone: bool) -> asyncio.Future[T]:
+        # Apart from who awaits it: a frame that names what fails is kept by its own traceback.
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.put(Job(work, project, alone, future))
-        return await future
+        return future
 
     async def read(self, work: Work[T], project: str | None) -> T:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.disconnects import log_defect, translate_disconnects
+from storage.errors import StorageError
 from storage.transaction import Transaction, perform
 
 DATABASE = "sqlite"
@@ -55,7 +56,7 @@ class Writer:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Queues a transaction. Not after `close`."""
+        """Queues a transaction. It must not be called after `close`."""
         self._jobs.put(job)
 
     def close(self) -> None:
@@ -173,4 +174,8 @@ def _deliver(results: list[_Result]) -> None:
         elif error is None:
             job.future.set_result(result)
         else:
+            if isinstance(error, StorageError):
+                # Expected. The frames hold it, as it them, and with them all that was to be
+                # written: that is not to wait for the garbage collector.
+                error = error.with_traceback(None)
             job.future.set_exception(translate_disconnects(error))

@@ -48,7 +48,7 @@ class Statement(Generic[T]):
     """A Core statement. Its rows are read as `row`, or as tuples without it."""
 
     def __init__(self, core: sa.Executable, row: type[T] | None = None) -> None:
-        """Compiles nothing yet: the functions of a database may not be known."""
+        """Holds the statement, which is compiled when a database first executes it."""
         self._core: Any = core
         self._row = row
         self._compiled: dict[str, Compiled[T]] = {}

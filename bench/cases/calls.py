@@ -27,7 +27,7 @@ MakeCall = Callable[[Bench, Server], Call]
 
 
 def figures(load: Load, cost: Cost) -> dict[str, float]:
-    """Returns what every load tells: of its calls, and of the processes that answered them."""
+    """Returns what every load measures: of its calls, and of the processes that answered them."""
     found = {
         "calls/s": load.rate,
         "median ms": 1000 * load.percentile(50),

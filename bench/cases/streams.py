@@ -91,7 +91,7 @@ class Streams:
 
 
 class SilentStreams:
-    """Many streams whose model says nothing, on a server that has served nothing before."""
+    """Many streams whose model is silent, on a server that has served nothing before."""
 
     def __init__(self, bench: Bench) -> None:
         """Prepares nothing: memory that was taken once is not always given back."""

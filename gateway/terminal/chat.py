@@ -53,7 +53,7 @@ class Chat:
         user says. Without `thread_id` the conversation starts a new thread.
         """
         try:
-            # A wrong thread is told before an assistant is chosen, or created in vain.
+            # A wrong thread is refused before an assistant is chosen, or created in vain.
             thread = self._thread(thread_id) if thread_id is not None else None
             assistant = self._assistant(assistant_id, model)
             thread = thread or self._threads.CreateThread(threads_pb2.CreateThreadRequest())
@@ -100,7 +100,7 @@ class Chat:
                 model=model, name=name, instructions=instructions or None
             )
         )
-        # Said at once, as it stays whatever becomes of the conversation.
+        # Printed at once, as it stays whatever becomes of the conversation.
         self._say(f"Created {created.id}.")
         return created
 
@@ -117,7 +117,7 @@ class Chat:
             self._say("")
 
     def _exchange(self, assistant_id: str, thread_id: str, text: str) -> None:
-        """Sends what the user said and prints what comes back, tool calls included."""
+        """Sends what the user wrote and prints what comes back, tool calls included."""
         message = messages_pb2.NewMessage(
             role="user",
             parts=[messages_pb2.MessageContent(text=messages_pb2.MessageContent.Text(value=text))],
@@ -162,7 +162,7 @@ class Chat:
                         self._print(event)
             except KeyboardInterrupt:
                 if stopping and self._run is None:
-                    raise  # A server that says nothing is not waited for.
+                    raise  # A silent server is not waited for.
                 stopping = True
             if stopping and self._run is not None:
                 stopping = False

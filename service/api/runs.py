@@ -154,6 +154,9 @@ class RunsServicer:
             if cancel:
                 begun.add_done_callback(self._abandon)
             raise
+        finally:
+            # Its error, through the traceback, would keep this frame, and be kept by it.
+            del begun
         events = self._engine.streams.follow(run, first)
         return DisconnectHook(events, partial(self._engine.abandon, run)) if cancel else events
 

@@ -64,7 +64,7 @@ class ChatModel:
 
     `base_url` goes up to and with its `/v1`. `idle_timeout` is in seconds: a server that sends no
     byte for so long, before its answer or within, is taken for dead. `tokens` counts its prompts,
-    and knows the model's `context`, in tokens, where it is given or a refusal has told it. `slots`
+    and knows the model's `context`, in tokens, where it is given or a refusal names it. `slots`
     is how many answers the server gives at once while more wait; None where that is its own affair.
     `options` are parameters that each request gets besides its own, `quirks` what its server wants
     otherwise than in OpenAI's form; more is found out.
@@ -81,7 +81,7 @@ class ChatModel:
         options: Mapping[str, Any] | None = None,
         quirks: Collection[Quirk] = (),
     ) -> None:
-        """Connects to nothing yet."""
+        """Prepares the client; the first request connects."""
         self.slots = slots
         self._dialects = Dialects(quirks)
         self._options = {"stream": True, "stream_options": {"include_usage": True}}
@@ -157,10 +157,10 @@ class ChatModel:
         if chunks:
             yield chunks
         if failure is not None:
-            told = self._model_error(failure)
-            if told.context is not None:
-                await self.tokens.exceeded(request, told.context)
-            raise told from failure
+            raised = self._model_error(failure)
+            if raised.context is not None:
+                await self.tokens.exceeded(request, raised.context)
+            raise raised from failure
 
     async def _end(self, request: Mapping[str, Any], reader: Reader) -> list[Chunk]:
         """Returns the last chunks of an answer. Raises ModelError if it has no end."""
@@ -174,7 +174,7 @@ class ChatModel:
         await self._client.close()
 
     def _model_error(self, error: Exception) -> ModelError:
-        """Returns what a run may tell of an error, and logs the rest."""
+        """Returns what a run may show of an error, and logs the rest."""
         failure = self._failure(error)
         log.warning(
             "model failed",

@@ -37,7 +37,7 @@ _BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class Failure(Exception):
-    """A request got no answer, or none to the end."""
+    """A request got no answer, or a part of one."""
 
 
 class Silent(Failure):
@@ -49,7 +49,7 @@ class Broken(Failure):
 
 
 class Refused(Failure):
-    """The server answered with a status that says that it does not do what it was asked."""
+    """The server answered with the status of an error."""
 
     def __init__(self, status: int, body: object, headers: Mapping[str, str]) -> None:
         """`body` is its JSON, without an `error` around it, or its text."""
@@ -63,7 +63,7 @@ class Response:
     """An answer whose head has come."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        """Must be closed."""
+        """Reads the answer of an open connection, which whoever made it closes."""
         self._response = response
 
     @property
@@ -78,7 +78,7 @@ class Response:
 
     @property
     def media_type(self) -> str:
-        """What the body is said to be, in lower case, without parameters."""
+        """The type in `Content-Type`, in lower case, without parameters."""
         given = self.headers.get("content-type", "")
         return given.partition(";")[0].strip().lower()
 
@@ -123,7 +123,7 @@ class Client:
     """
 
     def __init__(self, base_url: str, api_key: str, idle_timeout: float) -> None:
-        """Connects to nothing yet. Raises SettingsError if the environment makes no sense."""
+        """Reads the environment; the first request connects. Raises SettingsError."""
         url = URL(base_url)
         self._authorization = f"Bearer {api_key}"
         if url.user is not None:

@@ -67,7 +67,7 @@ _TURNS = {
     Quirk.no_system: re.compile(r"\bsystem\b|only user|alternat", re.IGNORECASE),
     Quirk.empty_content: re.compile(r"\bcontent\b|\bnull\b|\bnone(?:type)?\b", re.IGNORECASE),
 }
-"""What concerns the turns of a conversation, and the words by which a refusal tells it."""
+"""What concerns the turns of a conversation, and the words by which refusals name it."""
 
 _LENGTH = re.compile(
     r"context (?:size|window)|too (?:long|large|many|big)|length|exceed|maximum|at most|limit",
@@ -137,7 +137,7 @@ class _Change:
     """What to ask otherwise after a refusal."""
 
     quirks: frozenset[Quirk]
-    told: bool
+    named: bool
     """Whether the refusal names it; else it is a guess."""
     lasting: bool
     """Whether it is to be remembered if the server then answers."""
@@ -184,17 +184,17 @@ class Negotiation:
         return True
 
     def error(self, failure: ModelError) -> ModelError:
-        """Returns the failure that tells why there is no answer, where `failure` is the latest.
+        """Returns the failure that is why there is no answer, where `failure` is the latest.
 
-        It is the one before if the latest change did not help: then what the server says of the
-        changed request is beside the point.
+        It is the one before if the latest change did not help: then the refusal of the
+        changed request explains nothing.
         """
         if self._cause is None or self._change is None or failure.refusal is None:
             return failure
         if failure.context is not None:
             return failure
         words = failure.refusal.words
-        helped = self._change.told and not any(
+        helped = self._change.named and not any(
             _names(_parameter(quirk), words) for quirk in self._change.quirks
         )
         return failure if helped else self._cause
@@ -216,15 +216,15 @@ def _change(
             named = able & {Quirk.plain_turns}
         # A limit may be refused because it is too high.
         if named := named - {Quirk.max_tokens} if is_long else named:
-            return _Change(named, told=True, lasting=True)
+            return _Change(named, named=True, lasting=True)
     lasting = refusal.status != 500 or _TEMPLATE.search(words) is not None
-    for quirk, telling in _TURNS.items():
-        if quirk in able and telling.search(words):
-            return _Change(frozenset({quirk}), told=True, lasting=lasting)
+    for quirk, pattern in _TURNS.items():
+        if quirk in able and pattern.search(words):
+            return _Change(frozenset({quirk}), named=True, lasting=lasting)
     guessed = able & frozenset(_TURNS)
     if not guessed or is_long or _is_unrelated(words, before):
         return None
-    return _Change(guessed, told=False, lasting=lasting)
+    return _Change(guessed, named=False, lasting=lasting)
 
 
 def _refused(quirk: Quirk, words: str) -> bool:

@@ -27,10 +27,10 @@ class EmbeddedModel:
     context = llama.CONTEXT
     slots = llama.SLOTS
     options: ClassVar = {"return_progress": True}
-    """It reads some hundred tokens a second: what it says meanwhile tells it from a dead server."""
+    """It reads some hundred tokens a second: what it sends meanwhile shows that it is alive."""
 
     def __init__(self, directory: Path) -> None:
-        """Starts nothing yet. What the server needs besides its packages is put in `directory`."""
+        """Prepares the server; what it needs besides its packages is put in `directory`."""
         self._libraries = directory.absolute() / "lib"
         self.base_url = ""
         """Up to and with `/v1`; empty until `start` has returned."""

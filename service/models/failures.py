@@ -45,7 +45,7 @@ _STATUSES = {
     "too_many_requests": 429,
     "resource_exhausted": 429,
 }
-"""The HTTP statuses of errors that are told by a word, in lower case. All others are faults."""
+"""The HTTP statuses of errors that a word names, in lower case. All others are faults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,8 @@ def error_in_stream(error: object) -> ModelError:
     Some give a status as its `code`, as a number, as text or as a word.
     """
     given: Mapping[str, Any] = error if isinstance(error, dict) else {}
-    told = (given.get(key) for key in ("code", "status", "type"))
-    status = next(filter(None, map(_status, told)), 500)
+    codes = (given.get(key) for key in ("code", "status", "type"))
+    status = next(filter(None, map(_status, codes)), 500)
     if status in (401, 403):
         return ModelError("server_error", KEY_REFUSED)
     text = error_text(error)
@@ -200,14 +200,14 @@ def error_text(error: object) -> str | None:
         return ": ".join(filter(None, (text, error_text(_passed_on(error))))) or None
     if isinstance(error, list):
         return next(filter(None, map(error_text, error)), None)
-    # A proxy's page tells nothing.
+    # A proxy's page explains nothing.
     if isinstance(error, str) and not error.lstrip().startswith("<"):
         return error.strip() or None
     return None
 
 
 def _passed_on(error: Mapping[str, Any]) -> object:
-    """Returns the error that a server got from another one, as OpenRouter tells it."""
+    """Returns the error that a server got from another one, as OpenRouter passes it on."""
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     try:
@@ -231,7 +231,7 @@ def _words(error: object) -> Iterator[str]:
 
 
 def _status(code: object) -> int | None:
-    """Returns the HTTP status that an error's code is, or the word that it is told by."""
+    """Returns the HTTP status that an error's code is, or that its word names."""
     if isinstance(code, str):
         code = int(code) if code.isascii() and code.isdecimal() else _STATUSES.get(code.lower())
     return code if type(code) is int and 400 <= code <= 599 else None

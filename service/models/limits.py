@@ -1,4 +1,4 @@
-"""Whether an answer is longer than it may be, where the server does not see to it."""
+"""Notices answers far above their token limit, for servers that do not enforce it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ class AnswerLimit:
     """The limit of one answer in tokens, and an estimate of how many have come."""
 
     def __init__(self, tokens: int | None) -> None:
-        """None is no limit."""
+        """Begins to count; a limit of None is never reached."""
         self._tokens = tokens
         self._characters = 0
 

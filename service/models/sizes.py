@@ -1,4 +1,4 @@
-"""How large a prompt is, as far as that can be said without a tokenizer."""
+"""How large a prompt is, as far as that is known without a tokenizer."""
 
 import asyncio
 import json

@@ -1,15 +1,15 @@
 """How many tokens a prompt takes, before it is sent.
 
-The model server's own tokenizer says it where there is one to ask: `POST /tokenize` beside `/v1`,
-as llama.cpp, vLLM and SGLang have it. What the chat template adds to the text is estimated all the
+The model server's own tokenizer counts them where it has one, `POST /tokenize` beside `/v1`, as
+llama.cpp, vLLM and SGLang do. What the chat template adds to the text is estimated all the
 same, so a count may be off by a few tokens per message.
 
 Without a tokenizer the count is an estimate, a token for every four bytes of text, and learns: each
-answer's usage tells what its prompt really took, and corrects the estimates for that model by the
+answer's usage has what its prompt really took, and corrects the estimates for that model by the
 same ratio. What was learned is lost when the server stops.
 
 How many a prompt and its answer may take together, the model's context, is known where a setting or
-the model server has said it.
+a refusal of the model server names it.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class _Model:
     """Reported tokens per estimated one."""
     has_tokenizer: bool = False
     context: int | None = None
-    """The tokens that it takes, as its server has said."""
+    """The tokens that it takes, as a refusal of its server named them."""
     probe_after: float = 0.0
     """When to look for a tokenizer, on the monotonic clock."""
 
@@ -101,7 +101,7 @@ class TokenCounter:
 
     async def fits(self, prompt: Prompt, budget: int) -> bool:
         """Returns whether the prompt takes no more tokens than `budget`, about. Never fails."""
-        # Most prompts are short, and some hopelessly long: neither needs a tokenizer to tell.
+        # Most prompts are short, and some hopelessly long: neither needs a tokenizer.
         if _most(prompt.size) <= budget:
             return True
         if _estimate(prompt.size) * MIN_RATIO > budget:
@@ -141,12 +141,12 @@ class TokenCounter:
         return model
 
     async def _tokenized(self, model: _Model, prompt: Prompt) -> int | None:
-        """Returns the tokens of the texts; None if there is no tokenizer that can tell."""
+        """Returns the tokens of the texts; None if no tokenizer can count them."""
         if prompt.size.characters > MAX_TOKENIZED or time.monotonic() < model.probe_after:
             return None
         try:
             if not model.has_tokenizer:
-                # Whoever else answers under that path is not told what the conversation is about.
+                # Whoever else answers under that path gets nothing of the conversation.
                 await self._ask(prompt.model, "Hello")
                 model.has_tokenizer = True
             text = prompt.text()

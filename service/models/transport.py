@@ -66,7 +66,7 @@ class _Connection(ResponseHandler):
 
 
 class Connector(aiohttp.TCPConnector):
-    """Opens connections, and tells requests that it does."""
+    """Opens connections, and marks the requests for which it does."""
 
     def __init__(self, **options: Any) -> None:
         """Takes the options of aiohttp's connector."""
@@ -79,7 +79,7 @@ class Connector(aiohttp.TCPConnector):
         """Returns a connection for a request, one that was kept if there is any."""
         while True:
             connection = await super().connect(req, *arguments, **named)
-            # On one that was kept, a server may have said what nobody asked.
+            # On one that was kept, a server may have sent what nobody asked for.
             if _is_opened(req) or not (connection.protocol and connection.protocol.should_close):
                 return connection
             connection.close()

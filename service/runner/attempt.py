@@ -87,6 +87,9 @@ class Attempt:
                 return None
             finally:
                 await self._openings.close()
+                # They know the attempt: what it has read, which can be large, would wait with it
+                # for the garbage collector.
+                del self._openings, self._answer
 
     async def _execute(self) -> Run | None:
         try:
@@ -130,6 +133,11 @@ class Attempt:
             return working.result()
         except Unreachable:
             raise
+        except asyncio.CancelledError as cause:
+            # Something that it waited for was cancelled; the run would wait for its lease to end.
+            defect = RuntimeError("A turn was cancelled that nobody has stopped.")
+            defect.__cause__ = cause
+            return failed("server_error", from_exception(defect).message)
         except Exception as error:
             return failed("server_error", from_exception(error).message)
 

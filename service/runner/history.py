@@ -115,7 +115,7 @@ class History:
 def turn_of(message: Message) -> dict[str, Any]:
     """Returns a message as a turn; its content is empty where there is nothing to send.
 
-    So it is where an answer was broken off by a crash, and where a model said nothing but blanks:
+    So it is where an answer was broken off by a crash, and where a model wrote nothing but blanks:
     servers refuse an empty turn, and would refuse it in every later run of the thread.
     """
     parts = list(filter(None, map(_part, message.content)))

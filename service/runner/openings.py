@@ -22,7 +22,7 @@ class PendingWrites:
     """What the streams of this server have shown and the database may not have yet."""
 
     def __init__(self) -> None:
-        """Knows of nothing."""
+        """Begins with none."""
         self._known: dict[str, set[asyncio.Future[None]]] = {}
 
     async def settled(self, id: str) -> None:

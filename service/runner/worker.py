@@ -120,9 +120,15 @@ class Worker:
     async def drain(self, grace: float) -> None:
         """Gives executed runs up to `grace` seconds to end, then releases the rest."""
         self._stopping = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._idle()
+        # Meanwhile, runs can still be cancelled or lost elsewhere.
+        watching = asyncio.create_task(self.watch(), name="watch while draining")
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._idle()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
         self._releasing = True
         for attempt in self._attempts.values():
             if attempt is not None:
@@ -196,7 +202,7 @@ class Reservation:
     """A slot that is reserved for a run."""
 
     def __init__(self, worker: Worker) -> None:
-        """Is not used yet."""
+        """Reserves a slot of `worker`."""
         self._worker = worker
         self.used = False
 

@@ -86,10 +86,12 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
 }
 
 _FIELDS: Mapping[type, Callable[[Any], Json]] = {
-    rows.Assistant: lambda row: assistants.to_fields(assistants.to_json(row), row.reasoning_effort),
+    rows.Assistant: lambda row: assistants.to_fields(
+        assistants.to_json(row), assistants.extensions(row)
+    ),
     rows.Thread: lambda row: threads.to_fields(threads.to_json(row)),
     rows.Message: lambda row: messages.to_fields(messages.to_json(row)),
-    rows.Run: lambda row: runs.to_fields(runs.to_json(row), row.reasoning_effort),
+    rows.Run: lambda row: runs.to_fields(runs.to_json(row), runs.extensions(row)),
     rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
-    Found: lambda found: runs.to_fields(_found(found), found.run.reasoning_effort),
+    Found: lambda found: runs.to_fields(_found(found), runs.extensions(found.run)),
 }

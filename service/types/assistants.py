@@ -1,6 +1,8 @@
 """Assistants: what requests for them say, and how they are shown."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from service.types import (
     checks,
@@ -50,14 +52,20 @@ def to_json(row: Assistant) -> Json:
     }
 
 
-def to_fields(value: Json, effort: str | None) -> Json:
-    """Returns the fields of the same in protobuf, with what OpenAI's object has no key for."""
-    fields = value | {
+def extensions(row: Assistant) -> Json:
+    """Returns the fields that only protobuf shows: OpenAI's object has no key for them."""
+    return {"reasoning_effort": row.reasoning_effort}
+
+
+def to_fields(value: Json, extensions: Mapping[str, Any]) -> Json:
+    """Returns the fields of the same in protobuf, with its extensions."""
+    fields = {
+        **value,
+        **extensions,
         "tools": tools.to_proto(value["tools"]),
         "tool_resources": tool_resources.to_proto(value["tool_resources"]),
         "metadata": value["metadata"] or None,
         "response_format": response_format.to_proto(value["response_format"]),
-        "reasoning_effort": effort,
     }
     del fields["object"]
     return fields

@@ -22,8 +22,8 @@ class Event:
     """JSON, or `[DONE]`."""
     id: str | None = None
     """The message or the step that it is about."""
-    reasoning_effort: str | None = None
-    """The run's, which OpenAI's JSON has no key for."""
+    extensions: Mapping[str, Any] | None = None
+    """Fields of a run that only protobuf shows: OpenAI's JSON has no key for them."""
     number: int = 0
     """Its place in the run's log, given when it is published."""
 
@@ -42,9 +42,9 @@ def _data_fields(event: Event) -> dict[str, Any]:
     if event.name == ERROR:
         return {"error": {key: value[key] for key in ("message", "type", "param", "code")}}
     if value["object"] == "thread.run":
-        return {"run": runs.to_fields(value, event.reasoning_effort)}
-    field, fields = _DATA[value["object"]]
-    return {field: fields(value)}
+        return {"run": runs.to_fields(value, event.extensions or {})}
+    name, fields = _DATA[value["object"]]
+    return {name: fields(value)}
 
 
 _DATA: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {

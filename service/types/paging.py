@@ -21,7 +21,7 @@ class ListRequest(Protocol):
     before: str
 
     def HasField(self, name: Any) -> bool:
-        """Tells whether the caller gave a value."""
+        """Returns whether the caller gave a value."""
 
 
 def parse(request: ListRequest) -> PageRequest:

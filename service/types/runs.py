@@ -27,7 +27,7 @@ _INSTRUCTIONS = partial(checks.text, maximum=checks.MAX_TEXT)
 
 
 def _check_tools(stored: Stored) -> None:
-    tools.refuse_server_tools(stored.get("tools", ()))
+    tools.refuse_unavailable(stored.get("tools", ()))
 
 
 def _check_choice(stored: Stored) -> None:
@@ -107,15 +107,21 @@ def _required_action(row: Run, pending: RunStep | None) -> Json | None:
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": awaited}}
 
 
-def to_fields(value: Json, effort: str | None) -> Json:
-    """Returns the fields of the same in protobuf, with what OpenAI's object has no key for."""
-    fields = value | {
+def extensions(row: Run) -> Json:
+    """Returns the fields that only protobuf shows: OpenAI's object has no key for them."""
+    return {"reasoning_effort": row.reasoning_effort}
+
+
+def to_fields(value: Json, extensions: Mapping[str, Any]) -> Json:
+    """Returns the fields of the same in protobuf, with its extensions."""
+    fields = {
+        **value,
+        **extensions,
         "required_action": _required_action_fields(value["required_action"]),
         "tools": tools.to_proto(value["tools"]),
         "metadata": value["metadata"] or None,
         "tool_choice": tool_choice.to_proto(value["tool_choice"]),
         "response_format": response_format.to_proto(value["response_format"]),
-        "reasoning_effort": effort,
     }
     del fields["object"]
     return fields

@@ -13,7 +13,7 @@ MODES = ("none", "auto", "required")
 
 
 def parse(param: str, given: json_pb2.Value) -> Any:
-    """Returns one of `MODES`, or an object that names a function; None where nothing was chosen."""
+    """Returns one of `MODES`, or an object that names a tool; None where nothing was chosen."""
     value = json_value.to_python(given, param)
     if value is None:
         return None
@@ -25,8 +25,11 @@ def parse(param: str, given: json_pb2.Value) -> Any:
     if "type" not in value:
         checks.missing(f"{param}.type")
     kind = checks.json_text(f"{param}.type", value["type"])
-    if checks.choice(f"{param}.type", kind, tools.KINDS) in tools.SERVER_KINDS:
+    if not tools.is_available(checks.choice(f"{param}.type", kind, tools.KINDS)):
         tools.unavailable(param, kind)
+    if kind in tools.SERVER_KINDS:
+        checks.json_object(param, value, ("type",))
+        return {"type": kind}
     if "function" not in value:
         checks.missing(f"{param}.function")
     function = checks.json_object(f"{param}.function", value["function"], ("name",))
@@ -37,8 +40,13 @@ def parse(param: str, given: json_pb2.Value) -> Any:
 
 
 def refuse_unknown(stored: Any, among: Iterable[Mapping[str, Any]]) -> None:
-    """Refuses a choice that names a function which is not `among` the tools."""
+    """Refuses a choice that names a tool which is not `among` the tools."""
     if not isinstance(stored, dict):
+        return
+    if stored["type"] in tools.SERVER_KINDS:
+        if stored["type"] not in [tool["type"] for tool in among]:
+            message = f"Invalid 'tool_choice': there is no '{stored['type']}' among the tools."
+            raise ApiError(Kind.invalid_value, message, "tool_choice")
         return
     name = stored["function"]["name"]
     if name not in [tool["function"]["name"] for tool in among if tool["type"] == "function"]:

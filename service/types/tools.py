@@ -10,6 +10,9 @@ from service.types import checks, json_value
 
 KINDS = ("code_interpreter", "file_search", "function")
 SERVER_KINDS = ("code_interpreter", "file_search")
+SERVED: frozenset[str] = frozenset()
+"""Tools of the server's with which it executes runs; assistants may have all."""
+
 RANKERS = ("auto", "default_2024_08_21")
 
 
@@ -60,11 +63,16 @@ def _file_search(param: str, options: common_pb2.FileSearchOptions) -> dict[str,
     return result
 
 
-def refuse_server_tools(stored: Iterable[Mapping[str, Any]]) -> None:
-    """Refuses to run with a tool of the server's: there are none yet."""
+def refuse_unavailable(stored: Iterable[Mapping[str, Any]]) -> None:
+    """Refuses to run with a tool of the server's that it does not execute."""
     for tool in stored:
-        if tool["type"] in SERVER_KINDS:
+        if not is_available(tool["type"]):
             unavailable("tools", tool["type"])
+
+
+def is_available(kind: str) -> bool:
+    """Returns whether runs may have tools of this type."""
+    return kind not in SERVER_KINDS or kind in SERVED
 
 
 def unavailable(param: str, kind: str) -> NoReturn:

@@ -15,7 +15,7 @@ from tests.support.waiting import SECONDS
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a driver has said: the error of each `MODE CHECK`, None where all went well."""
+    """What a driver has reported: the error of each `MODE CHECK`, None where all went well."""
 
     errors: dict[str, str | None]
     stderr: str
@@ -59,8 +59,8 @@ def _drive(client: Client, server: Stack, model_server: ModelServer) -> Outcome:
         stdout, stderr = process.communicate(timeout=5 * SECONDS)
     finally:
         process.kill()
-    said = [json.loads(line) for line in stdout.splitlines()]
-    errors = {f"{line['mode']} {line['check']}": line["error"] for line in said}
+    reports = [json.loads(line) for line in stdout.splitlines()]
+    errors = {f"{line['mode']} {line['check']}": line["error"] for line in reports}
     return Outcome(errors, stderr, process.returncode)
 
 

@@ -268,7 +268,7 @@ def test_models_are_not_checked_before_they_run(client: openai.OpenAI, models: M
     )
 
 
-def test_an_unknown_assistant_is_told_first(server: Stack) -> None:
+def test_an_unknown_assistant_is_refused_first(server: Stack) -> None:
     body = RUN | {"assistant_id": "asst_x", "tools": [{"type": "x"}], "tool_choice": 5}
     status, answer = over_rest(server.base_url, "POST /threads/thread_x/runs", body)
     assert (status, answer["error"]["message"]) == (404, "No assistant found with id 'asst_x'.")

@@ -1,4 +1,4 @@
-"""What the clients' polling helpers go by: the server tells how soon to look at a run again."""
+"""What polling helpers of clients go by: the header that says when to look at a run again."""
 
 from concurrent.futures import ThreadPoolExecutor
 

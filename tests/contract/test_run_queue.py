@@ -101,7 +101,7 @@ async def test_closing_wakes_those_who_wait(queue: RunQueue) -> None:
     assert [type(each) for each in ended] == [QueueClosed] * 2
 
 
-async def test_a_closed_queue_is_not_taken_from_and_refuses_nobody_who_puts(
+async def test_a_closed_queue_gives_no_run_and_still_accepts_runs(
     queue: RunQueue,
 ) -> None:
     await queue.put("a", "asst")

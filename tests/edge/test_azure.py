@@ -52,8 +52,8 @@ def test_the_same_objects_under_every_prefix(server: Stack, prefix: str, query: 
     ],
 )
 def test_other_parameters_are_kept(server: Stack, prefix: str, query: str) -> None:
-    said = [{"role": "user", "content": text} for text in "12345"]
-    path = f"{prefix}/threads/{_thread(server, messages=said)}/messages"
+    history = [{"role": "user", "content": text} for text in "12345"]
+    path = f"{prefix}/threads/{_thread(server, messages=history)}/messages"
     after = ask(server, "GET", f"{path}?order=asc&limit=1").body["last_id"]
     page = ask(server, "GET", f"{path}?{query.format(version=VERSION, after=after)}").body
     texts = [message["content"][0]["text"]["value"] for message in page["data"]]

@@ -129,7 +129,7 @@ NESTED = [
 
 
 @pytest.mark.parametrize(("path", "body", "param", "expected", "got"), NESTED)
-def test_wrong_types_inside_are_told_by_their_path(
+def test_wrong_types_inside_are_named_by_their_path(
     server: Stack, path: str, body: str, param: str, expected: str, got: str
 ) -> None:
     test_wrong_types(server, "POST", path, body.encode(), param, expected, got)
@@ -139,7 +139,7 @@ STRINGS = ['{"a": {"b": 1}}', '{"a": ["b"]}', '{"a": 1}', '{"a": "b", "c": true}
 
 
 @pytest.mark.parametrize("value", STRINGS)
-def test_metadata_inside_is_told_by_its_path(server: Stack, value: str) -> None:
+def test_metadata_inside_is_named_by_its_path(server: Stack, value: str) -> None:
     error = ask(server, "POST", "/v1/threads", b'{"messages":[{"metadata":%s}]}' % value.encode())
     message = "Invalid type for 'messages[0].metadata': expected an object with string values."
     assert error.error["message"] == message

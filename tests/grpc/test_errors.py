@@ -84,7 +84,7 @@ class Raiser(runs_pb2_grpc.RunsServiceServicer):
 
 @pytest.fixture
 async def raiser() -> AsyncIterator[Any]:
-    """A client of a server that fails as it is told."""
+    """A client of a server that fails as the test asks."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(tuple(typed.handlers({RUNS: Raiser()})))
     with tempfile.TemporaryDirectory() as directory:

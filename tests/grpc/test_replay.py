@@ -48,14 +48,14 @@ async def test_it_is_in_no_answer(stubs: Stubs, models: ModelServer, streams: bo
     request = runs_pb2.CreateRunRequest(
         thread_id=stubs.thread("Weather?").id, assistant_id=assistant.id
     )
-    told: list[Message] = []
+    received: list[Message] = []
     if streams:
         events = whole(stubs.runs.StreamRun(request))
-        told += events
+        received += events
         run = last_run(events)
     else:
         run = await ended(stubs, stubs.runs.CreateRun(request), Run.requires_action)
-    told += everything(stubs, run)
+    received += everything(stubs, run)
     calls = run.required_action.submit_tool_outputs.tool_calls
     submission = runs_pb2.SubmitToolOutputsRequest(
         thread_id=run.thread_id,
@@ -67,16 +67,16 @@ async def test_it_is_in_no_answer(stubs: Stubs, models: ModelServer, streams: bo
     )
     if streams:
         events = whole(stubs.runs.StreamToolOutputs(submission))
-        told += events
+        received += events
         run = last_run(events)
     else:
         submitted = stubs.runs.SubmitToolOutputs(submission)
         run = await ended(stubs, submitted, Run.completed)
-        told.append(submitted)
-    told += everything(stubs, run)
+        received.append(submitted)
+    received += everything(stubs, run)
     assert run.status == Run.completed
     first, second = models.requests(model)
     assert second["messages"] == [*first["messages"], *marked.REPLAYED]
-    assert marked.SPOKEN in str(told)
-    for each in told:
+    assert marked.SPOKEN in str(received)
+    for each in received:
         assert marked.MARK.encode() not in each.SerializeToString(), each

@@ -45,13 +45,13 @@ def test_tool_outputs(stubs: Stubs, models: ModelServer) -> None:
     assert names(events) == WITH_CALLS
     run = last_run(events)
     calls = run.required_action.submit_tool_outputs.tool_calls
-    said = dict.fromkeys((call.id for call in calls), "")
+    arguments_of = dict.fromkeys((call.id for call in calls), "")
     ids: dict[int, str] = {}
     for event in events:
         for piece in event.run_step_delta.tool_calls:
             ids.setdefault(piece.index, piece.id)
-            said[ids[piece.index]] += piece.function.arguments
-    assert said == {call.id: call.function.arguments for call in calls}
+            arguments_of[ids[piece.index]] += piece.function.arguments
+    assert arguments_of == {call.id: call.function.arguments for call in calls}
 
     submission = runs_pb2.SubmitToolOutputsRequest(
         thread_id=thread.id,

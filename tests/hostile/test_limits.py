@@ -35,10 +35,10 @@ def test_a_hundred_messages_as_long_as_they_may_be(client: openai.OpenAI) -> Non
         texts.append(text)
         client.beta.threads.messages.create(thread.id, role="user", content=text)
     page = client.beta.threads.messages.list(thread.id, limit=100, order="asc")
-    said = [
+    found = [
         part.text.value for message in page.data for part in message.content if part.type == "text"
     ]
-    assert said == texts
+    assert found == texts
     assert not page.has_more
 
 

@@ -32,6 +32,10 @@ REQUESTS: list[tuple[str, str, bytes | None]] = [
 ]
 
 
+PART = b'{"type": "text", "text": "' + b"x" * 250_000 + b'"}'
+LARGE = b'{"role": "%s", "content": [' + b",".join([PART] * 8) + b"]}"
+
+
 def _send(server: Stack, count: int) -> None:
     for method, path, body in islice(_forever(), count):
         ask(server, method, path, body, [("grpc-timeout", "1n"), ("x-edge-body-keys", "v61")])
@@ -60,3 +64,19 @@ async def test_memory_stays_flat(island: Stack) -> None:
 
     # The last clients that went away may still be seen off.
     await until(closed)
+
+
+def test_what_is_refused_is_not_kept(island: Stack) -> None:
+    """Neither what is no valid request nor what names no thread, until garbage is collected."""
+
+    def send(count: int) -> None:
+        for role in (b"user", b"nobody"):
+            for _ in range(count):
+                ask(island, "POST", "/v1/threads/thread_1/messages", LARGE % role, [JSON])
+
+    send(5)
+    used, _ = memory(island)
+    send(40)
+    now, _ = memory(island)
+    # Less than the bodies of those requests alone.
+    assert now - used < 64 * MIB

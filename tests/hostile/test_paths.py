@@ -69,7 +69,7 @@ def test_no_route_can_be_turned_to_another_object(server: Stack, method: str, pa
         if method == "POST":
             _refused(answer)
         else:
-            # What has no body may come with one: it says nothing.
+            # What has no body may come with one: it is ignored.
             assert answer.status in (200, 400, 404)
             assert other not in answer.data.decode()
     kept = ask(server, "GET", f"/v1/threads/{other}")

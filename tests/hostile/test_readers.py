@@ -98,7 +98,7 @@ def test_a_slow_reader_slows_only_itself(crowded: tuple[Stack, ModelServer]) -> 
         _check_whole(_rest(_stuck(server, slow_one)), long)
         grown = [now - then for now, then in zip(memory(server), used, strict=True)]
         assert max(grown) < 100 * MIB, grown
-        # Who was slow has missed nothing.
+        # Who was slow got everything.
         for connection in slow:
             _check_whole(_rest(connection), long)
 
@@ -142,7 +142,7 @@ async def test_hundreds_of_streams_at_once(crowded: tuple[Stack, ModelServer]) -
         await asyncio.to_thread(check_up, server)
         grown = [now - then for now, then in zip(memory(server), used, strict=True)]
         assert max(grown) < 150 * MIB, grown
-        # Those whose turn it is hear of it as ever.
+        # Those whose turn it is get it as ever.
         for hold in first:
             hold.release()
         reading = [asyncio.create_task(stream.until(b"[DONE]")) for stream in streams]

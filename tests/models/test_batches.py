@@ -28,7 +28,7 @@ LAST = b"0\r\n\r\n"
 
 
 class GatedServer:
-    """Sends the parts of an answer one by one, each when it is told to, and closes."""
+    """Sends the parts of an answer one by one, each when the test asks, and closes."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []

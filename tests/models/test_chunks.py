@@ -109,16 +109,16 @@ def test_a_message_in_place_of_a_delta() -> None:
     assert read(choice(content="Hello"), both) == [TextDelta("Hello"), Finished("stop", None)]
 
 
-def test_a_call_that_is_said_in_the_old_way_too() -> None:
+def test_a_call_that_is_sent_in_the_old_way_too() -> None:
     old = {"name": "f", "arguments": "{}"}
     event = choice(function_call=old, tool_calls=[call("f", "{}", id="a")])
     assert read(event, choice("tool_calls"))[0] == CallDelta(0, "a", "f", "{}")
 
 
-@pytest.mark.parametrize("said", ["tool_calls", "function_call"])
-def test_an_end_with_calls_that_never_came(said: str) -> None:
+@pytest.mark.parametrize("given_reason", ["tool_calls", "function_call"])
+def test_an_end_with_calls_that_never_came(given_reason: str) -> None:
     with pytest.raises(ModelError, match="no answer") as caught:
-        read(choice(content=""), choice(said))
+        read(choice(content=""), choice(given_reason))
     assert (caught.value.code, caught.value.retryable) == ("server_error", False)
 
 
@@ -133,7 +133,7 @@ def test_a_name_that_is_none(name: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("given_reason", "reason"),
     [
         ("stop", "stop"),
         ("eos", "stop"),
@@ -144,14 +144,15 @@ def test_a_name_that_is_none(name: object) -> None:
         ("content_filter", "content_filter"),
     ],
 )
-def test_reasons(said: str, reason: str) -> None:
-    assert read(choice(content="x"), choice(said)) == [TextDelta("x"), Finished(reason, None)]  # type: ignore[arg-type]
+def test_reasons(given_reason: str, reason: str) -> None:
+    found = read(choice(content="x"), choice(given_reason))
+    assert found == [TextDelta("x"), Finished(reason, None)]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("said", ["error", "abort", "", None])
-def test_no_good_end(said: str | None) -> None:
+@pytest.mark.parametrize("given_reason", ["error", "abort", "", None])
+def test_no_good_end(given_reason: str | None) -> None:
     with pytest.raises(ModelError) as caught:
-        read(choice(content=""), choice(said))
+        read(choice(content=""), choice(given_reason))
     assert (caught.value.code, caught.value.retryable) == ("server_error", True)
 
 

@@ -88,7 +88,7 @@ async def test_refused_requests(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_is_not_told(
+async def test_a_refused_key_is_not_shown(
     models: ModelServer, model: ChatModel, status: int
 ) -> None:
     name = models.script(Fail(status, f"Incorrect API key provided: {KEY}."))
@@ -96,7 +96,7 @@ async def test_a_refused_key_is_not_told(
     assert await failure(model, request(name)) == ("server_error", message)
 
 
-async def test_neither_urls_nor_keys_are_told(models: ModelServer, model: ChatModel) -> None:
+async def test_neither_urls_nor_keys_are_shown(models: ModelServer, model: ChatModel) -> None:
     name = models.script(Fail(400, f"See http://10.0.0.1/v1?key={KEY}\nor ask {KEY}."))
     assert await failure(model, request(name)) == ("invalid_prompt", "See [URL] or ask [key].")
 
@@ -148,7 +148,7 @@ async def test_what_may_be_tried_again(
         ("Expected a string of length 300.", None),
     ],
 )  # fmt: skip
-async def test_a_refusal_tells_the_context(
+async def test_a_refusal_names_the_context(
     models: ModelServer, model: ChatModel, message: str, context: int | None
 ) -> None:
     name = models.script(Fail(400, message), Fail(500, message))
@@ -159,13 +159,13 @@ async def test_a_refusal_tells_the_context(
 
 
 @pytest.mark.parametrize(
-    ("said", "context"), [(4096, 4096), (True, None), ("4096", None), (7, None), (None, None)]
+    ("n_ctx", "context"), [(4096, 4096), (True, None), ("4096", None), (7, None), (None, None)]
 )
-async def test_a_refusal_tells_the_context_in_a_field(
-    raw: RawServer, odd_model: ChatModel, said: object, context: int | None
+async def test_a_refusal_names_the_context_in_a_field(
+    raw: RawServer, odd_model: ChatModel, n_ctx: object, context: int | None
 ) -> None:
     error = {"code": 400, "message": "Too long.", "type": "exceed_context_size_error"}
-    body = json.dumps({"error": error | {"n_prompt_tokens": 9000, "n_ctx": said}}).encode()
+    body = json.dumps({"error": error | {"n_prompt_tokens": 9000, "n_ctx": n_ctx}}).encode()
     raw.answer(b"HTTP/1.1 400 Bad\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
     assert (await error_of(odd_model, request())).context == context
     assert odd_model.tokens.context("m") == context
@@ -229,7 +229,7 @@ async def test_broken_off(models: ModelServer, model: ChatModel, step: Step) -> 
     assert "broke" in error.message or "connection" in error.message
 
 
-async def test_nobody_listens() -> None:
+async def test_nothing_listens_at_the_address() -> None:
     model = ChatModel("http://127.0.0.1:1/v1", KEY, idle_timeout=60)
     error = await error_of(model, request())
     await model.close()

@@ -62,8 +62,8 @@ async def test_a_connection_that_was_kept_and_is_gone(
 async def test_a_new_connection_that_is_closed(closing: tuple[ClosingServer, ChatModel]) -> None:
     server, model = closing
     server.answers = 0
-    said = "The connection to the model server failed."
-    assert await failure(model, request()) == ("server_error", said)
+    message = "The connection to the model server failed."
+    assert await failure(model, request()) == ("server_error", message)
     assert server.connections == [1]
 
 
@@ -127,8 +127,8 @@ async def test_the_key_is_for_one_server(raw: RawServer, odd_model: ChatModel) -
 
 async def test_a_server_that_is_nowhere(raw: RawServer, odd_model: ChatModel) -> None:
     raw.answer(whole(b"", "location: /v1/chat/completions", status=307))
-    said = "The connection to the model server failed."
-    assert await failure(odd_model, request()) == ("server_error", said)
+    message = "The connection to the model server failed."
+    assert await failure(odd_model, request()) == ("server_error", message)
     assert len(raw.requests) < 30
 
 
@@ -163,9 +163,9 @@ async def test_connections_are_kept() -> None:
 
 
 async def test_an_answer_to_nothing_is_not_taken_for_one() -> None:
-    """A connection on which a server has said more than it was asked is not used again."""
+    """A connection on which a server has sent more than was asked for is not used again."""
     connections = 0
-    said = asyncio.Event()
+    unasked = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
@@ -173,16 +173,16 @@ async def test_an_answer_to_nothing_is_not_taken_for_one() -> None:
         await read_request(reader)
         writer.write(WHOLE)
         if connections == 1:
-            await said.wait()
+            await unasked.wait()
             writer.write(whole(b"", status=408))
-            said.clear()
+            unasked.clear()
             await reader.read()
         writer.close()
 
     async with serving(serve) as model:
         assert await answer(model, request()) == ANSWER
-        said.set()
-        while said.is_set():
+        unasked.set()
+        while unasked.is_set():
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert await answer(model, request()) == ANSWER

@@ -98,8 +98,8 @@ async def test_what_was_chosen_is_not_left_out(
     refuses = lambda request: refusal if parameter in request else None  # noqa: E731
     name = models.script(refuses=refuses)
     asked = request(name, messages=[SYSTEM, *NEIGHBOURS], **{parameter: value})
-    said = refusal.body["error"]["message"]
-    assert await failure(model, asked) == ("invalid_prompt", said)
+    refused_with = refusal.body["error"]["message"]
+    assert await failure(model, asked) == ("invalid_prompt", refused_with)
     assert models.requests(name) == [sent(asked)]
 
 
@@ -185,10 +185,10 @@ async def test_fields_that_only_some_servers_understand(
 
 
 def test_plain_turns_are_merged() -> None:
-    said = [{"role": "user", "content": text, "name": "u"} for text in "ab"]
+    named = [{"role": "user", "content": text, "name": "u"} for text in "ab"]
     quirks = {Quirk.plain_turns, Quirk.alternating_roles}
     merged = {"role": "user", "content": "a\n\nb"}
-    assert adapted(request(messages=said), quirks)["messages"] == [merged]
+    assert adapted(request(messages=named), quirks)["messages"] == [merged]
 
 
 async def test_a_name_of_a_parameter_is_none_of_a_turn(
@@ -203,20 +203,20 @@ async def test_a_name_of_a_parameter_is_none_of_a_turn(
 async def test_a_limit_that_is_refused_under_both_names(
     models: ModelServer, model: ChatModel
 ) -> None:
-    said = "max_completion_tokens: bad value"
+    refused_with = "max_completion_tokens: bad value"
     other = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'."
-    name = models.script(Fail(400, said), Fail(400, other), Answer("x"))
+    name = models.script(Fail(400, refused_with), Fail(400, other), Answer("x"))
     asked = request(name, max_completion_tokens=300)
-    assert await failure(model, asked) == ("invalid_prompt", said)
+    assert await failure(model, asked) == ("invalid_prompt", refused_with)
     await answer(model, asked)
     assert "max_tokens" not in models.requests(name)[2]
 
 
 async def test_a_limit_that_is_too_high(models: ModelServer, model: ChatModel) -> None:
-    said = "max_completion_tokens is too large: 9000."
-    name = models.script(Fail(400, said))
+    refused_with = "max_completion_tokens is too large: 9000."
+    name = models.script(Fail(400, refused_with))
     asked = request(name, max_completion_tokens=9000)
-    assert await failure(model, asked) == ("invalid_prompt", said)
+    assert await failure(model, asked) == ("invalid_prompt", refused_with)
 
 
 async def test_a_refusal_of_what_was_changed_in_time(models: ModelServer, model: ChatModel) -> None:
@@ -280,7 +280,7 @@ def test_every_quirk_is_documented() -> None:
     assert [quirk for quirk in Quirk if f"| `{quirk}` |" not in text] == []
 
 
-def test_dialects_are_told_apart() -> None:
+def test_each_model_has_a_dialect_of_its_own() -> None:
     # The table itself: what is refused has a form in which it is not.
     body = sent(everything("m"))
     for each in DIALECTS.values():

@@ -74,8 +74,8 @@ async def test_its_tokenizer_counts_prompts(chat: ChatModel) -> None:
 
 
 async def test_answers_after_answers(chat: ChatModel) -> None:
-    said = [{"role": "assistant", "content": text} for text in ("Hello!", "Who is there?")]
-    request = {"model": "any-name", "messages": [{"role": "user", "content": "Hi"}, *said]}
+    turns = [{"role": "assistant", "content": text} for text in ("Hello!", "Who is there?")]
+    request = {"model": "any-name", "messages": [{"role": "user", "content": "Hi"}, *turns]}
     *_, end = [chunk async for chunks in chat.stream(request) for chunk in chunks]
     assert isinstance(end, Finished)
 

@@ -24,7 +24,7 @@ def test_every_row(reason: str, end: End, upper: bool) -> None:
             finish(reason)
         assert caught.value.retryable
     else:
-        # Without calls, an answer that is said to have some is one that has ended.
+        # Without calls, an answer that claims to have some is one that has ended.
         assert finish(reason) == Finished("stop" if end == "tool_calls" else end, None)
 
 

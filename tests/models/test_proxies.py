@@ -160,15 +160,15 @@ async def test_a_tunnel(tunnel: tuple[RawServer, Proxy], hidden: ChatModel) -> N
 
 async def test_a_proxy_that_refuses(tunnel: tuple[RawServer, Proxy], hidden: ChatModel) -> None:
     tunnel[1].refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"
-    said = "The connection to the model server failed."
-    assert await failure(hidden, request()) == ("server_error", said)
+    broken = "The connection to the model server failed."
+    assert await failure(hidden, request()) == ("server_error", broken)
 
 
 @pytest.mark.parametrize("sent", [(), (events(choice(content="x")),)], ids=["all", "text"])
 async def test_closing_ends_a_tunnel_at_once(
     tunnel: tuple[RawServer, Proxy], hidden: ChatModel, sent: tuple[bytes, ...]
 ) -> None:
-    """Without the server's part in the end of TLS, which it never hears of."""
+    """Without the server's part in the end of TLS, which never arrives."""
     raw, proxy = tunnel
     raw.answer(*sent, SILENCE)
     task = asyncio.create_task(answer(hidden, request()))

@@ -57,7 +57,7 @@ async def test_a_directory(
     await model.close()
 
 
-async def test_a_server_that_nobody_vouches_for(secure: RawServer) -> None:
+async def test_a_server_without_a_trusted_certificate(secure: RawServer) -> None:
     model = ChatModel(secure.base_url, KEY, idle_timeout=60)
     assert await failure(model, request()) == UNTRUSTED
     await model.close()

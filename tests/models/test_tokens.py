@@ -46,7 +46,7 @@ async def test_the_tokenizer_is_asked(
     assert await model.tokens.count(request(name, text)) == 4 + TEMPLATE
     assert await model.tokens.count(request(name, text, "five")) == 5 + 2 * TEMPLATE
     assert await model.tokens.count(request(name, "")) == TEMPLATE
-    # The first time, whether there is one is found out with a text that tells nothing.
+    # The first time, whether there is one is found out with a text of no meaning.
     assert models.tokenized(name) == ["Hello", text, f"{text}\nfive"]
 
 
@@ -110,7 +110,7 @@ async def test_what_is_no_tokenizer(raw: RawServer, odd_model: ChatModel, answer
     raw.answer(answer)
     for _ in range(2):
         assert await odd_model.tokens.count(request("m", "x" * 400)) == 100 + TEMPLATE
-    # It is not asked again, and never heard a word of the conversation.
+    # It is not asked again, and never got a word of the conversation.
     assert len(raw.requests) == 1
     assert "xxx" not in raw.requests[0]
 

@@ -165,7 +165,7 @@ def refusal(context: int) -> Fail:
 def test_a_thread_that_is_longer_than_the_context(
     client: openai.OpenAI, models: ModelServer
 ) -> None:
-    """Nobody knows the context: the refusal tells it."""
+    """Nobody knows the context: the refusal names it."""
     model = models.script(refusal(400), Answer("Yes."), Answer("No."))
     scene = Scene.create(client, model, "old " * 300)
     thread_of(scene, "less old", "older " * 100, "new")
@@ -240,6 +240,6 @@ def test_what_is_sent_while_the_context_is_not_known(
         assert scene.run().status == "completed"
     first, second, third, fourth = asked(models, model)
     assert (first, second) == (["short"], ["too long " * 200])
-    # What the refusal tells is less still.
+    # What the refusal names is less still.
     assert third == ["old " * 120, "less old " * 20, "new " * 60]
     assert fourth == third[1:]

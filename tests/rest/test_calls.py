@@ -234,7 +234,7 @@ def test_a_call_without_arguments(
         for call in data["delta"]["step_details"]["tool_calls"]
         if call["index"] == 0
     ]
-    # What came as an empty delta tells the name, and an object follows.
+    # What came as an empty delta has the name, and an object follows.
     assert deltas == ["", *filter(None, [arguments]), "{}"]
     assert run.required_action is not None
     [call, _] = run.required_action.submit_tool_outputs.tool_calls

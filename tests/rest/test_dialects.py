@@ -38,8 +38,8 @@ STRICT = [
 
 def scene_of(client: openai.OpenAI, model: str, *greetings: str) -> Scene:
     """Returns a scene with instructions, a tool, and two messages of the user in a row."""
-    said = [("assistant", text) for text in greetings] + [("user", "First"), ("user", "Second")]
-    messages: list[Any] = [{"role": role, "content": text} for role, text in said]
+    history = [("assistant", text) for text in greetings] + [("user", "First"), ("user", "Second")]
+    messages: list[Any] = [{"role": role, "content": text} for role, text in history]
     assistant = client.beta.assistants.create(model=model, instructions="Be brief.", tools=[LOOK])
     return Scene(client, assistant.id, client.beta.threads.create(messages=messages).id)
 
@@ -141,7 +141,7 @@ def test_an_answer_that_does_not_end(client: openai.OpenAI, models: ModelServer)
 
 @pytest.fixture(scope="module")
 def set_up(model_server: ModelServer) -> Iterator[Stack]:
-    """A server that is told how its model server is."""
+    """A server with a setting for its model server."""
     settings = {
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
         "ASSISTANTS_MODEL_QUIRKS": "no_stream_options, max_tokens,no_system, no_think",

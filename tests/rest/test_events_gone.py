@@ -81,7 +81,7 @@ def test_waiting_runs_outlive_a_crash(
     wait(hold.held)
     begun = Reader(server, active)
     with begun.open() as events:
-        heard = next(event.id for event in events if event.name == "thread.message.delta")
+        last_seen = next(event.id for event in events if event.name == "thread.message.delta")
     waiting = [scene.start(additional_messages=[]), scene.start()]
     client.beta.threads.messages.create(scene.thread_id, role="user", content="More?")
     readers = [Reader(server, run) for run in waiting]
@@ -99,7 +99,7 @@ def test_waiting_runs_outlive_a_crash(
     assert Reader(server, over).refusal() == gone(over.id, 0)
     assert Reader(server, over).refusal(str(last)) == gone(over.id, last)
     # Of what was published meanwhile some is gone; nobody gets half of it.
-    assert begun.refusal(str(heard)) == gone(active.id, heard)
+    assert begun.refusal(str(last_seen)) == gone(active.id, last_seen)
     # The beginning was published by the server that is no more: its numbers are not given again.
     with Reader(server, cancelled).open(2) as events:
         client.beta.threads.runs.cancel(cancelled.id, thread_id=scene.thread_id)

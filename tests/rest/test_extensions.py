@@ -199,7 +199,7 @@ def test_a_copy(client: openai.OpenAI, models: ModelServer, wire: Wire) -> None:
         changed = {"id": new.id, "thread_id": branch.thread_id, "run_id": None}
         assert new == old.model_copy(update=changed)
         assert new.id != old.id
-    # It goes on by itself, from what was said.
+    # It goes on by itself, from where it was.
     branch.run()
     assert branch.texts() == ["Hello", "One.", "Two."]
     assert scene.texts() == ["Hello", "One."]
@@ -213,8 +213,8 @@ def model_of(client: openai.OpenAI, scene: Scene) -> str:
 
 
 def test_a_copy_up_to_a_message(client: openai.OpenAI) -> None:
-    said: Any = [{"role": "user", "content": str(number)} for number in range(4)]
-    thread = client.beta.threads.create(messages=said)
+    history: Any = [{"role": "user", "content": str(number)} for number in range(4)]
+    thread = client.beta.threads.create(messages=history)
     messages = list(client.beta.threads.messages.list(thread.id, order="asc"))
     for count, message in enumerate(messages, 1):
         copied = _copy(client, thread.id, up_to_message_id=message.id)

@@ -71,8 +71,8 @@ async def test_no_comment_comes_before_a_refusal(
                 for path, (given, _) in refusals.items()
             ]
             # Whose stream has begun gets a comment: it is alive.
-            heard = len(comments)
-            await until(lambda: len(comments) > heard + 10)
+            before = len(comments)
+            await until(lambda: len(comments) > before + 10)
             assert not any(post.done() for post in posts)
         answers = [post.result() for post in posts]
         hold.release()

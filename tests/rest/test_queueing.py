@@ -56,9 +56,9 @@ def test_runs_come_in_their_order(client: openai.OpenAI, models: ModelServer) ->
     assert len(models.requests(asked)) == 1
     hold.release()
     assert [scene.end_of(run).status for run in runs_of(scene)] == ["completed"] * 4
-    said = ["Hello", "One", "Two", "Three", "Four"]
-    assert scene.texts() == said
-    assert prompts(models, asked) == [said[:count] for count in range(1, 5)]
+    written = ["Hello", "One", "Two", "Three", "Four"]
+    assert scene.texts() == written
+    assert prompts(models, asked) == [written[:count] for count in range(1, 5)]
 
 
 def test_messages_are_for_the_next_run(client: openai.OpenAI, models: ModelServer) -> None:

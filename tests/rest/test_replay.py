@@ -70,7 +70,7 @@ def test_it_is_in_the_next_request_and_in_no_answer(
 
     first, second = models.requests(model)
     assert second["messages"] == [*first["messages"], *marked.REPLAYED]
-    # Later runs of the thread and of its copy know what was said.
+    # Later runs of the thread and of its copy have its messages.
     assert run(scene, streams).status == "completed"
     copy = client.post(f"/threads/{scene.thread_id}/copy", cast_to=object, body={})
     assert isinstance(copy, dict)
@@ -92,9 +92,9 @@ def test_it_is_in_the_next_request_and_in_no_answer(
 def test_it_is_in_no_answer_of_a_run_that_ends(
     client: openai.OpenAI, server: Stack, models: ModelServer, wire: Wire, reason: str
 ) -> None:
-    said = marked.answer()
-    said.finish_reason = reason
-    scene = begin(client, models.script(said))
+    reply = marked.answer()
+    reply.finish_reason = reason
+    scene = begin(client, models.script(reply))
     ended = run(scene, streams=True)
     assert ended.status in ("incomplete", "failed", "completed")
     look_at_everything(scene)

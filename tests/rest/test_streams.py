@@ -99,8 +99,8 @@ def test_a_thread_that_is_created_along(
     thread = wire.last.events[0][1]
     run = stream.get_final_run()
     assert (thread["id"], thread["metadata"]) == (run.thread_id, {"a": "b"})
-    said = client.beta.threads.messages.list(run.thread_id, order="asc")
-    assert [text_of(message) for message in said] == ["Really?", "Yes"]
+    listed = client.beta.threads.messages.list(run.thread_id, order="asc")
+    assert [text_of(message) for message in listed] == ["Really?", "Yes"]
 
     events = client.beta.threads.create_and_run(assistant_id=assistant.id, stream=True)
     assert [event.event for event in events] == ["thread.created", *PLAIN[:-1]]

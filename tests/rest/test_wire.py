@@ -70,7 +70,7 @@ def test_broken_answers(status: int, headers: dict[str, str], body: Any, problem
         wire.check()
 
 
-def test_operations_are_told_apart() -> None:
+def test_operations_are_distinguished() -> None:
     wire = Wire()
     for path in ("/v1/threads/runs", "/v1/threads/thread_1", "/v1/threads/thread_1/runs"):
         request = httpx2.Request("POST", f"http://127.0.0.1{path}")

@@ -1,4 +1,4 @@
-"""Attempts that meet with trouble: lost, cancelled, or robbed of what they write to."""
+"""Attempts that lose their claim, their run, or what they write to."""
 
 import asyncio
 import sys
@@ -126,11 +126,11 @@ async def test_what_is_to_be_replayed_stands_where_the_usage_does(
     assert answered.usage is not None
     assert answered.replay is not None
     assert answered.replay["turn"].keys() == {"reasoning", "reasoning_content"}
-    said, called = await engines.steps(paused.run)
-    assert (said.usage, said.replay, called.usage is None) == (None, None, False)
+    spoken, called = await engines.steps(paused.run)
+    assert (spoken.usage, spoken.replay, called.usage is None) == (None, None, False)
     assert called.replay is not None
     assert [call["id"] for call in called.replay["calls"]] == ["Mk9zQA001", "Mk9zQB002"]
-    assert marked.MARK not in str((said.step_details, called.step_details))
+    assert marked.MARK not in str((spoken.step_details, called.step_details))
     assert [step.replay for step in await engines.steps(plain.run)] == [None]
 
 
@@ -143,7 +143,7 @@ async def test_a_thread_that_is_deleted_elsewhere(
     impatient: None,
     lease_seconds: float,
 ) -> None:
-    """The heartbeat notices, or at last the write."""
+    """The renewal of the lease notices, or at last the write."""
     engine = engines.start(lease_seconds=lease_seconds)
     following = await engines.run(engine, models.script(held))
     await following.received("Hello")

@@ -75,7 +75,9 @@ async def test_its_thread_is_deleted(
         return created
 
     await engine.start(deleted)
-    await engines.drain(engine, SECONDS)
+    # A server that drains notices it, too.
+    async with asyncio.timeout(SECONDS / 2):
+        await engines.drain(engine, SECONDS)
 
 
 async def test_a_server_that_stops_gives_it_back(
@@ -129,7 +131,9 @@ async def test_a_server_dies(
     assert (now.status, now.attempt) == ("completed", 2)
 
 
-async def test_nobody_is_overtaken(storage: Storage, engines: Engines, models: ModelServer) -> None:
+async def test_runs_do_not_overtake_each_other(
+    storage: Storage, engines: Engines, models: ModelServer
+) -> None:
     """Runs of one assistant begin in the order of their creation, queued or claimed at once."""
     first, second = Hold(Answer("Hello")), Hold(Answer("Hello"))
     model = models.script(first, second, *[Answer("Hello") for _ in range(2 * MANY)])

@@ -26,7 +26,7 @@ async def servicer(storage: Storage, engines: Engines) -> RunsServicer:
 
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "call"])
-async def test_a_refusal_is_nobodys_when_its_caller_has_gone(
+async def test_an_expected_error_is_not_logged_when_its_caller_has_gone(
     storage: Storage, servicer: RunsServicer, streams: bool
 ) -> None:
     request = runs_pb2.CreateRunRequest(thread_id="thread_x", assistant_id="asst_x")

@@ -159,7 +159,7 @@ async def test_a_drain_lets_runs_end(engines: Engines, models: ModelServer) -> N
 
 
 class WatchedQueue(MemoryQueue):
-    """Tells when a run is taken."""
+    """Sets an event when a run is taken."""
 
     def __init__(self) -> None:
         super().__init__()

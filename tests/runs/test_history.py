@@ -78,8 +78,8 @@ async def all_of_it(
         whole = [{"role": "system", "content": asked.instructions}, *turns[first:]]
         request = await Prompt.of({"model": "m", "messages": whole})
         sent = await Prompt.of({"model": "m", "messages": turns[first:]})
-        # As JSON, a turn has 30 or 35 bytes besides its text.
-        heads = {"user": 30, "assistant": 35}
+        # As JSON, a turn has 28 or 33 bytes besides its text.
+        heads = {"user": 28, "assistant": 33}
         size = sent.size.bytes + sum(heads[turn["role"]] for turn in turns[first:])
         if (known is not None or size <= max_bytes) and all(
             [await tokens.fits(request, budget) for budget in budgets]
@@ -235,5 +235,5 @@ async def test_portions_of_what_is_stored(
     read = await History.begin(storage.claims, await claimed(storage, asked))
     while await read.extend():
         pass
-    said = [turn["content"] for turn in read.newest(len(read))]
-    assert said == expected[-(last or 100) :]
+    contents = [turn["content"] for turn in read.newest(len(read))]
+    assert contents == expected[-(last or 100) :]

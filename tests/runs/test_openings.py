@@ -1,4 +1,4 @@
-"""What streams show before it is stored: nobody who asks for it is told that it is not there."""
+"""What streams show before it is stored: whoever asks for it waits until it is."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

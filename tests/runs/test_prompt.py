@@ -97,9 +97,9 @@ async def test_blank_turns_are_left_out(messages: Messages) -> None:
         message("user", " \n", "\t"),
         message("user", " Hm?\n", " "),
     )
-    said = message("assistant", "\n\n", id="msg_1")
+    spoken = message("assistant", "\n\n", id="msg_1")
     steps = (spoke("msg_1"), called(call("call_1", output=" ")))
-    asked = context(*thread.messages, steps=steps, written=(said,))
+    asked = context(*thread.messages, steps=steps, written=(spoken,))
     turns = await messages(run(instructions=""), asked)
     assert [each["content"] for each in turns] == ["Hi", " Hm?\n", None, " "]
 
@@ -109,9 +109,9 @@ async def test_turns_of_empty_parts_are_left_out(messages: Messages) -> None:
     thread = context(
         message("user", "Hi"), message("assistant", "", nothing, ""), message("user", "", "")
     )
-    said = message("assistant", "", "", id="msg_1")
+    spoken = message("assistant", "", "", id="msg_1")
     steps = (spoke("msg_1"), called(call("call_1", output="3")))
-    asked = context(*thread.messages, steps=steps, written=(said,))
+    asked = context(*thread.messages, steps=steps, written=(spoken,))
     turns = await messages(run(instructions=""), asked)
     assert [each["content"] for each in turns] == ["Hi", None, "3"]
 
@@ -167,9 +167,9 @@ async def test_own_calls_and_outputs_follow_the_thread(messages: Messages) -> No
 
 
 async def test_a_message_and_calls_of_one_turn_are_one_message(messages: Messages) -> None:
-    said = message("assistant", "One moment.", id="msg_1")
+    spoken = message("assistant", "One moment.", id="msg_1")
     steps = (spoke("msg_1"), called(call("call_1", "1")))
-    assert await messages(run(instructions=""), context(steps=steps, written=(said,))) == [
+    assert await messages(run(instructions=""), context(steps=steps, written=(spoken,))) == [
         {"role": "assistant", "content": "One moment.", "tool_calls": [turn("call_1")]},
         output("call_1", "1"),
     ]

@@ -51,7 +51,7 @@ async def test_a_turn_is_replayed_as_its_server_made_it(messages: Messages) -> N
         [],
     ],
 )
-async def test_ids_that_tell_no_calls_apart_are_ours(
+async def test_ids_that_do_not_distinguish_calls_are_replaced(
     messages: Messages, theirs: list[dict[str, Any]]
 ) -> None:
     step = called(call("call_1", "1"), call("call_2", "2"), replay=kept(*theirs, own=1))
@@ -80,14 +80,14 @@ async def test_what_is_ours_of_a_turn_wins(messages: Messages) -> None:
 
 
 async def test_a_message_step_keeps_fields_too(messages: Messages) -> None:
-    said = (message("assistant", "One.", id="msg_1"), message("assistant", "Two.", id="msg_2"))
+    spoken = (message("assistant", "One.", id="msg_1"), message("assistant", "Two.", id="msg_2"))
     steps = (
         spoke("msg_1", replay=kept(own=1)),
         called(call("call_1", "1"), replay=kept({}, more=2)),
         spoke("msg_2", replay=kept(own=3)),
         spoke("msg_gone", replay=kept(own=4)),
     )
-    assert await messages(run(instructions=""), context(steps=steps, written=said)) == [
+    assert await messages(run(instructions=""), context(steps=steps, written=spoken)) == [
         {
             "role": "assistant",
             "content": "One.",

@@ -109,7 +109,7 @@ async def test_tools_that_the_server_executes(
 
 
 @pytest.mark.parametrize(
-    ("step", "end", "said"),
+    ("step", "end", "expected_text"),
     [
         (Answer(""), COMPLETED, ""),
         (Refusal("No, thanks"), COMPLETED, "No, thanks"),
@@ -122,13 +122,13 @@ async def test_other_ends(
     models: ModelServer,
     step: Step,
     end: list[str],
-    said: str,
+    expected_text: str,
 ) -> None:
     mine = await start_busy(engines, models)
     following = await engines.run(mine, models.script(step))
     engines.start()
     assert await following.ended() == [*CREATED, *SPEAKING, *end]
-    assert text(following) == said
+    assert text(following) == expected_text
     check_stream(following.events, interrupted=False)
     await check_stored(storage, following.run, [following.events])
 

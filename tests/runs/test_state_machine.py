@@ -55,13 +55,13 @@ class Everybody(Callers, Workers):
         self.look_around()
 
     @move(2)
-    def sweep_active(self, data: st.DataObject) -> None:
+    def end_stale_active(self, data: st.DataObject) -> None:
         assert self.thread.active is not None
         cancelling = self.thread.active.status == "cancelling"
         self.end_stale(self.thread.active, "cancelled" if cancelling else "expired")
 
     @move(1)
-    def sweep_any(self, data: st.DataObject) -> None:
+    def end_any_stale(self, data: st.DataObject) -> None:
         self.end_stale(self.draw_run(data), data.draw(st.sampled_from(["cancelled", "expired"])))
 
     def end_stale(self, run: Run, status: str) -> None:

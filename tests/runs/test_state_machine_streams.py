@@ -1,6 +1,6 @@
 """Engines under callers, models and accidents in any order: what their streams show.
 
-On one engine, every stream tells the whole story. On several, each of which has a bus of its own,
+On one engine, every stream is whole. On several, each of which has a bus of its own,
 none receives everything, but what it shows is true and comes to an end.
 """
 

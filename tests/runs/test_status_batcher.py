@@ -63,7 +63,9 @@ async def test_many_cost_few_queries(storage: Storage, engines: Engines) -> None
     assert [following.events for each in others for following in each] == [[]] * 48 * 3
 
 
-async def test_those_who_go_away_hurt_nobody(storage: Storage, engines: Engines) -> None:
+async def test_callers_that_go_away_do_not_disturb_others(
+    storage: Storage, engines: Engines
+) -> None:
     runs = [await make_silent(storage) for _ in range(2)]
     engine = engines.start()
     staying = [Following(run, engine.streams.follow(run, 1)) for run in runs]

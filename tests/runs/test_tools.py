@@ -176,7 +176,7 @@ async def test_with_functions_the_servers_are_executed_first(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told", "details"),
+    ("arguments", "given_back", "details"),
     [
         ({"code": "fail"}, "The code has failed.", logs("fail")),
         ({"code": "break"}, "The tool failed.", logs("break")),
@@ -184,19 +184,19 @@ async def test_with_functions_the_servers_are_executed_first(
         ({"code": "a\0b"}, "It says: a\ufffdb", logs("a\ufffdb")),
     ],
 )
-async def test_a_model_is_told_of_a_failure_and_goes_on(
+async def test_a_model_gets_a_failure_as_output_and_goes_on(
     storage: Storage,
     engines: Engines,
     models: ModelServer,
     arguments: Any,
-    told: str,
+    given_back: str,
     details: dict[str, Any],
 ) -> None:
     model = models.script(Calls(("python", arguments)), Answer("Done"))
     following = await engines.run(engines.start(Python()), model, tools=[PYTHON])
     assert await following.ended() == [*QUEUED, *EXECUTED, *ANSWERED]
     await check(storage, following)
-    assert asked(models, model)[1][1] == given(0, "python", told)
+    assert asked(models, model)[1][1] == given(0, "python", given_back)
     assert await shown(engines, following.run) == [[("code_interpreter", details)]]
 
 

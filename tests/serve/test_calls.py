@@ -11,7 +11,7 @@ import pytest
 from assistants.v1 import assistants_pb2, runs_pb2, threads_pb2
 
 from service.calls import MAX_REQUEST_ID
-from tests.serve.test_metrics import scrape, told, value
+from tests.serve.test_metrics import scrape, value, wait_for_value
 from tests.support.grpc.client import connect
 from tests.support.grpc.stubs import Stubs
 from tests.support.model_server import ModelServer
@@ -41,13 +41,15 @@ def get(stack: Stack, path: str, **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(stack.base_url + path, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
+            # Who leaves before the end cancels the call.
+            response.read()
             return response.status, response.headers["x-request-id"]
     except urllib.error.HTTPError as error:
         return error.code, error.headers["x-request-id"]
 
 
 def logged(stack: Stack, method: str) -> list[dict[str, str]]:
-    """Returns what the log says of each call of a method."""
+    """Returns what the log has of each call of a method."""
     plain = re.sub(r"\x1b\[[\d;]*m", "", stack.printed())
     lines = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in plain.splitlines()]
     return [line for line in lines if line.get("method") == method]
@@ -64,9 +66,9 @@ async def test_calls_are_counted_by_method_and_status(stack: Stack) -> None:
         with pytest.raises(grpc.RpcError):
             stubs.assistants.GetAssistant(NOWHERE)
     # What is written is counted afterwards.
-    await told(stack, 2, CALLS, method="ListAssistants", status="OK")
-    await told(stack, 1, CALLS, method="ListAssistants", status="INVALID_ARGUMENT")
-    await told(stack, 2, CALLS, method="GetAssistant", status="NOT_FOUND")
+    await wait_for_value(stack, 2, CALLS, method="ListAssistants", status="OK")
+    await wait_for_value(stack, 1, CALLS, method="ListAssistants", status="INVALID_ARGUMENT")
+    await wait_for_value(stack, 2, CALLS, method="GetAssistant", status="NOT_FOUND")
     assert value(stack, SECONDS, method="ListAssistants") == 3
     assert value(stack, SECONDS, method="GetAssistant") == 2
 
@@ -88,14 +90,14 @@ async def test_callers_that_do_not_wait_are_counted(stack: Stack, models: ModelS
             for _ in events:
                 pass
         assert events.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        await told(stack, 1, CALLS, method="StreamRun", status="CANCELLED")
+        await wait_for_value(stack, 1, CALLS, method="StreamRun", status="CANCELLED")
         events = stream(stubs, models.script(left))
         next(events)
         events.cancel()
-        await told(stack, 2, CALLS, method="StreamRun", status="CANCELLED")
+        await wait_for_value(stack, 2, CALLS, method="StreamRun", status="CANCELLED")
     late.release()
     left.release()
-    await told(stack, 2, "assistants_run_transitions_total", status="completed")
+    await wait_for_value(stack, 2, "assistants_run_transitions_total", status="completed")
 
 
 async def test_each_call_is_logged_with_its_request_id(stack: Stack) -> None:

@@ -30,7 +30,7 @@ QUEUE_DEPTH, RUNS = "assistants_queue_depth", "assistants_runs"
 
 @pytest.fixture
 def measured(model_server: ModelServer) -> Iterator[Stack]:
-    """A server that executes one run at a time, and tells."""
+    """A server that executes one run at a time, and shows its metrics."""
     env = {
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
         "ASSISTANTS_METRICS_ADDRESS": free_address(),
@@ -58,7 +58,7 @@ def value(stack: Stack, name: str, **labels: str) -> float:
     return scrape(stack).get((name, tuple(sorted(labels.items()))), 0.0)
 
 
-async def told(stack: Stack, expected: float, name: str, **labels: str) -> None:
+async def wait_for_value(stack: Stack, expected: float, name: str, **labels: str) -> None:
     """Waits for a value."""
     await until(lambda: value(stack, name, **labels) == expected)
 
@@ -69,14 +69,14 @@ async def ended(stubs: Stubs, *runs: Run) -> None:
 
 
 def transitions(stack: Stack, run: Run) -> list[str]:
-    """Returns the statuses that the log tells of a run, which has one line for each."""
+    """Returns the statuses that the log has of a run, which has one line for each."""
     plain = re.sub(r"\x1b\[[\d;]*m", "", stack.printed())
     lines = [line for line in plain.splitlines() if f"run_id={run.id}" in line]
     # Those of the model's answers are numbers.
     return [found[1] for line in lines if (found := re.search(r"\bstatus=([a-z_]+)", line))]
 
 
-async def test_a_day_in_the_life(measured: Stack, models: ModelServer) -> None:
+async def test_runs_are_measured_from_queue_to_end(measured: Stack, models: ModelServer) -> None:
     stack, hold = measured, Hold(Answer("Hello"))
     with connect(stack.grpc_address) as stubs:
         retried = start_run(stubs, models.script(Fail(500), hold))
@@ -86,20 +86,20 @@ async def test_a_day_in_the_life(measured: Stack, models: ModelServer) -> None:
             thread_id=retried.thread_id, assistant_id=retried.assistant_id, when_active="queue"
         )
         waiting = stubs.runs.CreateRun(request)
-        await told(stack, 1, QUEUE_DEPTH)
-        await told(stack, 1, RUNS, status="in_progress")
-        await told(stack, 1, RUNS, status="queued")
-        await told(stack, 1, RUNS, status="waiting")
+        await wait_for_value(stack, 1, QUEUE_DEPTH)
+        await wait_for_value(stack, 1, RUNS, status="in_progress")
+        await wait_for_value(stack, 1, RUNS, status="queued")
+        await wait_for_value(stack, 1, RUNS, status="waiting")
         assert value(stack, "assistants_worker_runs") == 1
         await until(lambda: value(stack, "assistants_queue_oldest_seconds") > 0)
         cancel = runs_pb2.CancelRunRequest(thread_id=waiting.thread_id, run_id=waiting.id)
         stubs.runs.CancelRun(cancel)
         hold.release()
         await ended(stubs, retried, queued)
-        await told(stack, 0, QUEUE_DEPTH)
-        await told(stack, 0, "assistants_worker_runs")
+        await wait_for_value(stack, 0, QUEUE_DEPTH)
+        await wait_for_value(stack, 0, "assistants_worker_runs")
         for status in ("queued", "in_progress", "waiting", "cancelling", "requires_action"):
-            await told(stack, 0, RUNS, status=status)
+            await wait_for_value(stack, 0, RUNS, status=status)
         samples = scrape(stack)
 
     def count(name: str, **labels: str) -> float:

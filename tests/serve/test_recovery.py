@@ -72,7 +72,7 @@ async def test_every_run_is_finished(models: ModelServer, database_url: str) -> 
             assert stubs.texts(begun.thread_id) == [("user", "Hi"), ("assistant", "Hello again")]
             for run in queued:
                 assert stubs.texts(run.thread_id) == [("user", "Hi"), ("assistant", "Quick")]
-            # It was never asked again, and what it had said is not known.
+            # It was never asked again, and what it had written is not known.
             assert stubs.texts(stopped.thread_id)[0] == ("user", "Hi")
             steps = runs_pb2.ListRunStepsRequest(thread_id=begun.thread_id, run_id=begun.id)
             assert len(stubs.runs.ListRunSteps(steps).data) == 1

@@ -19,7 +19,7 @@ from tests.support.waiting import until
 CTRL_C, CTRL_D = "\x03", "\x04"
 
 # Makes the terminal the program's own, so that Ctrl-C reaches it as a signal. What is started in
-# the background, as the tests may be, ignores it unless it is told otherwise.
+# the background, as the tests may be, ignores it unless it sets a handler.
 LOGIN = """
 import os, signal, sys
 os.login_tty(0)

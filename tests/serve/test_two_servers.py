@@ -102,9 +102,9 @@ async def test_streams_of_runs_that_the_other_executes(
                 text = "".join(stream.text_deltas)
                 return text, [message.status for message in stream.get_final_messages()]
 
-        asked, said = await asyncio.gather(asyncio.to_thread(called), asyncio.to_thread(answered))
+        asked, answer = await asyncio.gather(asyncio.to_thread(called), asyncio.to_thread(answered))
         assert asked == [("look", '{"at": "it"}')]
-        assert said == ("Hello there", ["completed"])
+        assert answer == ("Hello there", ["completed"])
         assert not hold.disconnected.is_set()
         hold.release()
         await finished(stubs, busy)

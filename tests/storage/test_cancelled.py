@@ -48,11 +48,11 @@ async def test_what_was_begun_is_finished(storage: Storage) -> None:
     assert (await storage.threads.get(PROJECT, thread.id)).metadata_ == {"a": "1"}
 
 
-async def test_a_refusal_is_nobodys_when_its_caller_has_gone(storage: Storage) -> None:
+async def test_an_expected_error_is_not_logged_when_its_caller_has_gone(storage: Storage) -> None:
     assert await reported(storage, storage.threads.modify(PROJECT, "thread_x", {})) == []
 
 
-async def test_a_defect_is_told_when_its_caller_has_gone(storage: Storage) -> None:
+async def test_a_defect_is_logged_when_its_caller_has_gone(storage: Storage) -> None:
     await execute(storage, text("ALTER TABLE threads RENAME TO hidden"))
     working = storage.threads.modify(PROJECT, "thread_x", {})
     assert await reported(storage, working) == ["background task failed"]

@@ -87,7 +87,7 @@ async def test_an_expired_lease_is_claimed_anew_and_what_is_open_withdrawn(
     assert [each.id for each in steps.data] == [done.id]
 
 
-async def test_renewing_keeps_the_run_and_tells_of_a_cancel(storage: Storage) -> None:
+async def test_renewing_keeps_the_run_and_returns_that_it_is_cancelled(storage: Storage) -> None:
     thread = await make_thread(storage)
     claim = await claimed(storage, await make_run(storage, thread))
     await set_run(storage, claim.run, lease_until=PAST)

@@ -57,7 +57,7 @@ class FinishedRun(Accepted):
 
 @dataclass
 class Conversation:
-    """One thread, and everything that its writers were told."""
+    """One thread, and everything that its writers were answered."""
 
     thread_id: str
     messages: list[Accepted] = field(default_factory=list)
@@ -198,7 +198,7 @@ async def _nothing_is_lost(storage: Storage, conversation: Conversation) -> None
 
 
 async def test_everything_at_once_ends_in_storage_errors_at_worst(servers: list[Storage]) -> None:
-    """No deadlock, no broken constraint: who comes too late is told so in storage's own words."""
+    """No deadlock, no broken constraint: who comes too late gets an error of storage's own."""
     for _ in range(ROUNDS):
         thread = await make_thread(servers[0], "one", "two")
         run = await make_run(servers[0], thread)

@@ -1,4 +1,4 @@
-"""A link to PostgreSQL that stalls: whoever waits is told in time, and everything recovers."""
+"""A link to PostgreSQL that stalls: whoever waits gets an error in time, and all recovers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -110,7 +110,7 @@ async def test_leases_are_renewed_after_it(storage: Storage, link: Link) -> None
 
 
 async def test_a_server_behind_it(link: Link, tmp_path: Path, models: ModelServer) -> None:
-    """Calls are told that it is away, and the run goes on when it is back, with one answer."""
+    """Calls get the error that it is away, and the run goes on when it is back, with one answer."""
     held = Hold(Answer("Lost."))
     model = models.script(held, Answer("Hello."), Answer("Hello."))
     async with served(tmp_path, link.url, models, lease_seconds=1) as stubs:

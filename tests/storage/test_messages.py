@@ -108,7 +108,7 @@ async def test_positions_increase_also_when_the_clock_goes_back(storage: Storage
     assert run.context_until == created[-1].position
     page = await storage.messages.list(PROJECT, thread.id, PageRequest(order="asc"))
     assert [each.id for each in page.data] == [each.id for each in (*created, answer)]
-    # A message's id still tells its position.
+    # A message's id still holds its position.
     assert [ids.position_of(ids.MESSAGE, each.id) for each in created] == [
         each.position for each in created
     ]

@@ -1,4 +1,4 @@
-"""A database that is away is told from one that refuses."""
+"""A database that is away is distinguished from one that refuses."""
 
 import asyncio
 import contextlib

@@ -149,6 +149,6 @@ async def test_assistants_are_listed_by_project(storage: Storage) -> None:
     ]
     page = await storage.assistants.list(PROJECT, PageRequest(order="asc"))
     assert page.data == [made[0], made[2]]
-    # Another project's id tells a position, and nothing else.
+    # Another project's id holds a position, and nothing else.
     page = await storage.assistants.list(PROJECT, PageRequest(order="asc", after=made[1].id))
     assert page.data == [made[2]]

@@ -145,7 +145,7 @@ class History:
 
     def cursors(self) -> list[tuple[str, str]]:
         """Position and id of everything that is a cursor, ascending."""
-        # An imported id that is gone tells nothing.
+        # An imported id that is gone has no position.
         return sorted(self.rows + [(at, id) for at, id in self.gone if self.made(id)])
 
     def made(self, id: str) -> bool:

@@ -50,8 +50,8 @@ async def _executed(storage: Storage) -> Named:
         await do_everything(storage)
     executed = {id(each) for transaction in ended for each, _ in transaction.statements}
     known = declared()
-    missed = {name for name, each in known.items() if id(each) not in executed}
-    assert {name for name in missed if not is_built(name)} == NEVER_EXECUTED
+    never_executed = {name for name, each in known.items() if id(each) not in executed}
+    assert {name for name in never_executed if not is_built(name)} == NEVER_EXECUTED
     return known
 
 

@@ -14,6 +14,8 @@ from sqlalchemy import text
 from storage import Storage, postgresql, thread_lock
 from storage.database import Database, parse_url
 from storage.errors import Unreachable
+from storage.postgresql_connection import Connection
+from storage.rows import Thread
 from storage.statements import Statement
 from storage.transaction import Transaction
 from tests.support.postgres import Postgres
@@ -173,26 +175,52 @@ async def test_going_on_after_a_failure_commits_nothing(on_postgres: Storage) ->
 
 
 async def test_a_connection_whose_prepared_statements_have_gone(on_postgres: Storage) -> None:
-    """As behind a pool of somebody else's."""
+    """As behind a pool of somebody else's. Whoever writes is told; whoever reads, reads again."""
     thread = await make_thread(on_postgres)
+    deallocate = sql("DO $$ BEGIN DEALLOCATE ALL; END $$")
+    for _ in range(5):
+        await on_postgres.threads.modify(PROJECT, thread.id, {"tool_resources": {}})
+    await on_postgres.database.read(lambda tx: tx.run(deallocate))
+    with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+        await on_postgres.threads.modify(PROJECT, thread.id, {"tool_resources": {}})
     for _ in range(5):
         await on_postgres.threads.get(PROJECT, thread.id)
-    await on_postgres.database.read(lambda tx: tx.run(sql("DO $$ BEGIN DEALLOCATE ALL; END $$")))
-    with pytest.raises(psycopg.errors.InvalidSqlStatementName):
-        await on_postgres.threads.get(PROJECT, thread.id)
+    await on_postgres.database.read(lambda tx: tx.run(deallocate))
+    assert await on_postgres.threads.get(PROJECT, thread.id) == thread
+
+
+async def test_an_answer_that_comes_when_it_is_given_up(on_postgres: Storage) -> None:
+    """The connection is not for others, who would be told that theirs had been silent."""
+    thread = await make_thread(on_postgres)
+
+    def answered(tx: Transaction) -> float:
+        now = tx.now()
+        connection: Connection = tx._cursor._connection  # type: ignore[attr-defined]
+        connection._deadline = 0.0
+        connection.give_up_if_silent()
+        return now
+
+    await on_postgres.database.get(answered)
     assert await on_postgres.threads.get(PROJECT, thread.id) == thread
 
 
 async def test_a_plan_of_a_table_that_has_changed(on_postgres: Storage) -> None:
-    """As another server changes it, which brings the schema up to date. It fails once at most."""
+    """As another server changes it, which brings the schema up to date. All connections have it."""
     thread = await make_thread(on_postgres)
-    for _ in range(5):
-        await on_postgres.threads.get(PROJECT, thread.id)
+    together = threading.Barrier(10)
+
+    def read(tx: Transaction) -> Thread:
+        found = thread_lock.find(tx, thread.id)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(60)
+        return found
+
+    await asyncio.gather(*(on_postgres.database.get(read, PROJECT) for _ in range(10)))
+    together.abort()
     changed = sql("ALTER TABLE threads ALTER COLUMN last_position TYPE text")
     await on_postgres.database.write(lambda tx: tx.run(changed))
-    with contextlib.suppress(psycopg.errors.FeatureNotSupported):
-        await on_postgres.threads.get(PROJECT, thread.id)
-    assert await on_postgres.threads.get(PROJECT, thread.id) == thread
+    found = await asyncio.gather(*(on_postgres.database.get(read, PROJECT) for _ in range(40)))
+    assert found == [thread] * 40
 
 
 @pytest.mark.parametrize("limit", ["idle_in_transaction_session_timeout", "transaction_timeout"])
@@ -220,7 +248,7 @@ async def test_a_transaction_that_waits_for_us_too_long(
 async def test_a_turn_that_does_not_come(
     on_postgres: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for it is told, also the last of many; and leaves nothing behind."""
+    """Whoever waits for it gets the error, also the last of many; and leaves nothing behind."""
     thread = await make_thread(on_postgres)
     monkeypatch.setattr(postgresql, "WAIT_SECONDS", 0.1)
 

@@ -133,7 +133,7 @@ def test_every_method_is_here(storage: Storage) -> None:
 async def refused(
     storage: Storage, name: str, asked: Callable[[], Coroutine[Any, Any, Any]]
 ) -> None:
-    """Asserts that something is said not to be there, and that nothing happens."""
+    """Asserts that a call raises NotFound and changes nothing."""
     before = await everything(storage)
     with pytest.raises(NotFound):
         pytest.fail(f"{name} has found {await asked()}")
@@ -173,7 +173,7 @@ async def test_lists(storage: Storage) -> None:
 
 
 async def test_cursors(storage: Storage) -> None:
-    """Those of ids that do not tell their position, which must be looked up."""
+    """Those of ids that hold no position, which must be looked up."""
     theirs = await one_of_each(storage, PROJECT)
     thread = await storage.threads.create(PROJECT, {}, {}, [])
     for model, id in ((Assistant, theirs.assistant), (Thread, thread.id)):

@@ -154,7 +154,7 @@ async def test_outputs_complete_the_step_and_queue_the_run(storage: Storage) -> 
     thread = await make_thread(storage)
     run, step = await awaiting(storage, thread, "call_a", "call_b")
     assert (await storage.runs.get(PROJECT, thread.id, run.id)).pending == step
-    # The list tells of it too, as of the moment at which it read the run.
+    # The list has it too, as of the moment at which it read the run.
     listed = await storage.runs.list(PROJECT, thread.id, PageRequest())
     assert (listed.data, listed.pending) == ([run], step)
     submitted = await storage.runs.submit_tool_outputs(

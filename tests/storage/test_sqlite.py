@@ -5,7 +5,7 @@ import contextlib
 import resource
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ def count(storage: Storage) -> int:
         return int(other.execute("SELECT count(*) FROM threads").fetchone()[0])
 
 
+def create(storage: Storage) -> Coroutine[Any, Any, Any]:
+    """Inserts a thread, in one transaction."""
+    return storage.threads.create(PROJECT, {}, {}, [])
+
+
 def sql(statement: str) -> Statement[Any]:
     """A statement of the test's own."""
     return Statement(text(statement))
@@ -82,7 +87,7 @@ async def test_groups_are_bounded(
     """In count, and in time."""
     monkeypatch.setattr(sqlite_writer, "GROUP_SECONDS", seconds)
     async with traced(on_sqlite) as executed:
-        making = [asyncio.create_task(make_thread(on_sqlite)) for _ in range(300)]
+        making = [asyncio.create_task(create(on_sqlite)) for _ in range(300)]
         await asyncio.sleep(0)
     await asyncio.gather(*making)
     # The one that kept the writer busy has one of its own.
@@ -96,10 +101,10 @@ async def test_alone_is_alone(on_sqlite: Storage, monkeypatch: pytest.MonkeyPatc
         working = [
             asyncio.create_task(each)
             for each in (
-                make_thread(on_sqlite),
-                make_thread(on_sqlite),
+                create(on_sqlite),
+                create(on_sqlite),
                 on_sqlite.threads.copy(PROJECT, thread.id),
-                make_thread(on_sqlite),
+                create(on_sqlite),
             )
         ]
         await asyncio.sleep(0)
@@ -146,9 +151,9 @@ async def test_a_commit_that_fails_fails_its_whole_group(
         working = [
             asyncio.create_task(each)
             for each in (
-                make_thread(on_sqlite),
+                create(on_sqlite),
                 on_sqlite.database.write(insert_later_refused),
-                make_thread(on_sqlite),
+                create(on_sqlite),
                 on_sqlite.threads.modify(PROJECT, "thread_nowhere", {}),
             )
         ]
@@ -177,7 +182,7 @@ def files_up_to(size: int) -> Iterator[None]:
 async def test_a_disk_that_fails_in_the_middle_of_a_group(
     on_sqlite: Storage, monkeypatch: pytest.MonkeyPatch, refused: bool
 ) -> None:
-    """All of it is rolled back; and what one was told is nothing that another is told."""
+    """All of it is rolled back; and what one was answered, no other is."""
     monkeypatch.setattr(sqlite_writer, "GROUP_SECONDS", 60.0)
     thread = await make_thread(on_sqlite)
 
@@ -194,9 +199,9 @@ async def test_a_disk_that_fails_in_the_middle_of_a_group(
             working = [
                 asyncio.create_task(each)
                 for each in (
-                    make_thread(on_sqlite),
+                    create(on_sqlite),
                     on_sqlite.database.write(too_much),
-                    make_thread(on_sqlite),
+                    create(on_sqlite),
                 )
             ]
             await asyncio.sleep(0)

@@ -143,7 +143,7 @@ async def test_cancelling_a_run_that_awaits_outputs_releases(storage: Storage) -
     assert ended.released is not None and ended.released.id == second.id
 
 
-async def test_a_waiting_run_that_is_cancelled_releases_nobody(storage: Storage) -> None:
+async def test_a_waiting_run_that_is_cancelled_releases_no_other(storage: Storage) -> None:
     thread = await make_thread(storage)
     first = await make_run(storage, thread)
     second, third = [await queue(storage, thread) for _ in range(2)]

@@ -23,7 +23,7 @@ METHODS = {
 }
 
 Typed = str | type[BaseException]
-"""What a user types: a line, or Ctrl-C or Ctrl-D as Python tells them."""
+"""What a user types: a line, or Ctrl-C or Ctrl-D as Python raises them."""
 
 
 class Terminal(Console):

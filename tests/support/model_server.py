@@ -201,7 +201,7 @@ class _Connection:
     @contextlib.asynccontextmanager
     async def watch(self, step: Step) -> AsyncIterator[None]:
         """Sets `step.disconnected` if the client goes away meanwhile; then ConnectionError."""
-        # A client says nothing while it waits for an answer: whatever is read is its end.
+        # A client sends nothing while it waits for an answer: whatever is read is its end.
         self._gone = asyncio.create_task(self._reader.read(1))
         try:
             yield

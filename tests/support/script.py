@@ -1,6 +1,6 @@
 """What the scripted model does next: the steps of `tests.support.model_server`.
 
-A step is used once, and tells the test what became of it: `started` is set when a request plays it,
+A step is used once, and shows the test what became of it: `started` is set when a request plays it,
 `disconnected` when the client went away before its end. Tests wait for these, and never sleep.
 """
 

@@ -23,7 +23,7 @@ async def served(
 ) -> AsyncIterator[Stubs]:
     """Gives typed clients, whose calls are to be awaited. The server executes one run at once.
 
-    By default no heartbeat comes in a test's way.
+    By default no keep-alive comes in a test's way.
     """
     settings = Settings(
         data_dir=directory,

@@ -116,7 +116,7 @@ class Stack:
         return self.output.read_text(errors="replace")
 
     def terminate(self) -> int:
-        """Tells the server to stop, and returns its exit code once it has."""
+        """Sends SIGTERM to the server, and returns its exit code once it has."""
         return self._end(signal.SIGTERM)
 
     def kill(self) -> None:

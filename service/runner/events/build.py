@@ -61,7 +61,7 @@ def thread_created(row: tables.Thread) -> Event:
 def run(row: tables.Run, pending: tables.RunStep | None = None) -> list[Event]:
     """Returns `thread.run.<status>`, and `done` where the stream ends with it."""
     data = _data(runs.to_json(row, pending))
-    event = Event(f"{RUN}{row.status}", data, reasoning_effort=row.reasoning_effort)
+    event = Event(f"{RUN}{row.status}", data, extensions=runs.extensions(row))
     return [event] if row.status in GOES_ON else [event, done()]
 
 
@@ -94,7 +94,7 @@ def message_opened(row: tables.Message) -> list[Event]:
 
 
 def _created(kind: str, begun: Event) -> Event:
-    return Event(f"{kind}{CREATED}", begun.data, begun.id, reasoning_effort=begun.reasoning_effort)
+    return Event(f"{kind}{CREATED}", begun.data, begun.id, extensions=begun.extensions)
 
 
 def ended(end: Ended) -> list[Event]:

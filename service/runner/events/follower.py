@@ -75,7 +75,7 @@ class Follower:
         return received
 
     async def _ask(self) -> None:
-        """Asks for the run's status, and has published what was missed by the last answer.
+        """Asks for the run's status; if the last answer was a pause or an end, resyncs the stream.
 
         The answer can wait for the next silence: by then, no event of it is still on its way.
         """

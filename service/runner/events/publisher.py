@@ -62,14 +62,19 @@ class Publisher:
         """Publishes that what an attempt had begun is withdrawn at this time, and what comes then.
 
         Besides the rows, that is all that was published and has not ended: it may not be stored.
+        What is stored as ended gets that end: only the answer to its commit was lost.
         """
         begun = await self._open(run.id)
+        stored = [*map(build.message, rows.ended_messages), *map(build.step, rows.ended_steps)]
+        ends = [event for event in stored if event.id in begun]
+        for event in ends:
+            del begun[str(event.id)]
         unpublished = Withdrawn(
             [step for step in rows.steps if step.id not in begun],
             [message for message in rows.messages if message.id not in begun],
         )
         withdrawn = [*build.withdrawn(unpublished, at), *_withdrawals(begun, at)]
-        await self.publish(run, *withdrawn, *then)
+        await self.publish(run, *ends, *withdrawn, *then)
 
     async def _open(self, run_id: str) -> dict[str, Event]:
         """Returns what was published as begun by an attempt, and not as ended, by id."""

@@ -49,7 +49,7 @@ class _Part:
 
 
 class Transcript:
-    """The steps and messages that one stream has shown, and the texts of those unfinished."""
+    """The steps and messages that one stream has shown, and the texts of those still open."""
 
     def __init__(self, *, whole: bool = True) -> None:
         """Starts empty; `whole` is whether its first event will be the first of a run."""
@@ -84,7 +84,7 @@ class Transcript:
         return event
 
     def texts(self, message_id: str) -> dict[int, str]:
-        """Returns the text so far, or the refusal, of each part of an unfinished message."""
+        """Returns the text so far, or the refusal, of each part of an open message."""
         parts = self._parts.get(message_id, {})
         return {index: "".join(part.pieces) for index, part in parts.items()}
 

@@ -1,5 +1,6 @@
 """Executes the calls of a turn that are the server's."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
@@ -8,6 +9,7 @@ import structlog
 from service.models.texts import storable, storable_json
 from service.runner.answer import Answer
 from service.runner.tools.tool import Call, Delta, Result, ServerTool, ToolFailed
+from service.types.tool_outputs import MAX_OUTPUT
 from storage.errors import Unreachable
 from storage.rows import Run
 
@@ -30,23 +32,40 @@ async def execute(answer: Answer, run: Run) -> None:
                 if isinstance(piece, Delta):
                     await answer.add_to_call(called, details)
                 else:
-                    answer.end_call(called, storable(piece.output), details)
+                    answer.end_call(called, storable(piece.output)[:MAX_OUTPUT], details)
+        if _broken_off():
+            # The tool has caught it; no other call begins.
+            raise asyncio.CancelledError
 
 
 async def _execute(tool: ServerTool, call: Call) -> AsyncGenerator[Delta | Result, None]:
-    """Yields what the execution does; a failure is a result, too."""
+    """Yields the deltas of an execution, and one result; a failure is a result, too."""
+    result = Result(FAILED)
     try:
         async with contextlib.aclosing(tool.execute(call)) as pieces:
             async for piece in pieces:
-                yield piece
                 if isinstance(piece, Result):
-                    return
-        raise AssertionError(f"the tool {tool.type} gave no result")
+                    result = piece
+                    break
+                yield piece
+            else:
+                raise AssertionError(f"the tool {tool.type} gave no result")
     except Unreachable:
         raise
     except ToolFailed as failed:
         log.info("tool failed", tool=tool.type, error=str(failed))
-        yield Result(str(failed))
+        result = Result(str(failed))
+    except asyncio.CancelledError:
+        if _broken_off():
+            raise
+        # The tool waited for something that was cancelled by others.
+        log.exception("tool broke down", tool=tool.type)
     except Exception:
         log.exception("tool broke down", tool=tool.type)
-        yield Result(FAILED)
+    yield result
+
+
+def _broken_off() -> bool:
+    """Returns whether the turn is to end: somebody has cancelled the task that executes it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""Functions of the caller's: the server executes none of them."""
+"""Functions, which callers define and execute."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -4,8 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from service.runner.tools.function import Function
 from service.runner.tools.tool import ServerTool
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Toolbox:
         """Holds what the model is shown, and the server's tools by name."""
         self.definitions = definitions
         self.missing = missing
-        """The types of tools that the run has and this server does not."""
+        """The types of tools that the run has and this server cannot offer."""
         self._offered = offered
 
     def __getitem__(self, name: str) -> Offered | None:
@@ -65,10 +69,10 @@ class Registry:
                 definitions.append(self._function.definition(given))
                 continue
             tool = self._tools.get(given["type"])
-            if tool is None:
+            definition = None if tool is None else _definition(tool, given)
+            if tool is None or definition is None:
                 missing.append(given["type"])
                 continue
-            definition = tool.definition(given)
             name = definition["function"]["name"]
             while name in taken:
                 name += "_"
@@ -77,3 +81,12 @@ class Registry:
             named = {**definition["function"], "name": name}
             definitions.append({**definition, "function": named})
         return Toolbox(definitions, offered, missing)
+
+
+def _definition(tool: ServerTool, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the definition of a tool; None where making it is a defect, which is logged."""
+    try:
+        return tool.definition(given)
+    except Exception:
+        log.exception("tool not defined", tool=tool.type)
+        return None

@@ -40,7 +40,7 @@ class Result:
     """What came of a call; the last thing that its execution yields."""
 
     output: str
-    """What the model is given."""
+    """What the model is given, cut where the output of a function may be no longer."""
     details: dict[str, Any] = field(default_factory=dict)
     """What the step shows of it besides the deltas, under the call's type."""
 
@@ -80,6 +80,7 @@ class ServerTool(Tool, Protocol):
         are stored is never repeated.
 
         Raises ToolFailed. Any other exception is a defect: it is logged, the model is given only
-        that the tool has failed, and the run goes on. Unreachable is passed on: the attempt gives
-        the run back, as wherever else the database is away.
+        that the tool has failed, and the run goes on. So is a CancelledError of the tool's own.
+        Unreachable is passed on: the attempt gives the run back, as wherever else the database is
+        away.
         """

@@ -1,4 +1,4 @@
-"""Nothing that is asked for again and again reads more than it needs.
+"""Indexes that bound what is read by queries that come again and again.
 
 Messages have the position that orders them in what models read, and an index by it. Runs have the
 indexes that the reconciler and the release of waiting runs go by.

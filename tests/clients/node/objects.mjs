@@ -51,15 +51,15 @@ export async function every_call_on_threads_and_messages() {
 }
 
 export async function pages(model) {
-  const said = ["1", "2", "3", "4", "5"];
-  const given = said.map((content) => ({ role: "user", content }));
+  const written = ["1", "2", "3", "4", "5"];
+  const given = written.map((content) => ({ role: "user", content }));
   const thread = await threads.create({ messages: given });
   const textsOf = (items) => items.map((item) => item.content[0].text.value);
-  assert.deepEqual(textsOf(await each(messages.list(thread.id, { limit: 2 }))), said.toReversed());
+  assert.deepEqual(textsOf(await each(messages.list(thread.id, { limit: 2 }))), written.toReversed());
   const page = await messages.list(thread.id, { limit: 2, order: "asc" });
   assert.deepEqual([textsOf(page.data), page.has_more], [["1", "2"], true]);
   assert.equal(page.hasNextPage(), true);
-  assert.deepEqual(textsOf(await each(page)), said);
+  assert.deepEqual(textsOf(await each(page)), written);
   const second = await page.getNextPage();
   assert.deepEqual(textsOf(second.data), ["3", "4"]);
   const rest = await each(second.iterPages());
@@ -69,7 +69,7 @@ export async function pages(model) {
   assert.deepEqual([empty.data, empty.hasNextPage(), await each(empty)], [[], false, []]);
 
   const made = [];
-  for (const _ of said) made.unshift((await assistants.create({ model })).id);
-  const listed = await each(assistants.list({ limit: 2 }), said.length);
+  for (const _ of written) made.unshift((await assistants.create({ model })).id);
+  const listed = await each(assistants.list({ limit: 2 }), written.length);
   assert.deepEqual(listed.map((assistant) => assistant.id), made);
 }

@@ -111,23 +111,23 @@ export function outputs(run) {
  * that were called, and the first arguments `given` to each of these.
  */
 export async function followed(stream) {
-  const heard = { stream, events: [], hooks: [], given: {} };
-  stream.on("event", (event) => heard.events.push(event.event));
+  const seen = { stream, events: [], hooks: [], given: {} };
+  stream.on("event", (event) => seen.events.push(event.event));
   for (const name of NOTED) {
-    heard.given[name] = [];
+    seen.given[name] = [];
     stream.on(name, (...given) => {
-      heard.hooks.push(name);
+      seen.hooks.push(name);
       // Snapshots go on changing.
-      heard.given[name].push(structuredClone(given[0]));
+      seen.given[name].push(structuredClone(given[0]));
     });
   }
   await stream.done();
-  heard.events = folded(heard.events);
-  heard.hooks = folded(heard.hooks);
-  heard.run = await stream.finalRun();
-  const stored = await runs.retrieve(...at(heard.run.thread_id, heard.run.id));
-  assert.deepEqual(heard.run, stored);
-  return heard;
+  seen.events = folded(seen.events);
+  seen.hooks = folded(seen.hooks);
+  seen.run = await stream.finalRun();
+  const stored = await runs.retrieve(...at(seen.run.thread_id, seen.run.id));
+  assert.deepEqual(seen.run, stored);
+  return seen;
 }
 
 /** Returns the error of a call that must fail. */

@@ -11,28 +11,28 @@ import {
 } from "./scene.mjs";
 
 export async function stream(model) {
-  const heard = await followed(runs.stream(...(await scene(model))));
-  assert.deepEqual(heard.events, [...BEGIN, ...ANSWER]);
+  const seen = await followed(runs.stream(...(await scene(model))));
+  assert.deepEqual(seen.events, [...BEGIN, ...ANSWER]);
   const begin = ["runStepCreated", "textCreated", "messageDelta", "textDelta"];
-  assert.deepEqual(heard.hooks.filter((name) => name !== "messageCreated").slice(0, 4), begin);
-  assert.deepEqual(heard.hooks.slice(-4), ["textDone", "messageDone", "runStepDone", "end"]);
-  assert.equal(heard.given.textDelta.map((delta) => delta.value).join(""), TEXT);
-  assert.deepEqual(heard.given.textDone.map((text) => text.value), [TEXT]);
-  assert.equal(heard.run.status, "completed");
-  const [message] = await heard.stream.finalMessages();
+  assert.deepEqual(seen.hooks.filter((name) => name !== "messageCreated").slice(0, 4), begin);
+  assert.deepEqual(seen.hooks.slice(-4), ["textDone", "messageDone", "runStepDone", "end"]);
+  assert.equal(seen.given.textDelta.map((delta) => delta.value).join(""), TEXT);
+  assert.deepEqual(seen.given.textDone.map((text) => text.value), [TEXT]);
+  assert.equal(seen.run.status, "completed");
+  const [message] = await seen.stream.finalMessages();
   assert.equal(message.content[0].text.value, TEXT);
-  const [stored] = await each(messages.list(heard.run.thread_id, { run_id: heard.run.id }));
-  assert.deepEqual(heard.given.messageDone, [stored]);
-  const [step] = await heard.stream.finalRunSteps();
+  const [stored] = await each(messages.list(seen.run.thread_id, { run_id: seen.run.id }));
+  assert.deepEqual(seen.given.messageDone, [stored]);
+  const [step] = await seen.stream.finalRunSteps();
   assert.equal(step.step_details.message_creation.message_id, message.id);
 }
 
 export async function stream_of_a_new_thread(model) {
   const assistant = await assistants.create({ model });
   const body = { assistant_id: assistant.id, thread: { messages: [HELLO] } };
-  const heard = await followed(threads.createAndRunStream(body));
-  assert.deepEqual(heard.events, ["thread.created", ...BEGIN, ...ANSWER]);
-  assert.deepEqual(await texts(heard.run.thread_id), ["Hello", TEXT]);
+  const seen = await followed(threads.createAndRunStream(body));
+  assert.deepEqual(seen.events, ["thread.created", ...BEGIN, ...ANSWER]);
+  assert.deepEqual(await texts(seen.run.thread_id), ["Hello", TEXT]);
 }
 
 export async function stream_of_calls(model) {
@@ -46,9 +46,9 @@ export async function stream_of_calls(model) {
   const deltas = first.given.toolCallDelta.map((delta) => delta.function.arguments);
   assert.equal(deltas.join(""), done.join(""));
   const given = at(run.thread_id, run.id, { tool_outputs: outputs(run) });
-  const heard = await followed(runs.submitToolOutputsStream(...given));
-  assert.deepEqual([heard.run.status, heard.events], ["completed", [...RESUMED, ...ANSWER]]);
-  const [step] = heard.given.runStepDone;
+  const seen = await followed(runs.submitToolOutputsStream(...given));
+  assert.deepEqual([seen.run.status, seen.events], ["completed", [...RESUMED, ...ANSWER]]);
+  const [step] = seen.given.runStepDone;
   const filled = step.step_details.tool_calls.map((call) => call.function.output);
   assert.deepEqual(filled, ["sunny", "sunny"]);
   assert.deepEqual(await texts(run.thread_id), ["Hello", "Sunny."]);
@@ -88,15 +88,15 @@ export async function stream_of_an_incomplete_answer(model) {
 
 export async function stream_of_a_cancelled_run(model) {
   const stream = runs.stream(...(await scene(model)));
-  let said = "";
+  let streamed = "";
   stream.on("textDelta", async (delta) => {
-    said += delta.value;
-    if (said !== "Hello") return;
+    streamed += delta.value;
+    if (streamed !== "Hello") return;
     const run = stream.currentRun();
     await runs.cancel(...at(run.thread_id, run.id));
   });
   const { run, events } = await followed(stream);
-  assert.deepEqual([said, run.status], ["Hello", "cancelled"]);
+  assert.deepEqual([streamed, run.status], ["Hello", "cancelled"]);
   assert.deepEqual(events.slice(-4), [
     "thread.run.cancelling",
     "thread.message.incomplete",

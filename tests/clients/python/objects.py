@@ -68,17 +68,17 @@ async def every_call_on_threads_and_messages(client: Any, model: str) -> None:
 @check
 async def pages(client: Any, model: str) -> None:
     beta = client.beta
-    said = ["1", "2", "3", "4", "5"]
+    written = ["1", "2", "3", "4", "5"]
     thread = await got(
-        beta.threads.create(messages=[{"role": "user", "content": text} for text in said])
+        beta.threads.create(messages=[{"role": "user", "content": text} for text in written])
     )
     messages = beta.threads.messages
 
     def texts_of(items: list[Any]) -> list[str]:
         return [item.content[0].text.value for item in items]
 
-    same(texts_of(await each(messages.list(thread.id, limit=2))), said[::-1])
-    same(texts_of(await each(messages.list(thread.id, limit=2, order="asc"))), said)
+    same(texts_of(await each(messages.list(thread.id, limit=2))), written[::-1])
+    same(texts_of(await each(messages.list(thread.id, limit=2, order="asc"))), written)
     page = await got(messages.list(thread.id, limit=2, order="asc"))
     same((texts_of(page.data), page.has_more, page.has_next_page()), (["1", "2"], True, True))
     second = await got(page.get_next_page())
@@ -87,7 +87,7 @@ async def pages(client: Any, model: str) -> None:
     same([texts_of(page.data) for page in rest], [["3", "4"], ["5"]])
     same((rest[-1].has_more, rest[-1].has_next_page()), (False, False))
     after = page.data[1].id
-    same(texts_of(await each(messages.list(thread.id, order="asc", after=after))), said[2:])
+    same(texts_of(await each(messages.list(thread.id, order="asc", after=after))), written[2:])
     empty = await got(messages.list((await got(beta.threads.create())).id))
     same((empty.data, empty.has_more, await each(empty)), ([], False, []))
 

@@ -115,16 +115,16 @@ async def stream_of_an_incomplete_answer(client: Any, model: str) -> None:
 @check
 async def stream_of_a_cancelled_run(client: Any, model: str) -> None:
     runs = client.beta.threads.runs
-    said = ""
+    streamed = ""
     async with entered(runs.stream(**await scene(client, model))) as stream:
         async for delta in walk(stream.text_deltas):
-            said += delta
-            if said == "Hello":
+            streamed += delta
+            if streamed == "Hello":
                 run = stream.current_run
                 run = await got(runs.cancel(run.id, thread_id=run.thread_id))
                 same(run.status, "cancelling")
         run = await got(stream.get_final_run())
-    same((said, run.status), ("Hello", "cancelled"))
+    same((streamed, run.status), ("Hello", "cancelled"))
 
 
 @check

@@ -51,7 +51,7 @@ def shown(exchange: Exchange) -> Iterator[str]:
 
 
 def covers(name: str, found: str) -> bool:
-    """Tells whether an exemption by name is one of `found`: of itself, and of all inside it."""
+    """Returns whether an exemption by name is one of `found`: of itself, and of all inside it."""
     inside = tuple(name + mark for mark in ".=|[")
     return found == name or found.startswith(inside) or found.endswith(f"|{name}")
 

@@ -66,7 +66,7 @@ NEVER: Final = frozenset(
         # A step that creates a message has it from the start, and outputs come with the whole step.
         "RunStepDeltaStepDetailsMessageCreationObject",
         "RunStepDeltaStepDetailsToolCallsFunctionObject.function.output|string",
-        # A model that has begun to answer tells of no rate limit any more.
+        # A model that has begun to answer reports no rate limit any more.
         "RunStepObject.last_error.code=rate_limit_exceeded",
     }
 )

@@ -54,7 +54,7 @@ class Stubs:
         return found
 
     def texts(self, thread_id: str) -> list[tuple[str, str]]:
-        """Who said what in a thread, oldest first."""
+        """Roles and texts of a thread's messages, oldest first."""
         request = messages_pb2.ListMessagesRequest(thread_id=thread_id, order="asc")
         return [
             (

@@ -39,7 +39,7 @@ class Answer:
     def check(self) -> "Answer":
         """Fails unless it is a 2xx, or a 4xx in OpenAI's form."""
         assert 200 <= self.status < 300 or 400 <= self.status < 500, self
-        # A client that were told so would ask again.
+        # A client that gets this would ask again.
         assert self.status not in (408, 409, 429), self
         assert not [name for name in self.headers if name.startswith(INTERNAL)], self
         if self.headers.get("content-type") == "text/event-stream":

@@ -1,4 +1,4 @@
-"""An HTTP server that sends the very bytes it is told: for answers that no decent server gives."""
+"""An HTTP server that sends the very bytes it is given: for answers that no decent server gives."""
 
 import asyncio
 import json

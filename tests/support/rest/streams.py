@@ -20,7 +20,7 @@ def check_stream(events: Sequence[tuple[str, Any]]) -> None:
     if names[-1] == "done":
         assert names[-2] in PAUSES | ENDS, f"done too early: {names}"
     opened: dict[str, Any] = {}
-    said: dict[str, dict[int, str]] = defaultdict(lambda: defaultdict(str))
+    so_far: dict[str, dict[int, str]] = defaultdict(lambda: defaultdict(str))
     for name, data in events:
         if name in OPENED:
             assert data["id"] not in opened, f"{data['id']} is created twice"
@@ -28,11 +28,11 @@ def check_stream(events: Sequence[tuple[str, Any]]) -> None:
             _check_empty(data)
         elif name in DELTAS:
             assert data["id"] in opened, f"a delta of {data['id']}, which was not created"
-            _add(said[data["id"]], data["delta"])
+            _add(so_far[data["id"]], data["delta"])
         elif name.startswith("thread.message.") and data["id"] in opened:
-            _check_message(name, data, said[data["id"]])
+            _check_message(name, data, so_far[data["id"]])
         elif name.startswith("thread.run.step.") and data["id"] in opened:
-            _check_step(name, data, said[data["id"]])
+            _check_step(name, data, so_far[data["id"]])
 
 
 def _check_empty(data: Any) -> None:
@@ -56,18 +56,18 @@ def _add(parts: dict[int, str], delta: Any) -> None:
         parts[call["index"]] += call["function"]["arguments"]
 
 
-def _check_message(name: str, message: Any, said: dict[int, str]) -> None:
+def _check_message(name: str, message: Any, so_far: dict[int, str]) -> None:
     if name.endswith((".completed", ".incomplete")):
         texts = [
             part["text"]["value"] if part["type"] == "text" else part["refusal"]
             for part in message["content"]
         ]
-        deltas = [text for _, text in sorted(said.items())]
+        deltas = [text for _, text in sorted(so_far.items())]
         assert texts == deltas, f"{name} says {texts}, its deltas {deltas}"
 
 
-def _check_step(name: str, step: Any, said: dict[int, str]) -> None:
+def _check_step(name: str, step: Any, so_far: dict[int, str]) -> None:
     if step["type"] == "tool_calls" and not name.endswith((".created", ".in_progress")):
         given = [call["function"]["arguments"] for call in step["step_details"]["tool_calls"]]
-        deltas = [text for _, text in sorted(said.items())]
+        deltas = [text for _, text in sorted(so_far.items())]
         assert given == deltas, f"{name} calls with {given}, its deltas {deltas}"

@@ -47,8 +47,8 @@ RULES = {
     "stored": "message.created message.in_progress message.delta* message.ended?",
     "message.ended": "message.completed | message.incomplete",
     "step.ended": "step.completed | step.failed | step.cancelled | step.expired",
-    "missed": "step.created step.in_progress (stored? | step.delta*) step.ended?",
-    "resync": "(message.ended | step.ended)* missed*",
+    "lacking": "step.created step.in_progress (stored? | step.delta*) step.ended?",
+    "resync": "(message.ended | step.ended)* lacking*",
     # Where several servers have buses of their own, none of them receives everything.
     "received": "turn | message.incomplete | step.failed",
     "pause": "run.requires_action | run.completed | run.failed | run.incomplete",

@@ -106,8 +106,8 @@ def plan(
 ) -> Plan:
     """Returns the plan of a statement, whatever its parameters are, or for those that are given.
 
-    Of few rows PostgreSQL would read all, and sort them: it is told not to. For parameters that are
-    given it may sort what it has found.
+    Of few rows PostgreSQL would read all, and sort them: a setting forbids that. For
+    parameters that are given it may sort what it has found.
     """
     with storage.database.connect() as connection:
         if connection.dialect.name == "sqlite":

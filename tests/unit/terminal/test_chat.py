@@ -94,7 +94,7 @@ def test_the_user_creates_an_assistant(known: list[assistants_pb2.Assistant]) ->
     scene.answer("CreateThread", None, grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(grpc.RpcError):
         scene.ended()
-    # It is there now, so the user has been told.
+    # It is there now, so the user has seen it.
     assert "Created asst_1." in scene.terminal.shown
 
 
@@ -109,7 +109,7 @@ def test_the_model_of_a_new_assistant(typed: list[str], given: str | None) -> No
 
 
 @pytest.mark.parametrize("leaving", [KeyboardInterrupt, EOFError])
-def test_nobody_is_chosen(leaving: type[BaseException]) -> None:
+def test_no_assistant_is_chosen(leaving: type[BaseException]) -> None:
     scene = Scene(Terminal(leaving))
     scene.hold()
     scene.answer("ListAssistants", assistants_pb2.ListAssistantsResponse(data=[ASSISTANT]))
@@ -210,7 +210,7 @@ def test_an_unknown_assistant_ends_the_conversation() -> None:
         scene.ended()
 
 
-def test_an_unknown_thread_is_told_before_anybody_is_chosen() -> None:
+def test_an_unknown_thread_is_refused_before_an_assistant_is_chosen() -> None:
     scene = Scene(Terminal())
     scene.hold(thread="thread_x")
     scene.answer("GetThread", None, grpc.StatusCode.NOT_FOUND)
