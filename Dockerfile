@@ -1,7 +1,11 @@
 # `assistants serve` with the embedded model. Every package comes from requirements.lock, by hash.
 #
 #   docker build --tag assistants .
-#   docker run --rm --init -p 127.0.0.1:8080:8080 -p 127.0.0.1:50051:50051 -v assistants:/data assistants
+#   docker run --rm --init -p 127.0.0.1:8080:8080 -p 127.0.0.1:50051:50051 -v assistants:/data \
+#     assistants serve --insecure
+#
+# Inside, it listens for everyone, and refuses to without keys or `--insecure`: its ports are published on
+# the loopback interface alone.
 #
 # compose.yaml does the same, with PostgreSQL if asked for.
 
@@ -42,6 +46,6 @@ VOLUME /data
 EXPOSE 8080 50051
 # The embedded model takes some seconds to load.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; r.urlopen(('https' if os.environ.get('ASSISTANTS_TLS_CERT') else 'http') + '://127.0.0.1:8080/healthz', timeout=4, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["assistants"]
 CMD ["serve"]

@@ -14,6 +14,7 @@ from gateway import keys
 from gateway.serve import run
 from gateway.terminal.bearer import Bearer
 from gateway.terminal.chat import Chat, details
+from service import misspelt
 from service.errors import SettingsError
 from service.process import logs
 from service.settings import Settings
@@ -44,11 +45,16 @@ def _options() -> None:
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen for everyone, though there are no keys.")
+    ] = False,
+) -> None:
     """Runs the server in the foreground: gRPC, /v1 through Envoy, and the worker."""
     settings = Settings.load()
     logs.configure(settings.log_level)
-    uvloop.run(run(settings))
+    misspelt.warn(os.environ)
+    uvloop.run(run(settings, insecure=insecure))
 
 
 @app.command()

@@ -13,6 +13,8 @@
 -- MAPS are the keys whose value is a map, wherever they stand; POLLED is the pattern of the path that
 -- clients read until a run has ended.
 
+-- What begins so is the edge's own, and the service believes it.
+local EDGE = "^x%-edge%-"
 local BODY_KEYS = "x-edge-body-keys"
 -- How much of a key an error shows.
 local MAX_KEY_BYTES = 64
@@ -199,6 +201,7 @@ end
 
 -- Returns the body for an error of Envoy's own, by its status and text.
 local function translate(status, text, request)
+  if status == 408 then return invalid("The request did not arrive in time.") end
   -- Without a method, Envoy found no request in what it was sent.
   if not request.method then
     return invalid("Bad HTTP request. " .. (text ~= "" and text or "Bad Request"))
@@ -360,14 +363,27 @@ end
 
 -- The two entry points -----------------------------------------------------------------------
 
+local GRPC_WEB = {
+  ["application/grpc-web"] = true, ["application/grpc-web+proto"] = true,
+  ["application/grpc-web-text"] = true, ["application/grpc-web-text+proto"] = true,
+}
+
 -- Envoy's own definition, to the letter: what differs would pass between this filter and the next.
 local function is_grpc(headers)
   local kind = headers:get("content-type") or ""
   return kind == "application/grpc" or kind:sub(1, 17) == "application/grpc+"
+    or GRPC_WEB[kind] ~= nil
 end
 
 local function ours(name)
   return name:match("^grpc%-") or name:match("^openai%-") or name:match("^x%-envoy%-")
+    or name:match(EDGE)
+end
+
+-- What no client may send: with it, one could speak as the edge, or as the service, or to Envoy.
+local function forged(name)
+  return name:match(EDGE) or name:match("^x%-envoy%-")
+    or name == "openai-error" or name == "openai-status"
 end
 
 local function remove(headers, unwanted)
@@ -404,8 +420,7 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   local grpc = is_grpc(headers)
   local metadata = handle:streamInfo():dynamicMetadata()
-  headers:remove(BODY_KEYS)
-  headers:remove("x-envoy-original-path")
+  remove(headers, forged)
   if grpc then
     -- Its body must not be waited for: a bidirectional stream has no end before its answer.
     metadata:set("edge", "grpc", "yes")

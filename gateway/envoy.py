@@ -1,6 +1,8 @@
 """Envoy's configuration for a server's settings, and the command that runs it."""
 
+import resource
 import socket
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,15 @@ from typing import Any
 import orjson
 import yaml
 
-from gateway import descriptor
+from gateway import descriptor, tls
 from service.errors import SettingsError
 from service.settings import Settings
+
+CORS = "envoy.filters.http.cors"
+CORS_POLICY = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
+
+OTHER_FILES = 256
+"""Files that Envoy opens besides the connections of callers."""
 
 _HERE = Path(__file__).parent
 
@@ -30,9 +38,69 @@ def configuration(settings: Settings) -> dict[str, Any]:
     transcoder = filters["envoy.filters.http.grpc_json_transcoder"]
     transcoder["proto_descriptor"] = str(_descriptor_path(settings))
     endpoints = {cluster["name"]: _endpoint(cluster) for cluster in resources["clusters"]}
-    endpoints["edge"]["address"]["pipe"]["path"] = str(settings.edge_socket.absolute())
-    _set_address(endpoints["grpc"]["address"], settings.grpc_address)
+    for name, path in (("edge", settings.edge_socket), ("grpc", settings.grpc_socket)):
+        endpoints[name]["address"]["pipe"]["path"] = str(path.absolute())
+    _limit(listener, manager, config, settings)
+    if settings.cors_origins:
+        [host] = manager["route_config"]["virtual_hosts"]
+        host["typed_per_filter_config"] = {CORS: _cors(settings.cors_origins)}
+    if settings.tls_cert is not None:
+        listener["filter_chains"][0] |= _tls(settings)
     return config
+
+
+def _limit(listener: Any, manager: Any, config: Any, settings: Settings) -> None:
+    listener["per_connection_buffer_limit_bytes"] = settings.max_body_bytes
+    manager["request_headers_timeout"] = f"{settings.headers_timeout:g}s"
+    manager["request_timeout"] = f"{settings.request_timeout:g}s"
+    manager["max_request_headers_kb"] = settings.max_header_kib
+    manager["common_http_protocol_options"]["idle_timeout"] = f"{settings.idle_timeout:g}s"
+    manager["http2_protocol_options"]["max_concurrent_streams"] = settings.max_streams
+    [monitor] = config["overload_manager"]["resource_monitors"]
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = settings.max_connections
+    if files != resource.RLIM_INFINITY:
+        most = max(1, min(most, files - OTHER_FILES))
+    monitor["typed_config"]["max_active_downstream_connections"] = most
+
+
+def _cors(origins: Sequence[str]) -> dict[str, Any]:
+    """Returns the policy for pages of these origins. They send keys, and no cookies."""
+    matches = [
+        {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin}
+        for origin in origins
+    ]
+    return {
+        "@type": f"type.googleapis.com/{CORS_POLICY}",
+        "allow_origin_string_match": matches,
+        "allow_methods": "GET, POST, DELETE",
+        # All but this one, which has to be named.
+        "allow_headers": "*, authorization",
+        "expose_headers": "*",
+        "max_age": "7200",
+    }
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    """Returns what makes the listener speak TLS, with the certificate that `tls.py` writes."""
+    secret = {
+        "name": tls.NAME,
+        "sds_config": {"path_config_source": {"path": str(tls.path(settings))}},
+    }
+    return {
+        "transport_socket_connect_timeout": "10s",
+        "transport_socket": {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": f"type.googleapis.com/{tls.PACKAGE}.DownstreamTlsContext",
+                "common_tls_context": {
+                    "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                    "alpn_protocols": ["h2", "http/1.1"],
+                    "tls_certificate_sds_secret_configs": [secret],
+                },
+            },
+        },
+    }
 
 
 def write(settings: Settings) -> Path:

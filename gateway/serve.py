@@ -2,43 +2,43 @@
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
-from gateway import envoy, rest
+from gateway import addresses, envoy, rest, tls
 from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.models.embedded import EmbeddedModel
 from service.process import metrics
+from service.process.certificates import Certificate
 from service.process.child import Child, ChildError
 from service.process.probe import http_status
 from service.server import Server
 from service.settings import Settings
 
 
-async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Raises SettingsError."""
+async def run(settings: Settings, *, insecure: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Raises SettingsError.
+
+    Without keys, addresses must be loopback, unless it is to be `insecure`: whoever reaches them
+    may do everything.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Ends in the other order: first the server drains, through Envoy and with the model at hand.
     async with contextlib.AsyncExitStack() as stack:
-        addresses = [
-            ("ASSISTANTS_HTTP_ADDRESS", settings.http_address),
-            ("ASSISTANTS_GRPC_ADDRESS", settings.grpc_address),
-        ]
-        if settings.metrics_address is not None:
-            addresses.append(("ASSISTANTS_METRICS_ADDRESS", settings.metrics_address))
-        _check_free(*addresses)
+        if settings.auth != "keys" and not insecure:
+            addresses.check_loopback(settings)
+        addresses.check_free(settings)
         stack.enter_context(_data_directory(settings.data_dir))
         if settings.metrics_address is not None:
             metrics.serve(settings.metrics_address)
+        await stack.enter_async_context(_certificate(settings))
         await stack.enter_async_context(_envoy(settings))
         model = await stack.enter_async_context(_model(settings))
         edge = partial(rest.handlers, keep_alive=settings.keep_alive_seconds)
@@ -58,23 +58,44 @@ async def _serve(server: Server, settings: Settings, stop: asyncio.Event) -> Non
 
 async def _greet(serving: asyncio.Event, settings: Settings) -> None:
     await serving.wait()
-    while await http_status(settings.http_address, "/healthz") != 200:  # noqa: ASYNC110 (another process)
+    while await _healthz(settings) != 200:  # noqa: ASYNC110 (another process)
         await asyncio.sleep(0.05)
+    scheme, plaintext = ("http", "-plaintext ") if settings.tls_cert is None else ("https", "")
     key = "-H 'authorization: Bearer sk-…' " if settings.auth == "keys" else ""
     print(
-        f"REST on http://{settings.http_address}/v1, gRPC on {settings.grpc_address}\n"
-        f"  curl {key}http://{settings.http_address}/v1/assistants\n"
-        f"  grpcurl -plaintext {key}{settings.grpc_address} "
+        f"REST on {scheme}://{settings.http_address}/v1, gRPC on {settings.grpc_address}\n"
+        f"  curl {key}{scheme}://{settings.http_address}/v1/assistants\n"
+        f"  grpcurl {plaintext}{key}{settings.grpc_address} "
         "assistants.v1.AssistantsService/ListAssistants",
         flush=True,
     )
+
+
+async def _healthz(settings: Settings) -> int | None:
+    return await http_status(settings.http_address, "/healthz", tls=settings.tls_cert is not None)
+
+
+@contextlib.asynccontextmanager
+async def _certificate(settings: Settings) -> AsyncIterator[None]:
+    """Keeps Envoy's copy of the certificate up to date, if there is one."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        yield
+        return
+    certificate = Certificate(settings.tls_cert, settings.tls_key)
+    tls.write(settings, certificate.pair)
+    watching = asyncio.create_task(tls.watch(settings, certificate), name="certificate")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
 async def _envoy(settings: Settings) -> AsyncIterator[None]:
     async def ready() -> bool:
         # Any answer will do: before the server serves it is 503.
-        return await http_status(settings.http_address, "/healthz") is not None
+        return await _healthz(settings) is not None
 
     child = Child("envoy", envoy.command(envoy.write(settings)), ready=ready)
     try:
@@ -133,19 +154,3 @@ def _data_directory(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _check_free(*addresses: tuple[str, str]) -> None:
-    """Raises SettingsError where one is taken: one line, where Envoy and gRPC need many."""
-    with contextlib.ExitStack() as all_at_once:
-        for name, address in addresses:
-            host, _, port = address.rpartition(":")
-            place = (host.strip("[]"), int(port))
-            try:
-                family = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0][0]
-                all_at_once.enter_context(socket.create_server(place, family=family))
-            except OSError as error:
-                # Its own text goes on about where in Python it happened; a resolver's does not.
-                known = error.errno in errno.errorcode
-                reason = os.strerror(error.errno or 0) if known else error.strerror
-                raise SettingsError(f"{name}: {address}: {reason}") from None

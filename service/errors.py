@@ -188,6 +188,11 @@ def from_exception(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
+        case storage_errors.DiskFull():
+            log.error("disk full: nothing can be stored until it has space", reason=str(error))
+            return ApiError(
+                Kind.unavailable, "The server has no space left to store this. Try again later."
+            )
         case storage_errors.Unreachable():
             log.warning("database unreachable", reason=str(error))
             return ApiError(Kind.unavailable, "The database cannot be reached. Try again later.")

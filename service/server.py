@@ -25,6 +25,7 @@ from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
 from service.models.client import ChatModel
+from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
 from service.runner.limits import Limits
@@ -35,11 +36,11 @@ from storage import Storage
 from storage.database import Database
 from storage.errors import Unreachable
 
-MAX_MESSAGE = 256 * 2**20
-"""Bytes of a request or an answer. Envoy's own limits are lower, and answer in OpenAI's form.
+GROWTH = 16
+"""How much larger a body can be as a message: JSON, ten times as `google.protobuf.Value`s."""
 
-JSON of 16 MiB, as much as Envoy takes, can be ten times that as `google.protobuf.Value`s.
-"""
+LAST_EVENTS_SECONDS = 1.0
+"""How long readers may take to read the ends of their streams when the server stops."""
 
 GARBAGE = 20_000
 """New objects after which the garbage collector looks for cycles. Calls leave few behind: at each
@@ -47,7 +48,6 @@ GARBAGE = 20_000
 """
 
 OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", -1),
     # Bytes of a call's headers, above Envoy's limit for the same reason.
     ("grpc.max_metadata_size", 128 * 2**10),
@@ -149,41 +149,68 @@ class Server:
         await self._health.enter_graceful_shutdown()
         grace = self._settings.shutdown_grace
         # stop() refuses new calls at once. Streams end with their runs, or by the end of the drain.
-        stops = [asyncio.create_task(each.stop(grace + 1)) for each in (public, edge)]
+        limit = grace + LAST_EVENTS_SECONDS
+        stops = [asyncio.create_task(each.stop(limit)) for each in (public, edge)]
         engine.cancel()
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 await engine
         finally:
             await self._engine.drain(grace)
-            await asyncio.gather(*stops)
+            # All that is left now is who does not read: nothing more comes of waiting for them.
+            await asyncio.wait(stops, timeout=LAST_EVENTS_SECONDS)
+            await asyncio.gather(public.stop(None), edge.stop(None), *stops)
 
     def _public_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=OPTIONS)
+        server = _grpc_server(self._settings.grpc_max_request_bytes)
         server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers, self._identify)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection:
             names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, server, pool=_public_descriptors())
-        _bind(server, self._settings.grpc_address)
+        _bind(server, self._settings.grpc_address, _credentials(self._settings))
+        _bind_socket(server, self._settings.grpc_socket)
         return server
 
     def _edge_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=OPTIONS)
+        # Envoy has bounded the body, and answered in OpenAI's form.
+        server = _grpc_server(GROWTH * self._settings.max_body_bytes)
         handlers = self._edge_handlers(self._servicers, self._identify)
         server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        # What a killed server has left; the lock on the data directory says that none is alive.
-        self._settings.edge_socket.unlink(missing_ok=True)
-        _bind(server, f"unix:{self._settings.edge_socket.absolute()}")
+        _bind_socket(server, self._settings.edge_socket)
         return server
 
 
-def _bind(server: grpc.aio.Server, address: str) -> None:
+def _grpc_server(max_request: int) -> grpc.aio.Server:
+    """Returns a server that takes requests of up to so many bytes."""
+    return grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", max_request)])
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Returns what makes the public server speak TLS, if it is to."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    certificate = Certificate(settings.tls_cert, settings.tls_key)
+    return server_credentials(certificate, settings.tls_client_ca)
+
+
+def _bind(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None
+) -> None:
     try:
-        server.add_insecure_port(address)
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
     except RuntimeError:
         raise SettingsError(f"ASSISTANTS_GRPC_ADDRESS: {address} cannot be listened on") from None
+
+
+def _bind_socket(server: grpc.aio.Server, path: Path) -> None:
+    # What a killed server has left; the lock on the data directory says that none is alive.
+    path.unlink(missing_ok=True)
+    _bind(server, f"unix:{path.absolute()}")
 
 
 def _public_descriptors() -> DescriptorPool:

@@ -3,6 +3,7 @@
 Each is read from the environment variable `ASSISTANTS_<NAME>`.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -46,6 +47,16 @@ def _bootstrap_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(each.strip() for each in value.split(",") if each.strip())
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"'{origin}' is no origin such as https://example.com")
+    return origins
+
+
 def _quirks(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -56,6 +67,8 @@ def _quirks(value: object) -> object:
             raise ValueError(f"'{name}' is unknown; there are {known}")
     return frozenset(map(Quirk, names))
 
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
 
 Address = Annotated[str, AfterValidator(_address)]
 
@@ -85,6 +98,48 @@ class Settings(BaseSettings):
 
     reflection: bool = True
     """Whether gRPC describes itself to clients. It needs no key: the .proto files are public."""
+
+    grpc_max_request_bytes: int = Field(default=32 * 2**20, ge=2**16, lt=2**31)
+    """Bytes of a request of gRPC at most. A longer one is refused: RESOURCE_EXHAUSTED."""
+
+    max_body_bytes: int = Field(default=16 * 2**20, ge=2**16, le=64 * 2**20)
+    """Bytes of a body of REST at most. A longer one is a 413."""
+
+    max_header_kib: int = Field(default=60, ge=8, le=96)
+    """KiB of a request's headers at most. More are a 431."""
+
+    max_connections: int = Field(default=10_000, ge=1)
+    """Connections that Envoy keeps at most, or as many files as it may open. More are closed."""
+
+    max_streams: int = Field(default=1000, ge=1, lt=2**31)
+    """Calls at once on one connection of HTTP/2 at most. More wait in the client."""
+
+    headers_timeout: float = Field(default=30.0, ge=0.001)
+    """Seconds that the headers of a request may take to arrive."""
+
+    request_timeout: float = Field(default=120.0, ge=0.001)
+    """Seconds that a request may take to arrive with its body; then it is a 408.
+
+    Not its answer: streams have no limit, and get comments while they are silent.
+    """
+
+    idle_timeout: float = Field(default=600.0, ge=0.001)
+    """Seconds after which a connection without a request is closed."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
+    """Origins whose pages may call the server from browsers, separated by commas, or `*`."""
+
+    tls_cert: Path | None = None
+    """A PEM file with the certificate, and those up to its authority: then both ports speak TLS.
+
+    It and the key are read again when they change. Connections that are open go on.
+    """
+
+    tls_key: Path | None = None
+    """A PEM file with the certificate's key, without a password."""
+
+    tls_client_ca: Path | None = None
+    """A PEM file with authorities: callers of the gRPC port must have a certificate from one."""
 
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
@@ -175,6 +230,10 @@ class Settings(BaseSettings):
             raise SettingsError(f"{name}: {reason}") from None
         if settings.bootstrap_key is not None and settings.auth == "none":
             raise SettingsError("ASSISTANTS_BOOTSTRAP_KEY: there are no keys: ASSISTANTS_AUTH=keys")
+        if (settings.tls_cert is None) != (settings.tls_key is None):
+            raise SettingsError("ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY: one needs the other")
+        if settings.tls_client_ca is not None and settings.tls_cert is None:
+            raise SettingsError("ASSISTANTS_TLS_CLIENT_CA: needs ASSISTANTS_TLS_CERT")
         socket = settings.edge_socket.absolute()
         if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(
@@ -187,6 +246,11 @@ class Settings(BaseSettings):
     def edge_socket(self) -> Path:
         """The Unix socket on which Envoy alone reaches the server."""
         return self.data_dir / "edge.sock"
+
+    @property
+    def grpc_socket(self) -> Path:
+        """The Unix socket on which Envoy reaches the public gRPC server."""
+        return self.data_dir / "grpc.sock"
 
     @property
     def effective_database_url(self) -> str:

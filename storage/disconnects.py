@@ -5,7 +5,7 @@ import sqlite3
 import psycopg
 import structlog
 
-from storage.errors import StorageError, Unreachable
+from storage.errors import DiskFull, StorageError, Unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -21,14 +21,24 @@ AWAY = (
 )
 """What the codes begin with of PostgreSQL's errors that pass by themselves."""
 
+DISK_FULL = "53100"
+"""PostgreSQL's code of an error for which its disk has no space."""
+
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+# A quota, or a limit for files, is an error of writing; the index of the log is mapped.
+NO_SPACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def translate_disconnects(error: BaseException) -> BaseException:
-    """Returns Unreachable if the error says that the database is away; else the error itself."""
+    """Returns Unreachable if the error says that the database is away; else the error itself.
+
+    It is DiskFull where the database answers, but has no space.
+    """
     if not is_away(error):
         return error
-    away = Unreachable(str(error).strip().partition("\n")[0])
+    kind = DiskFull if _is_full(error) else Unreachable
+    away = kind(str(error).strip().partition("\n")[0])
     away.__cause__ = error
     return away
 
@@ -38,13 +48,19 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, sqlite3.Error):
         # The lowest byte is the kind, the others a detail. Errors of the module itself have none.
         code = getattr(error, "sqlite_errorcode", None)
-        return code is not None and code & 0xFF in LOCKED
+        return code is not None and (code & 0xFF in LOCKED or _is_full(error))
     if isinstance(error, psycopg.Error):
         if error.sqlstate is not None:
-            return error.sqlstate.startswith(AWAY)
+            return error.sqlstate.startswith(AWAY) or _is_full(error)
         # Raised by the driver itself: the connection broke, or could not be had.
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return isinstance(error, OSError)
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) in NO_SPACE
+    return isinstance(error, psycopg.Error) and error.sqlstate == DISK_FULL
 
 
 def log_defect(error: BaseException | None) -> None:

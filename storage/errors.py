@@ -9,6 +9,10 @@ class Unreachable(StorageError):
     """The database does not answer, or does not let us in; the message is one line."""
 
 
+class DiskFull(Unreachable):
+    """The database has no space left to write to; the message is one line."""
+
+
 class NotFound(StorageError):
     """There is no such object in the project, or not under the named parent.
 

@@ -1,1 +1,1 @@
-"""Child processes, probes, metrics and logs."""
+"""Child processes, probes, metrics, logs and certificates."""

@@ -223,8 +223,13 @@ def test_bodies_where_none_belongs(server: Stack, method: str) -> None:
 
 
 TYPES = ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "image/png"]
-TYPES += ["application/json; charset=utf-16", "application/grpc-web", "application/grpcx", "\t;;"]
-TYPES += ["application/grpc; charset=utf-8", "application/grpc-web+proto", "application/GRPC"]
+TYPES += ["application/json; charset=utf-16", "application/grpc-webx", "application/grpcx", "\t;;"]
+TYPES += ["application/grpc; charset=utf-8", "application/grpc-web+json", "application/GRPC"]
+TYPES += [
+    "application/grpc-web; charset=utf-8",
+    "application/grpc-web-text+",
+    "application/Grpc-web",
+]
 
 
 @pytest.mark.parametrize("kind", TYPES)

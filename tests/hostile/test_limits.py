@@ -3,10 +3,13 @@
 import json
 from collections.abc import Iterator
 
+import grpc
 import httpx2
 import openai
 import pytest
+from assistants.v1 import threads_pb2
 
+from tests.support.grpc.client import connect
 from tests.support.hostile import http2
 from tests.support.hostile.http1 import Connection, ask, check_up, head
 from tests.support.stack import Stack
@@ -136,3 +139,17 @@ def test_an_error_that_quotes_much_is_short(server: Stack) -> None:
         answer = ask(server, "POST", "/v1/assistants", body)
         assert (answer.status, len(answer.data) < 8_192) == (400, True)
         assert answer.error["code"] == "invalid_value"
+
+
+@pytest.mark.parametrize("through", ["ASSISTANTS_GRPC_ADDRESS", "ASSISTANTS_HTTP_ADDRESS"])
+def test_messages_of_grpc_up_to_the_limit(server: Stack, through: str) -> None:
+    with connect(server.env[through]) as stubs:
+        for size, status in (
+            ((32 << 20) - 1_000, grpc.StatusCode.INVALID_ARGUMENT),
+            (32 << 20, grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ):
+            request = threads_pb2.CreateThreadRequest(metadata={"a": "x" * size})
+            with pytest.raises(grpc.RpcError) as refused:
+                stubs.threads.CreateThread(request)
+            assert isinstance(refused.value, grpc.Call)
+            assert refused.value.code() == status

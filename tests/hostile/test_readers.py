@@ -13,12 +13,12 @@ import pytest
 
 from tests.support.hostile.http1 import Connection, ask, check_up, head
 from tests.support.hostile.processes import files, memory
+from tests.support.long import MIB, Long
 from tests.support.model_server import ModelServer
-from tests.support.script import Act, Answer, Hold, Step
+from tests.support.script import Answer, Hold
 from tests.support.stack import Stack, serving
 from tests.support.waiting import SECONDS, until
 
-MIB = 1 << 20
 STREAMS = 300
 
 
@@ -78,19 +78,6 @@ async def _stream(server: Stack, assistant: str, text: bytes) -> AsyncIterator[R
     finally:
         # No farewell: whoever goes away like this has crashed, or has lost its network.
         writer.transport.abort()
-
-
-class Long(Step):
-    """An answer of many mebibytes."""
-
-    def __init__(self, mebibytes: int) -> None:
-        super().__init__()
-        self.chunks = mebibytes * MIB // 8_192
-
-    def acts(self) -> Iterator[Act]:
-        for number in range(self.chunks):
-            yield {"content": f"{number:08}" + "x" * 8_184}
-        yield {"finish_reason": "stop"}
 
 
 def test_a_slow_reader_slows_only_itself(crowded: tuple[Stack, ModelServer]) -> None:

@@ -35,7 +35,7 @@ def absolute(config: Any) -> Any:
             return [absolute(value) for value in config]
         case "gateway/rest.lua" | "gateway/rest.binpb":
             return str(ROOT / "data" / Path(config).name)
-        case "data/edge.sock":
+        case "data/edge.sock" | "data/grpc.sock":
             return str(ROOT / config)
         case _:
             return config

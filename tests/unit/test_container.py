@@ -59,8 +59,9 @@ def test_ports_are_the_defaults() -> None:
     assert lines("EXPOSE") == [f"{http} {grpc}"]
     # Without keys, nothing but this machine may reach them.
     assert SERVER["ports"] == [f"127.0.0.1:{number}:{number}" for number in (http, grpc)]
+    assert SERVER["command"] == ["serve", "--insecure"]
     [check] = lines("HEALTHCHECK")
-    assert f"http://127.0.0.1:{http}/healthz" in check
+    assert f"://127.0.0.1:{http}/healthz" in check
 
 
 def test_the_data_directory_is_a_volume() -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway import descriptor, envoy
+import tests.edge
+from gateway import descriptor, envoy, tls
 from service.api.services import SERVICES
 from service.errors import SettingsError
+from service.process.certificates import Certificate
 from service.settings import Settings
 
 
@@ -21,15 +23,34 @@ def test_envoy_accepts_what_is_written(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_envoy_accepts_every_setting(tmp_path: Path) -> None:
+    pair = Path(tests.edge.__path__[0]) / "certificates" / "first.pem"
+    given = Settings(
+        data_dir=tmp_path,
+        http_address="127.0.0.1:1",
+        tls_cert=pair,
+        tls_key=pair,
+        cors_origins=("https://a.example", "*"),
+        headers_timeout=0.25,
+        max_streams=7,
+        max_connections=8,
+    )
+    tls.write(given, Certificate(pair, pair).pair)
+    check = [*envoy.command(envoy.write(given)), "--mode", "validate"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # It holds the key.
+    assert tls.path(given).stat().st_mode & 0o077 == 0
+
+
 def test_addresses_and_paths_are_those_of_the_settings(tmp_path: Path) -> None:
     path = envoy.write(settings(tmp_path, http="localhost:8081"))
     text = path.read_text()
     config = json.loads(text)["static_resources"]
     address = config["listeners"][0]["address"]["socket_address"]
     assert (address["address"] in {"127.0.0.1", "::1"}, address["port_value"]) == (True, 8081)
-    assert str(tmp_path / "edge.sock") in text
+    assert {str(tmp_path / name) in text for name in ("edge.sock", "grpc.sock")} == {True}
     assert (tmp_path / "rest.binpb").is_file()
-    assert '"::1"' in text
 
 
 def test_the_transcoder_knows_the_declared_services(tmp_path: Path) -> None:
