@@ -35,7 +35,7 @@ def test_without_keys_addresses_are_loopback(name: str, host: str) -> None:
     address = f"{host}:{free_address().rpartition(':')[2]}"
     assert refusal(MODEL | {name: address}) == (
         f"{name}: {address} is not loopback, and without keys whoever reaches it may "
-        "do everything: `assistants serve --insecure` allows that"
+        "do everything: ASSISTANTS_AUTH=keys asks for keys, `--insecure` for none"
     )
 
 
