@@ -3,11 +3,8 @@
 import sqlite3
 
 import psycopg
-import structlog
 
-from storage.errors import StorageError, Unreachable
-
-log = structlog.get_logger(__name__)
+from storage.errors import Unreachable
 
 AWAY = (
     "08",  # the connection is broken
@@ -45,9 +42,3 @@ def is_away(error: BaseException) -> bool:
         # Raised by the driver itself: the connection broke, or could not be had.
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return isinstance(error, OSError)
-
-
-def log_defect(error: BaseException | None) -> None:
-    """Logs why work failed whose caller has gone, unless the error is an expected one."""
-    if error is not None and not isinstance(translate_disconnects(error), StorageError):
-        log.error("background task failed", exc_info=error)
