@@ -46,6 +46,10 @@ class BackgroundTasks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _log_defect(self, task: asyncio.Task[Any]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, self._expected):
-            log.error("background task failed", exc_info=error)
+        log_defect(None if task.cancelled() else task.exception(), *self._expected)
+
+
+def log_defect(error: BaseException | None, *expected: type[Exception]) -> None:
+    """Logs why work failed that nobody waits for, unless the error is an expected one."""
+    if error is not None and not isinstance(error, expected):
+        log.error("background task failed", exc_info=error)

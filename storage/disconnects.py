@@ -3,11 +3,8 @@
 import sqlite3
 
 import psycopg
-import structlog
 
-from storage.errors import DiskFull, StorageError, Unreachable
-
-log = structlog.get_logger(__name__)
+from storage.errors import DiskFull, Unreachable
 
 AWAY = (
     "08",  # the connection is broken
@@ -61,9 +58,3 @@ def _is_full(error: BaseException) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", None) in NO_SPACE
     return isinstance(error, psycopg.Error) and error.sqlstate == DISK_FULL
-
-
-def log_defect(error: BaseException | None) -> None:
-    """Logs why work failed whose caller has gone, unless the error is an expected one."""
-    if error is not None and not isinstance(translate_disconnects(error), StorageError):
-        log.error("background task failed", exc_info=error)

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from storage.disconnects import log_defect, translate_disconnects
+from storage.background import log_defect
+from storage.disconnects import translate_disconnects
 from storage.errors import StorageError
 from storage.transaction import Transaction, perform
 
@@ -170,7 +171,7 @@ def _answer(results: list[_Result]) -> None:
 def _deliver(results: list[_Result]) -> None:
     for job, result, error in results:
         if job.future.cancelled():
-            log_defect(error)
+            log_defect(error and translate_disconnects(error), StorageError)
         elif error is None:
             job.future.set_result(result)
         else:

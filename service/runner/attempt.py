@@ -20,13 +20,13 @@ from service.runner.stops import STOPPED
 from service.runner.tools.execution import execute
 from service.runner.tools.registry import Registry
 from service.runner.turn import Turn, failed
+from service.types.tools import UNAVAILABLE
 from storage.claims import Claim, Claims, Saved
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
 
 log = structlog.get_logger(__name__)
 
-NO_TOOL = "Tool '{}' is not available on this server."
 TOO_MANY_TURNS = "The model called tools of the server in {} turns, and did not come to an end."
 
 
@@ -145,7 +145,7 @@ class Attempt:
         """Has the model answer, and executes what it calls of the server's tools."""
         run = self.claim.run
         if self._toolbox.missing:
-            return failed("server_error", NO_TOOL.format(self._toolbox.missing[0]))
+            return failed("server_error", UNAVAILABLE.format(self._toolbox.missing[0]))
         if self._history is None:
             self._history = await History.begin(self._claims, self.claim)
         ending = await Turn(

@@ -6,7 +6,7 @@ same words. `param` is the value's path in OpenAI's notation, such as `tools[0].
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from service.errors import ApiError, Kind
@@ -175,6 +175,19 @@ def json_object(param: str, value: Any, keys: Iterable[str]) -> dict[str, Any]:
             path = f"{param}.{key}"
             raise ApiError(Kind.unknown_parameter, f"Unknown parameter: '{path}'.", path)
     return {key: item for key, item in value.items() if key in keys}
+
+
+def member(param: str, value: Mapping[str, Any], key: str) -> Any:
+    """Returns what a JSON object has under a key; refuses one without it."""
+    if key not in value:
+        missing(f"{param}.{key}")
+    return value[key]
+
+
+def kind(param: str, value: Mapping[str, Any], kinds: Sequence[str]) -> str:
+    """Returns the `type` of a JSON object, which must be one of `kinds`."""
+    name = f"{param}.type"
+    return choice(name, json_text(name, member(param, value, "type")), kinds)
 
 
 def json_text(param: str, value: Any, maximum: int = MAX_TEXT) -> str:

@@ -46,21 +46,15 @@ def _json_content(param: str, given: json_pb2.Value) -> list[Json]:
 def _json_part(param: str, part: Any) -> Json:
     if not isinstance(part, dict):
         checks.wrong_type(param, "an object", part)
-    if "type" not in part:
-        checks.missing(f"{param}.type")
-    kind = checks.json_text(f"{param}.type", part["type"])
-    checks.choice(f"{param}.type", kind, KINDS)
+    kind = checks.kind(param, part, KINDS)
     checks.json_object(param, part, ("type", kind))
-    if kind not in part:
-        checks.missing(f"{param}.{kind}")
+    name, given = f"{param}.{kind}", checks.member(param, part, kind)
     if kind == "text":
-        return _text(f"{param}.text", checks.json_text(f"{param}.text", part["text"]))
+        return _text(name, checks.json_text(name, given))
     source = "url" if kind == "image_url" else "file_id"
-    image = checks.json_object(f"{param}.{kind}", part[kind], (source, "detail"))
-    if source not in image:
-        checks.missing(f"{param}.{kind}.{source}")
-    address = checks.json_text(f"{param}.{kind}.{source}", image[source], MAX_URL)
-    detail = checks.json_text(f"{param}.{kind}.detail", image.get("detail") or "auto")
+    image = checks.json_object(name, given, (source, "detail"))
+    address = checks.json_text(f"{name}.{source}", checks.member(name, image, source), MAX_URL)
+    detail = checks.json_text(f"{name}.detail", image.get("detail") or "auto")
     return _image(param, kind, address, detail)
 
 

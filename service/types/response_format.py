@@ -22,23 +22,18 @@ def parse(param: str, given: json_pb2.Value) -> Any:
         checks.unsupported(param, value, (AUTO,))
     if not isinstance(value, dict):
         checks.wrong_type(param, "one of a string or an object", value)
-    if "type" not in value:
-        checks.missing(f"{param}.type")
-    kind = checks.json_text(f"{param}.type", value["type"])
-    checks.choice(f"{param}.type", kind, KINDS)
+    kind = checks.kind(param, value, KINDS)
     if kind != "json_schema":
         return checks.json_object(param, value, ("type",))
     checks.json_object(param, value, ("type", "json_schema"))
-    if "json_schema" not in value:
-        checks.missing(f"{param}.json_schema")
-    return {"type": kind, "json_schema": _json_schema(f"{param}.json_schema", value["json_schema"])}
+    schema = checks.member(param, value, "json_schema")
+    return {"type": kind, "json_schema": _json_schema(f"{param}.json_schema", schema)}
 
 
 def _json_schema(param: str, value: Any) -> dict[str, Any]:
     given = checks.json_object(param, value, _SCHEMA_KEYS)
-    if "name" not in given:
-        checks.missing(f"{param}.name")
-    checks.function_name(f"{param}.name", checks.json_text(f"{param}.name", given["name"]))
+    name = checks.json_text(f"{param}.name", checks.member(param, given, "name"))
+    checks.function_name(f"{param}.name", name)
     expected: dict[str, tuple[type, str]] = {
         "description": (str, "a string"),
         "schema": (dict, "an object"),

@@ -22,20 +22,15 @@ def parse(param: str, given: json_pb2.Value) -> Any:
     if not isinstance(value, dict):
         checks.wrong_type(param, "one of a string or an object", value)
     checks.json_object(param, value, ("type", "function"))
-    if "type" not in value:
-        checks.missing(f"{param}.type")
-    kind = checks.json_text(f"{param}.type", value["type"])
-    if not tools.is_available(checks.choice(f"{param}.type", kind, tools.KINDS)):
+    kind = checks.kind(param, value, tools.KINDS)
+    if not tools.is_available(kind):
         tools.unavailable(param, kind)
     if kind in tools.SERVER_KINDS:
         checks.json_object(param, value, ("type",))
         return {"type": kind}
-    if "function" not in value:
-        checks.missing(f"{param}.function")
-    function = checks.json_object(f"{param}.function", value["function"], ("name",))
-    if "name" not in function:
-        checks.missing(f"{param}.function.name")
-    name = checks.json_text(f"{param}.function.name", function["name"])
+    place = f"{param}.function"
+    function = checks.json_object(place, checks.member(param, value, "function"), ("name",))
+    name = checks.json_text(f"{place}.name", checks.member(place, function, "name"))
     return {"type": kind, "function": {"name": name}}
 
 

@@ -13,6 +13,8 @@ SERVER_KINDS = ("code_interpreter", "file_search")
 SERVED: frozenset[str] = frozenset()
 """Tools of the server's with which it executes runs; assistants may have all."""
 
+UNAVAILABLE = "Tool '{}' is not available on this server."
+
 RANKERS = ("auto", "default_2024_08_21")
 
 
@@ -77,7 +79,7 @@ def is_available(kind: str) -> bool:
 
 def unavailable(param: str, kind: str) -> NoReturn:
     """Refuses a tool of the server's that `param` asks for."""
-    raise ApiError(Kind.unavailable_tool, f"Tool '{kind}' is not available on this server.", param)
+    raise ApiError(Kind.unavailable_tool, UNAVAILABLE.format(kind), param)
 
 
 def to_json(stored: Iterable[Mapping[str, Any]]) -> list[Any]:

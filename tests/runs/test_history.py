@@ -29,6 +29,7 @@ from tests.support.storage.rows import (
     text_part,
     user,
 )
+from tests.support.waiting import counting_turns
 
 MIB = 2**20
 
@@ -163,25 +164,16 @@ async def test_of_a_long_thread_little_is_read(
 
 
 async def test_others_get_their_turn_while_a_long_prompt_is_built() -> None:
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.create_task(other())
     async with counter(10**7) as tokens:
         pages = Pages(long_thread())
-        built = await prompt.build(run(), pages.history(), NO_TOOLS, tokens, MIB)
-        assert len(built["messages"]) == LONG + 1
-        # At least one turn for every thousand messages.
-        assert turns >= LONG / 1000
-        turns = 0
-        await tokens.learn(built, 10**6)
-        assert turns >= LONG / 1000
-    beside.cancel()
+        async with counting_turns() as turns:
+            built = await prompt.build(run(), pages.history(), NO_TOOLS, tokens, MIB)
+            assert len(built["messages"]) == LONG + 1
+            # At least one turn for every thousand messages.
+            assert turns() >= LONG / 1000
+        async with counting_turns() as turns:
+            await tokens.learn(built, 10**6)
+            assert turns() >= LONG / 1000
 
 
 async def test_the_newest_user_far_back_stays() -> None:

@@ -20,6 +20,7 @@ from service.runner.events.bus import PORTION
 from service.runner.events.memory import MemoryBus, size_of
 from tests.support.contract.adapters import OTHER, RUN, named, refused, run_event, subscribe, take
 from tests.support.hostile.processes import resident
+from tests.support.waiting import counting_turns
 
 FULL = size_of(*named("x" * 90))
 """Bytes of a log that has such an event: then there is no room for any other."""
@@ -158,18 +159,9 @@ async def test_an_event_costs_the_same_however_many_runs_there_were(
 async def test_a_reader_of_a_long_log_lets_others_in() -> None:
     bus = MemoryBus()
     await bus.publish(RUN, 0, *named(*["a"] * 20 * PORTION))
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    working = asyncio.create_task(other())
-    await take(subscribe(bus, RUN, 0), 20 * PORTION)
-    working.cancel()
-    assert turns >= 19
+    async with counting_turns() as turns:
+        await take(subscribe(bus, RUN, 0), 20 * PORTION)
+        assert turns() >= 19
 
 
 async def test_what_is_kept_of_a_run_that_lost_its_events() -> None:

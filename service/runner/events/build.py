@@ -3,6 +3,7 @@
 The names follow from the status of what they carry, as OpenAI's do: `thread.run.queued`.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -108,8 +109,12 @@ def ended(end: Ended) -> list[Event]:
 
 def withdrawn(rows: Withdrawn, at: int | None) -> list[Event]:
     """Returns the events that withdraw what a dead attempt had begun."""
-    begun = [*map(message, rows.messages), *map(step, rows.steps)]
-    return [withdrawal(event, at) for event in begun]
+    return withdrawals([*map(message, rows.messages), *map(step, rows.steps)], at)
+
+
+def withdrawals(begun: Iterable[Event], at: int | None) -> list[Event]:
+    """Returns the ends of what was published as `begun`, messages ahead of their steps."""
+    return [withdrawal(event, at) for event in sorted(begun, key=shows_step)]
 
 
 def withdrawal(begun: Event, at: int | None) -> Event:

@@ -1,7 +1,6 @@
 """Publishes what happens to runs: on the bus, in the log, and in the metrics."""
 
 import contextlib
-from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -55,7 +54,8 @@ class Publisher:
             return
         await self._bus.publish_stop(run.id, Stop.lost)
         rows = {row.id for row in ended.messages} | {row.id for row in ended.steps}
-        withdrawn = _withdrawals(await self._open(run.id), run.cancelled_at, without=rows)
+        begun = [event for id, event in (await self._open(run.id)).items() if id not in rows]
+        withdrawn = build.withdrawals(begun, run.cancelled_at)
         await self.publish(run, *withdrawn, *build.ended(ended))
 
     async def withdraw(self, run: Run, rows: Withdrawn, at: int | None, *then: Event) -> None:
@@ -73,7 +73,7 @@ class Publisher:
             [step for step in rows.steps if step.id not in begun],
             [message for message in rows.messages if message.id not in begun],
         )
-        withdrawn = [*build.withdrawn(unpublished, at), *_withdrawals(begun, at)]
+        withdrawn = [*build.withdrawn(unpublished, at), *build.withdrawals(begun.values(), at)]
         await self.publish(run, *ends, *withdrawn, *then)
 
     async def _open(self, run_id: str) -> dict[str, Event]:
@@ -89,12 +89,3 @@ class Publisher:
                         # What is open here belongs to a caller, or to another server's attempt.
                         transcript.open.clear()
         return transcript.open
-
-
-def _withdrawals(
-    begun: Mapping[str, Event], at: int | None, without: Collection[str] = ()
-) -> list[Event]:
-    """Returns the ends of what was published as begun, messages ahead of their steps."""
-    found = [event for id, event in begun.items() if id not in without]
-    found.sort(key=build.shows_step)
-    return [build.withdrawal(event, at) for event in found]

@@ -57,9 +57,9 @@ class Resync:
     async def _missing(self, run: Run, transcript: Transcript) -> AsyncIterator[Event]:
         steps = [step async for step in self._steps(run, transcript.resumed)]
         known = {step.id for step in steps} | {_message_id(step) for step in steps}
-        withdrawn = [event for id, event in transcript.open.items() if id not in known]
-        for event in sorted(withdrawn, key=build.shows_step):
-            yield build.withdrawal(event, run.started_at)
+        begun = [event for id, event in transcript.open.items() if id not in known]
+        for event in build.withdrawals(begun, run.started_at):
+            yield event
         for step in steps:
             if step.id in transcript.ended:
                 continue

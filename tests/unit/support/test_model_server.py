@@ -121,15 +121,21 @@ def test_a_stream_that_stops_short_politely(models: ModelServer, client: openai.
     assert (text_of(chunks), finish_of(chunks)) == ("Hel", None)
 
 
+def read_until(stream: openai.Stream[ChatCompletionChunk], after: str) -> str:
+    """Reads a stream up to a text, and returns that."""
+    text = ""
+    while text != after:
+        text += text_of([next(stream)])
+    return text
+
+
 @pytest.mark.parametrize("after", ["H", "Hell", "Hello t", "Hello there"])
 def test_an_answer_that_is_held_in_the_middle(
     models: ModelServer, client: openai.OpenAI, after: str
 ) -> None:
     step = Hold(Answer("Hello there"), after=after)
     stream = ask(client, models.script(step))
-    text = ""
-    while text != after:
-        text += text_of([next(stream)])
+    text = read_until(stream, after)
     assert step.held.wait(SECONDS)
     step.release()
     assert text + text_of(list(stream)) == "Hello there"
@@ -167,9 +173,7 @@ def test_a_client_that_goes_away_is_noticed(
 ) -> None:
     step = Hold(Answer("Hello there"), after=after)
     stream = ask(client, models.script(step))
-    text = ""
-    while text != after:
-        text += text_of([next(stream)])
+    read_until(stream, after)
     stream.close()
     assert step.disconnected.wait(SECONDS)
 
