@@ -5,6 +5,7 @@ has passed. What is kept of a caller is when it would have all of them back, and
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -41,8 +42,9 @@ class Rate:
 class Rates:
     """The rates of all callers."""
 
-    def __init__(self, per_minute: int) -> None:
-        """Allows each caller `per_minute` calls a minute."""
+    def __init__(self, per_minute: int, clock: Callable[[], float] = monotonic) -> None:
+        """Allows each caller `per_minute` calls a minute of a clock, which tells seconds."""
+        self._clock = clock
         self._limit = per_minute
         self._share = MINUTE / per_minute
         self._full_at: dict[str, float] = {}
@@ -50,7 +52,7 @@ class Rates:
 
     def take(self, caller: str) -> Rate:
         """Counts a call, and returns the rate; one too many is not counted."""
-        now = monotonic()
+        now = self._clock()
         owed = max(0.0, self._full_at.get(caller, now) - now)
         # A thousandth more than a minute: these are sums of fractions.
         over = owed + self._share - MINUTE
