@@ -6,7 +6,7 @@ Each transport wraps its methods in a `Chain`, once, when its server is built. A
    carries the id;
 2. is timed, counted and logged, whatever comes of it: a refusal, or a caller that goes away. Those
    that change objects, or were to, are lines for operators (`info`), the others for `debug`;
-3. gets its caller, by the key that it brings, or is refused;
+3. gets its caller, by the key that it brings, or is refused; so it is if the key has had its rate;
 4. is executed. What 3 and 4 raise becomes an ApiError, innermost, so that 2 knows the status.
 
 The transport renders the ApiError as the end of its call. A caller's deadline needs no step: gRPC
@@ -28,6 +28,7 @@ from google.protobuf.message import DecodeError, Message
 from service.access import Identify
 from service.errors import ApiError, from_exception
 from service.process import metrics
+from service.rates import Headers, Rates
 
 T = TypeVar("T")
 
@@ -66,12 +67,23 @@ class Caller:
 class Call:
     """One call, as its transport sees it."""
 
-    __slots__ = ("caller", "metadata", "object", "request_id", "status", "write")
+    __slots__ = (
+        "_context",
+        "_unsent",
+        "caller",
+        "metadata",
+        "object",
+        "request_id",
+        "status",
+        "write",
+    )
 
     caller: Caller
 
     def __init__(self, context: Context) -> None:
         """Reads the metadata of the call."""
+        self._context = context
+        self._unsent: Headers = ()
         self.metadata: Mapping[str, Any] = dict(context.invocation_metadata() or ())
         given = self.metadata.get(REQUEST_ID)
         self.request_id = given[:MAX_REQUEST_ID] if given else secrets.token_hex(16)
@@ -79,10 +91,37 @@ class Call:
         self.write: Callable[[Message], Awaitable[None]] = context.write
         self.status = grpc.StatusCode.OK
 
-    async def admit(self, identify: Identify) -> None:
-        """Finds out who makes the call. Raises ApiError."""
+    async def admit(self, identify: Identify, rates: Rates | None) -> None:
+        """Finds out who makes the call, and whether it is one too many. Raises ApiError."""
         identity = await identify(self.metadata)
         self.caller = Caller(identity.project, self.request_id, identity.key)
+        if rates is None:
+            return
+        rate = rates.take(identity.key_id or identity.project)
+        self._unsent, self.write = rate.headers(), self._write_first
+        if rate.retry_after is not None:
+            raise ApiError.too_many(
+                f"Rate limit reached: {rate.limit} requests per minute", rate.retry_after
+            )
+
+    async def _write_first(self, message: Message) -> None:
+        await self.send_headers()
+        await self.write(message)
+
+    async def send_headers(self) -> None:
+        """Sends the headers of an answer, unless they were sent.
+
+        A refusal has them in one piece with all else, of which the edge makes the response: so they
+        are not sent before there is an answer.
+        """
+        if headers := self.take_headers():
+            await self._context.send_initial_metadata(headers)
+
+    def take_headers(self) -> Headers:
+        """Returns the headers of the answer that were not sent, for whoever sends them now."""
+        headers, self._unsent = self._unsent, ()
+        self.write = self._context.write
+        return headers
 
     async def execute(self, method: Callable[[Any, Caller], Awaitable[T]], request: Any) -> T:
         """Has a servicer's method execute the call, and notes the id of the object in question."""
@@ -119,10 +158,19 @@ Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
 class Chain:
     """Wraps the methods of one transport in the call chain."""
 
-    def __init__(self, render: Callable[[ApiError], Ending], identify: Identify) -> None:
-        """Ends failed calls as `render` says. `identify` says whose calls are."""
+    def __init__(
+        self,
+        render: Callable[[ApiError], Ending],
+        identify: Identify,
+        rates: Rates | None = None,
+    ) -> None:
+        """Ends failed calls as `render` says. `identify` says whose calls are.
+
+        `rates` are how many a caller may make: any number without them.
+        """
         self._render = render
         self._identify = identify
+        self._rates = rates
 
     def handler(
         self,
@@ -146,7 +194,7 @@ class Chain:
         )
 
     def _wrap(self, method: str, work: Work) -> Callable[[Any, Context], Awaitable[Message | None]]:
-        render, identify = self._render, self._identify
+        render, identify, rates = self._render, self._identify, self._rates
         log_call = log.debug if method.startswith(READS) else log.info
         succeeded = metrics.CALLS.labels(method, grpc.StatusCode.OK.name)
         duration = metrics.CALL_SECONDS.labels(method)
@@ -156,15 +204,21 @@ class Chain:
             structlog.contextvars.bind_contextvars(request_id=call.request_id)
             begun = perf_counter()
             try:
-                await call.admit(identify)
-                return await work(request, call)
+                await call.admit(identify, rates)
+                answer = await work(request, call)
+                if rates is not None:
+                    await call.send_headers()
+                return answer
             except (asyncio.CancelledError, grpc.aio.BaseError):
                 # Nobody waits for the answer any more: its caller is gone, or its deadline is over.
                 call.status = grpc.StatusCode.CANCELLED
                 raise
             except Exception as error:
                 # Nothing else of it is kept: what it kept itself can be large.
-                ending = render(call.fail(error))
+                failure = call.fail(error)
+                status, details, trailers = render(failure)
+                trailers = (*trailers, *failure.headers(), *call.take_headers())
+                del failure
             finally:
                 seconds = perf_counter() - begun
                 duration.observe(seconds)
@@ -181,7 +235,7 @@ class Chain:
                 )
             # gRPC keeps what this raises, and so this frame, until the garbage collector looks.
             del request
-            return await context.abort(*ending)
+            return await context.abort(status, details, trailers)
 
         return handle
 

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from service.errors import SettingsError
 from service.models.dialect import Quirk
 from storage.database import parse_url
+from storage.quotas import Quotas
 
 MIN_KEY = 20
 """Characters that a key has that people choose."""
@@ -95,6 +96,30 @@ class Settings(BaseSettings):
 
     For containers, which are given their secrets. One that was revoked stays so.
     """
+
+    rate_limit: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Calls a minute that each key may make of this server; without keys, all callers together.
+
+    More are a 429. Default: any number. Health is no call.
+    """
+
+    quota_active_runs: int | None = Field(default=None, ge=1, lt=2**31)
+    """Runs of a project that have not ended, at most, those included that wait behind others.
+
+    Servers of one database have the same quotas. Default, of each: any number.
+    """
+
+    quota_runs_per_minute: int | None = Field(default=None, ge=1, lt=2**31)
+    """Runs that a project may begin in a minute."""
+
+    quota_tokens_per_minute: int | None = Field(default=None, ge=1, lt=2**31)
+    """Tokens, of prompts and answers, that a project's runs may take in a minute.
+
+    They are known when the model has answered: more than that keeps new runs out for longer.
+    """
+
+    quota_messages: int | None = Field(default=None, ge=1, lt=2**31)
+    """Messages of a project that are stored, at most. A new run needs room for one more."""
 
     reflection: bool = True
     """Whether gRPC describes itself to clients. It needs no key: the .proto files are public."""
@@ -241,6 +266,16 @@ class Settings(BaseSettings):
                 f"{MAX_SOCKET_PATH} bytes that Linux allows"
             )
         return settings
+
+    @property
+    def quotas(self) -> Quotas:
+        """What each project may have at most."""
+        return Quotas(
+            active_runs=self.quota_active_runs,
+            runs_per_minute=self.quota_runs_per_minute,
+            tokens_per_minute=self.quota_tokens_per_minute,
+            messages=self.quota_messages,
+        )
 
     @property
     def edge_socket(self) -> Path:

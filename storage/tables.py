@@ -107,6 +107,13 @@ class Project(SQLModel, table=True):
     id: str = Field(primary_key=True)
     name: str = Field(unique=True)
     created_at: int = _seconds(nullable=False)
+    # What is counted for its quotas, where there are any (storage/quotas.py).
+    messages: int | None = _seconds()
+    """How many messages are stored; null while nobody has counted them."""
+    runs_free_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    """When the runs that were created are a minute's worth ago, in unix seconds."""
+    tokens_free_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    """The same of the tokens that models took."""
 
 
 class ApiKey(SQLModel, table=True):
@@ -244,6 +251,12 @@ class Run(SQLModel, table=True):
             "runs_by_expiry",
             "waiting",
             "expires_at",
+            sqlite_where=UNENDED,
+            postgresql_where=UNENDED,
+        ),
+        Index(
+            "unended_runs_by_project",
+            "project_id",
             sqlite_where=UNENDED,
             postgresql_where=UNENDED,
         ),
