@@ -4,8 +4,9 @@ Each transport wraps its methods in a `Chain`, once, when its server is built. A
 
 1. gets its request id, before anything else, so that each line that is logged on its behalf
    carries the id;
-2. is timed, counted and logged, whatever comes of it: a refusal, or a caller that goes away. Those
-   that change objects, or were to, are lines for operators (`info`), the others for `debug`;
+2. is timed, counted, traced and logged, whatever comes of it: a refusal, or a caller that goes
+   away. Those that change objects, or were to, are lines for operators (`info`), the others for
+   `debug`;
 3. gets its caller, by the key that it brings, or is refused;
 4. is executed. What 3 and 4 raise becomes an ApiError, innermost, so that 2 knows the status.
 
@@ -27,7 +28,7 @@ from google.protobuf.message import DecodeError, Message
 
 from service.access import Identify
 from service.errors import ApiError, from_exception
-from service.process import metrics
+from service.process import metrics, tracing
 
 T = TypeVar("T")
 
@@ -42,6 +43,9 @@ READS = ("Get", "List", "StreamRunEvents")
 
 NAMED = ("run_id", "message_id", "thread_id", "assistant_id")
 """The fields of requests that name an object, innermost first."""
+
+FAULTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN)
+"""Ends of calls that are the server's fault."""
 
 _ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
 """What is logged as an id: callers send what they like, at any length."""
@@ -91,6 +95,11 @@ class Call:
         self.object = getattr(answer, "id", self.object)
         return answer
 
+    def id_as_trailer(self) -> tuple[tuple[str, str], ...]:
+        """Returns trailing metadata with the request's id, unless it is no metadata."""
+        fits = self.request_id.isascii() and self.request_id.isprintable()
+        return ((REQUEST_ID, self.request_id),) if fits else ()
+
     def trail(self) -> dict[str, str | None]:
         """Returns what is logged of who has done what: names and ids, and never a key."""
         caller = getattr(self, "caller", None)
@@ -119,10 +128,16 @@ Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
 class Chain:
     """Wraps the methods of one transport in the call chain."""
 
-    def __init__(self, render: Callable[[ApiError], Ending], identify: Identify) -> None:
-        """Ends failed calls as `render` says. `identify` says whose calls are."""
+    def __init__(
+        self, render: Callable[[ApiError], Ending], identify: Identify, *, answers_id: bool = False
+    ) -> None:
+        """Ends failed calls as `render` says. `identify` says whose calls are.
+
+        With `answers_id`, trailing metadata has the request's id.
+        """
         self._render = render
         self._identify = identify
+        self._answers_id = answers_id
 
     def handler(
         self,
@@ -146,7 +161,7 @@ class Chain:
         )
 
     def _wrap(self, method: str, work: Work) -> Callable[[Any, Context], Awaitable[Message | None]]:
-        render, identify = self._render, self._identify
+        render, identify, answers_id = self._render, self._identify, self._answers_id
         log_call = log.debug if method.startswith(READS) else log.info
         succeeded = metrics.CALLS.labels(method, grpc.StatusCode.OK.name)
         duration = metrics.CALL_SECONDS.labels(method)
@@ -154,36 +169,58 @@ class Chain:
         async def handle(request: Any, context: Context) -> Message | None:
             call = Call(context)
             structlog.contextvars.bind_contextvars(request_id=call.request_id)
+            trailers = call.id_as_trailer() if answers_id else ()
+            if trailers:
+                context.set_trailing_metadata(trailers)
             begun = perf_counter()
-            try:
-                await call.admit(identify)
-                return await work(request, call)
-            except (asyncio.CancelledError, grpc.aio.BaseError):
-                # Nobody waits for the answer any more: its caller is gone, or its deadline is over.
-                call.status = grpc.StatusCode.CANCELLED
-                raise
-            except Exception as error:
-                # Nothing else of it is kept: what it kept itself can be large.
-                ending = render(call.fail(error))
-            finally:
-                seconds = perf_counter() - begun
-                duration.observe(seconds)
-                if call.status is grpc.StatusCode.OK:
-                    succeeded.inc()
-                else:
-                    metrics.CALLS.labels(method, call.status.name).inc()
-                log_call(
-                    "call",
-                    method=method,
-                    status=call.status.name,
-                    seconds=round(seconds, 6),
-                    **call.trail(),
-                )
+            with tracing.span(method, "server", carrier=call.metadata) as span:
+                try:
+                    await call.admit(identify)
+                    return await work(request, call)
+                except (asyncio.CancelledError, grpc.aio.BaseError):
+                    # Nobody waits for the answer any more: its caller is gone, or its deadline is
+                    # over.
+                    call.status = grpc.StatusCode.CANCELLED
+                    raise
+                except Exception as error:
+                    # Nothing else of it is kept: what it kept itself can be large.
+                    ending = render(call.fail(error))
+                finally:
+                    seconds = perf_counter() - begun
+                    duration.observe(seconds)
+                    if call.status is grpc.StatusCode.OK:
+                        succeeded.inc()
+                    else:
+                        metrics.CALLS.labels(method, call.status.name).inc()
+                    trail = call.trail()
+                    log_call(
+                        "call",
+                        method=method,
+                        status=call.status.name,
+                        seconds=round(seconds, 6),
+                        **trail,
+                    )
+                    _note(span, call, trail)
             # gRPC keeps what this raises, and so this frame, until the garbage collector looks.
             del request
-            return await context.abort(*ending)
+            code, details, metadata = ending
+            return await context.abort(code, details, (*metadata, *trailers))
 
         return handle
+
+
+def _note(span: tracing.Span, call: Call, trail: Mapping[str, str | None]) -> None:
+    span.note(
+        {
+            "rpc.system": "grpc",
+            "rpc.grpc.status_code": call.status.value[0],
+            "assistants.request_id": call.request_id,
+            "assistants.project": trail["project"],
+            "assistants.object": trail["object"],
+        }
+    )
+    if call.status in FAULTS:
+        span.fail(call.status.name)
 
 
 def parsed_or_none(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | None]:

@@ -25,6 +25,7 @@ from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
 from service.models.client import ChatModel
+from service.process import tracing
 from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
@@ -33,7 +34,6 @@ from service.runner.queue.memory import MemoryQueue
 from service.runner.tools.registry import Registry
 from service.settings import Settings
 from storage import Storage
-from storage.database import Database
 from storage.errors import Unreachable
 
 GROWTH = 16
@@ -75,7 +75,8 @@ class Server:
         """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
         self._settings = settings
         self._storage = Storage(
-            Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
+            tracing.database(settings.effective_database_url),
+            lease_seconds=settings.lease_seconds,
         )
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody

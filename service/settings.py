@@ -215,6 +215,9 @@ class Settings(BaseSettings):
     metrics_address: Address | None = None
     """Where Prometheus finds /metrics: HOST:PORT. Default: nowhere."""
 
+    access_log: bool = True
+    """Whether Envoy writes a line of JSON for each request to the server's stdout."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least urgent lines to log."""
 

@@ -23,7 +23,7 @@ def handlers(servicers: Mapping[str, object], identify: Identify) -> list[grpc.G
     A servicer has a coroutine for each method, which takes a request and its caller. It returns an
     answer, or, where the method streams, a stream of events. `identify` says whose a call is.
     """
-    chain = Chain(_status, identify)
+    chain = Chain(_status, identify, answers_id=True)
     return [
         grpc.method_handlers_generic_handler(
             name,
