@@ -139,7 +139,10 @@ class Settings(BaseSettings):
     """A PEM file with the certificate's key, without a password."""
 
     tls_client_ca: Path | None = None
-    """A PEM file with authorities: callers of the gRPC port must have a certificate from one."""
+    """A PEM file with authorities: callers of the gRPC port must have a certificate from one.
+
+    It is read again when it changes, too.
+    """
 
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
