@@ -96,7 +96,8 @@ def server_credentials(certificate: Certificate, client_ca: Path | None) -> grpc
 
     def configuration() -> grpc.ServerCertificateConfiguration:
         pairs = [(certificate.pair.key, certificate.pair.certificate)]
-        return grpc.ssl_server_certificate_configuration(pairs, authorities and authorities.pem)
+        trusted = None if authorities is None else authorities.pem
+        return grpc.ssl_server_certificate_configuration(pairs, trusted)
 
     current = configuration()
 

@@ -186,7 +186,7 @@ def exporting() -> Iterator[None]:
     from opentelemetry import propagate, trace
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -196,7 +196,10 @@ def exporting() -> Iterator[None]:
     try:
         exporter = OTLPSpanExporter()
         provider = TracerProvider(
-            resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
+            resource=own.merge(OTELResourceDetector().detect()),
+            shutdown_on_exit=False,
+            # An error's words and traceback would be one, and may name a proxy with its password.
+            span_limits=SpanLimits(max_events=0),
         )
         provider.add_span_processor(BatchSpanProcessor(exporter))
     except ValueError as error:

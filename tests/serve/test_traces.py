@@ -12,7 +12,7 @@ from tests.support.collector import Collector, Span, collecting
 from tests.support.grpc.client import connect
 from tests.support.grpc.stubs import function, user
 from tests.support.model_server import ModelServer
-from tests.support.script import Answer, Calls, Fail, Hold
+from tests.support.script import Answer, BreakOff, Calls, Fail, Hold
 from tests.support.secret import new_secret
 from tests.support.stack import Stack, free_address, serving
 from tests.support.waiting import until
@@ -185,6 +185,13 @@ async def test_what_fails(stack: Stack, collector: Collector, models: ModelServe
     assert (chat.failed, chat.attributes["error.type"]) == (True, "server_error")
     assert (post.failed, post.attributes["http.status_code"]) == (True, 401)
     assert said not in repr(collector.trace(caller.trace))
+    # On a connection that was kept, it is asked once more.
+    model = models.script(BreakOff(), BreakOff())
+    Caller(stack).grpc(model)
+    *_, chat, post = await asked(collector, models, model, 0)
+    assert (post.failed, post.attributes.get("http.status_code")) == (True, None)
+    # One would have the error's words, and a traceback.
+    assert (post.events, chat.events) == ([], [])
 
 
 async def test_a_run_that_another_server_executes(

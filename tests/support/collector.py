@@ -24,6 +24,7 @@ class Span:
     parent: str
     attributes: dict[str, Any]
     failed: bool
+    events: list[str]
     resource: dict[str, Any]
 
 
@@ -48,6 +49,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
                 span.parent_span_id.hex(),
                 _attributes(span.attributes),
                 span.status.code == span.status.STATUS_CODE_ERROR,
+                [event.name for event in span.events],
                 _attributes(group.resource.attributes),
             )
             for group in request.resource_spans
