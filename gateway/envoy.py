@@ -41,6 +41,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
     for name, path in (("edge", settings.edge_socket), ("grpc", settings.grpc_socket)):
         endpoints[name]["address"]["pipe"]["path"] = str(path.absolute())
     _limit(listener, manager, config, settings)
+    if not settings.access_log:
+        del manager["access_log"]
     if settings.cors_origins:
         [host] = manager["route_config"]["virtual_hosts"]
         host["typed_per_filter_config"] = {CORS: _cors(settings.cors_origins)}
@@ -125,6 +127,9 @@ def command(path: Path) -> list[str]:
         "--disable-hot-restart",
         "--concurrency",
         "2",
+        # Of the access log. Else it is ten seconds late.
+        "--file-flush-interval-msec",
+        "1000",
         # At `warning`, every orderly end is one.
         "--log-level",
         "error",

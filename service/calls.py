@@ -4,8 +4,9 @@ Each transport wraps its methods in a `Chain`, once, when its server is built. A
 
 1. gets its request id, before anything else, so that each line that is logged on its behalf
    carries the id;
-2. is timed, counted and logged, whatever comes of it: a refusal, or a caller that goes away. Those
-   that change objects, or were to, are lines for operators (`info`), the others for `debug`;
+2. is timed, counted, traced and logged, whatever comes of it: a refusal, or a caller that goes
+   away. Those that change objects, or were to, are lines for operators (`info`), the others for
+   `debug`;
 3. gets its caller, by the key that it brings, or is refused; so it is if the key has had its rate;
 4. is executed. What 3 and 4 raise becomes an ApiError, innermost, so that 2 knows the status.
 
@@ -27,7 +28,7 @@ from google.protobuf.message import DecodeError, Message
 
 from service.access import Identify
 from service.errors import ApiError, from_exception
-from service.process import metrics
+from service.process import metrics, tracing
 from service.rates import Headers, Rates
 
 T = TypeVar("T")
@@ -43,6 +44,9 @@ READS = ("Get", "List", "StreamRunEvents")
 
 NAMED = ("run_id", "message_id", "thread_id", "assistant_id")
 """The fields of requests that name an object, innermost first."""
+
+FAULTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN)
+"""Ends of calls that are the server's fault."""
 
 _ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
 """What is logged as an id: callers send what they like, at any length."""
@@ -130,6 +134,11 @@ class Call:
         self.object = getattr(answer, "id", self.object)
         return answer
 
+    def id_as_trailer(self) -> tuple[tuple[str, str], ...]:
+        """Returns trailing metadata with the request's id, unless it is no metadata."""
+        fits = self.request_id.isascii() and self.request_id.isprintable()
+        return ((REQUEST_ID, self.request_id),) if fits else ()
+
     def trail(self) -> dict[str, str | None]:
         """Returns what is logged of who has done what: names and ids, and never a key."""
         caller = getattr(self, "caller", None)
@@ -163,14 +172,18 @@ class Chain:
         render: Callable[[ApiError], Ending],
         identify: Identify,
         rates: Rates | None = None,
+        *,
+        answers_id: bool = False,
     ) -> None:
         """Ends failed calls as `render` says. `identify` says whose calls are.
 
-        `rates` are how many a caller may make: any number without them.
+        `rates` are how many a caller may make: any number without them. With `answers_id`,
+        trailing metadata has the request's id.
         """
         self._render = render
         self._identify = identify
         self._rates = rates
+        self._answers_id = answers_id
 
     def handler(
         self,
@@ -195,6 +208,7 @@ class Chain:
 
     def _wrap(self, method: str, work: Work) -> Callable[[Any, Context], Awaitable[Message | None]]:
         render, identify, rates = self._render, self._identify, self._rates
+        answers_id = self._answers_id
         log_call = log.debug if method.startswith(READS) else log.info
         succeeded = metrics.CALLS.labels(method, grpc.StatusCode.OK.name)
         duration = metrics.CALL_SECONDS.labels(method)
@@ -202,42 +216,63 @@ class Chain:
         async def handle(request: Any, context: Context) -> Message | None:
             call = Call(context)
             structlog.contextvars.bind_contextvars(request_id=call.request_id)
+            own = call.id_as_trailer() if answers_id else ()
+            if own:
+                context.set_trailing_metadata(own)
             begun = perf_counter()
-            try:
-                await call.admit(identify, rates)
-                answer = await work(request, call)
-                if rates is not None:
-                    await call.send_headers()
-                return answer
-            except (asyncio.CancelledError, grpc.aio.BaseError):
-                # Nobody waits for the answer any more: its caller is gone, or its deadline is over.
-                call.status = grpc.StatusCode.CANCELLED
-                raise
-            except Exception as error:
-                # Nothing else of it is kept: what it kept itself can be large.
-                failure = call.fail(error)
-                status, details, trailers = render(failure)
-                trailers = (*trailers, *failure.headers(), *call.take_headers())
-                del failure
-            finally:
-                seconds = perf_counter() - begun
-                duration.observe(seconds)
-                if call.status is grpc.StatusCode.OK:
-                    succeeded.inc()
-                else:
-                    metrics.CALLS.labels(method, call.status.name).inc()
-                log_call(
-                    "call",
-                    method=method,
-                    status=call.status.name,
-                    seconds=round(seconds, 6),
-                    **call.trail(),
-                )
+            with tracing.span(method, "server", carrier=call.metadata) as span:
+                try:
+                    await call.admit(identify, rates)
+                    answer = await work(request, call)
+                    if rates is not None:
+                        await call.send_headers()
+                    return answer
+                except (asyncio.CancelledError, grpc.aio.BaseError):
+                    # Nobody waits for the answer any more: its caller is gone, or its deadline is
+                    # over.
+                    call.status = grpc.StatusCode.CANCELLED
+                    raise
+                except Exception as error:
+                    # Nothing else of it is kept: what it kept itself can be large.
+                    failure = call.fail(error)
+                    status, details, trailers = render(failure)
+                    trailers = (*trailers, *failure.headers(), *call.take_headers(), *own)
+                    del failure
+                finally:
+                    seconds = perf_counter() - begun
+                    duration.observe(seconds)
+                    if call.status is grpc.StatusCode.OK:
+                        succeeded.inc()
+                    else:
+                        metrics.CALLS.labels(method, call.status.name).inc()
+                    trail = call.trail()
+                    log_call(
+                        "call",
+                        method=method,
+                        status=call.status.name,
+                        seconds=round(seconds, 6),
+                        **trail,
+                    )
+                    _note(span, call, trail)
             # gRPC keeps what this raises, and so this frame, until the garbage collector looks.
             del request
             return await context.abort(status, details, trailers)
 
         return handle
+
+
+def _note(span: tracing.Span, call: Call, trail: Mapping[str, str | None]) -> None:
+    span.note(
+        {
+            "rpc.system": "grpc",
+            "rpc.grpc.status_code": call.status.value[0],
+            "assistants.request_id": call.request_id,
+            "assistants.project": trail["project"],
+            "assistants.object": trail["object"],
+        }
+    )
+    if call.status in FAULTS:
+        span.fail(call.status.name)
 
 
 def parsed_or_none(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | None]:

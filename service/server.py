@@ -25,6 +25,7 @@ from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
 from service.models.client import ChatModel
+from service.process import tracing
 from service.process.certificates import Certificate, server_credentials
 from service.rates import Rates
 from service.runner.engine import Engine
@@ -34,7 +35,6 @@ from service.runner.queue.memory import MemoryQueue
 from service.runner.tools.registry import Registry
 from service.settings import Settings
 from storage import Storage
-from storage.database import Database
 from storage.errors import Unreachable
 
 GROWTH = 16
@@ -78,7 +78,7 @@ class Server:
         """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
         self._settings = settings
         self._storage = Storage(
-            Database(settings.effective_database_url),
+            tracing.database(settings.effective_database_url),
             lease_seconds=settings.lease_seconds,
             quotas=settings.quotas,
         )

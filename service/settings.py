@@ -164,7 +164,10 @@ class Settings(BaseSettings):
     """A PEM file with the certificate's key, without a password."""
 
     tls_client_ca: Path | None = None
-    """A PEM file with authorities: callers of the gRPC port must have a certificate from one."""
+    """A PEM file with authorities: callers of the gRPC port must have a certificate from one.
+
+    It is read again when it changes, too.
+    """
 
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
@@ -239,6 +242,9 @@ class Settings(BaseSettings):
 
     metrics_address: Address | None = None
     """Where Prometheus finds /metrics: HOST:PORT. Default: nowhere."""
+
+    access_log: bool = True
+    """Whether Envoy writes a line of JSON for each request to the server's stdout."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least urgent lines to log."""

@@ -215,11 +215,12 @@ class Runs(Repository):
         outputs: Sequence[tuple[str, str]],
         *,
         claim: bool = False,
+        traceparent: str | None = None,
     ) -> Submitted:
         """Fills in the outputs, by call id, of every pending call, and queues the run again.
 
-        With `claim`, it is claimed at once, if it has not expired. Raises NotFound,
-        NotAwaitingOutputs, WrongToolOutputs.
+        With `claim`, it is claimed at once, if it has not expired. From here on it belongs to the
+        trace of `traceparent`. Raises NotFound, NotAwaitingOutputs, WrongToolOutputs.
         """
         thread = thread_lock.lock(tx, thread_id)
         run, step = _awaiting(tx, _one(tx, thread_id, run_id))
@@ -253,6 +254,7 @@ class Runs(Repository):
             transitions.NEXT,
             queued_at=now,
             lease_until=None,
+            traceparent=traceparent,
         )
         if queued is None:
             raise NotAwaitingOutputs(run.status)

@@ -271,6 +271,8 @@ class Run(SQLModel, table=True):
     created_at: int = _seconds(nullable=False)
     assistant_id: str
     status: str
+    traceparent: str | None = None
+    """The span of the call that queued it: W3C Trace Context. Attempts belong to its trace."""
     waiting: bool = False
     """Queued behind another run of its thread, and not yet in the workers' queue."""
     attempt: int = 0

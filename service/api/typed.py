@@ -27,7 +27,7 @@ def handlers(
     answer, or, where the method streams, a stream of events. `identify` says whose a call is,
     `rates` how many each caller may make.
     """
-    chain = Chain(_status, identify, rates)
+    chain = Chain(_status, identify, rates, answers_id=True)
     return [
         grpc.method_handlers_generic_handler(
             name,

@@ -12,6 +12,7 @@ from yarl import URL
 from service.models import proxies, tls, values
 from service.models.failures import error_text
 from service.models.transport import Body, Connector
+from service.process import tracing
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that a connection to the model server may take, proxy and TLS included."""
@@ -208,6 +209,7 @@ class Client:
                 "User-Agent": f"assistants/{metadata.version('assistants')}",
             },
             proxy=self._proxy,
+            trace_configs=tracing.http_client(),
             cookie_jar=aiohttp.CookieJar(unsafe=True),  # From addresses, too.
             read_bufsize=READ_SIZE,
             max_line_size=MAX_HEADER,
