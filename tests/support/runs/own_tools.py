@@ -5,7 +5,8 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from service.runner.tools.tool import Call, Delta, Result, ToolFailed
+from service.runner.tools.tool import Call, Delta, Offer, Result, ServerTool, ToolFailed
+from storage.rows import Run
 from tests.support.types.samples import SEARCHED
 
 
@@ -15,7 +16,7 @@ def definition(name: str, parameter: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": schema}}
 
 
-class Python:
+class Python(ServerTool):
     """Says what the code is, in two pieces; `fail` fails, `break` is a defect, `hang` waits."""
 
     type = "code_interpreter"
@@ -27,8 +28,8 @@ class Python:
         self.left = 0
         """How many executions have been left, in whatever way."""
 
-    def definition(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return definition("python", "code")
+    async def offer(self, run: Run, given: Mapping[str, Any]) -> Offer:
+        return Offer(definition("python", "code"))
 
     async def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         self.calls.append(call)
@@ -55,7 +56,7 @@ class Python:
             self.left += 1
 
 
-class Search:
+class Search(ServerTool):
     """Finds always the same."""
 
     type = "file_search"
@@ -63,8 +64,8 @@ class Search:
     def __init__(self) -> None:
         self.calls: list[Call] = []
 
-    def definition(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return definition("search", "query")
+    async def offer(self, run: Run, given: Mapping[str, Any]) -> Offer:
+        return Offer(definition("search", "query"))
 
     async def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         self.calls.append(call)
