@@ -47,7 +47,7 @@ class Mark:
     @property
     def is_certain(self) -> bool:
         """Whether it can be nothing else: `【12:30】` may be a time."""
-        return _DAGGER in self.text
+        return _DAGGER in self.text or not self.text.endswith(_CLOSE)
 
 
 @dataclass(frozen=True, slots=True)

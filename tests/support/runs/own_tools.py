@@ -5,9 +5,20 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from service.runner.tools.tool import Call, Delta, Offer, Result, ServerTool, ToolFailed
+from service.runner.tools.tool import (
+    Call,
+    Delta,
+    Offer,
+    Result,
+    ServerTool,
+    ToolFailed,
+    ToolUnavailable,
+)
 from storage.rows import Run
 from tests.support.types.samples import SEARCHED
+
+
+WRITTEN = {"/mnt/data/x y.csv": "file-2", "/mnt/data/z.csv": "file-3"}
 
 
 def definition(name: str, parameter: str) -> dict[str, Any]:
@@ -17,7 +28,11 @@ def definition(name: str, parameter: str) -> dict[str, Any]:
 
 
 class Python(ServerTool):
-    """Says what the code is, in two pieces; `fail` fails, `break` is a defect, `hang` waits."""
+    """Says what the code is, in two pieces; `fail` fails, `break` is a defect, `hang` waits.
+
+    `image` shows file-1, `write` writes file-2 and file-3, `away` is a sandbox that is gone. Links
+    to /mnt/data/old.csv lead to file-0.
+    """
 
     type = "code_interpreter"
 
@@ -46,14 +61,19 @@ class Python(ServerTool):
                     await self.go_on.wait()
             if code == "fail":
                 raise ToolFailed("The code has failed.")
+            if code == "away":
+                raise ToolUnavailable("There is no sandbox.")
             if code == "break":
                 raise RuntimeError("a secret")
             if code == "image":
                 image = {"file_id": "file-1"}
                 yield Delta({"outputs": [{"index": 1, "type": "image", "image": image}]})
-            yield Result(f"It says: {code}")
+            yield Result(f"It says: {code}", files=WRITTEN if code == "write" else {})
         finally:
             self.left += 1
+
+    async def linked(self, run: Run, path: str) -> str | None:
+        return "file-0" if path == "/mnt/data/old.csv" else None
 
 
 class Search(ServerTool):
