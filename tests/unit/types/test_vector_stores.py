@@ -44,7 +44,7 @@ def test_both_forms_of_a_chunking_strategy_are_refused_alike(
         (chunking_strategy.parse_json, struct_from_python(given)),
     ):
         with pytest.raises(ApiError) as refused:
-            parse("p", form)  # type: ignore[operator]
+            parse("p", form)  # type: ignore[arg-type]
         refusals.append((refused.value.kind, refused.value.param, refused.value.message))
     assert refusals[0] == refusals[1]
     assert refusals[0][:2] == (kind, param)
