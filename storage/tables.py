@@ -257,6 +257,10 @@ class Run(SQLModel, table=True):
     model: str
     instructions: str = Field(sa_column=Column(Text, nullable=False))
     tools: list[dict[str, Any]] = _document()
+    tool_resources: dict[str, Any] | None = _optional_document()
+    """What its tools work on besides its thread's; no caller ever sees it."""
+    include: list[str] | None = _optional_document()
+    """What its creator wants to see of steps besides what they show to all."""
     metadata_: dict[str, str] = _metadata()
     temperature: float | None = None
     top_p: float | None = None

@@ -22,6 +22,7 @@ from service.types import (
     vector_stores,
 )
 from service.types.json_value import Json
+from service.types.steps import WithContents
 from service.types.vector_store_search import Results
 from storage import rows
 from storage.pages import Page
@@ -43,6 +44,7 @@ Answer = (
     | rows.Message
     | rows.Run
     | rows.RunStep
+    | WithContents
     | rows.VectorStore
     | rows.VectorStoreBatch
     | Entry
@@ -96,6 +98,7 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     rows.Message: messages.to_json,
     rows.Run: runs.to_json,
     rows.RunStep: steps.to_json,
+    WithContents: lambda step: steps.to_json(step.row, contents=True),
     rows.VectorStore: vector_stores.to_json,
     rows.VectorStoreBatch: vector_store_files.batch_to_json,
     Entry: vector_store_files.to_json,
@@ -115,6 +118,7 @@ _FIELDS: Mapping[type, Callable[[Any], Json]] = {
     rows.Message: lambda row: messages.to_fields(messages.to_json(row)),
     rows.Run: lambda row: runs.to_fields(runs.to_json(row), runs.extensions(row)),
     rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
+    WithContents: lambda step: steps.to_fields(steps.to_json(step.row, contents=True)),
     rows.VectorStore: lambda row: vector_stores.to_fields(
         vector_stores.to_json(row), vector_stores.extensions(row)
     ),

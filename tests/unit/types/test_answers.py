@@ -18,6 +18,7 @@ from assistants.v1 import (
 from google.protobuf.message import Message
 
 from service.types import answers
+from service.types.steps import WithContents
 from tests.support.schemas import validate, validate_response
 from tests.support.types import file_samples, samples, walker
 
@@ -119,10 +120,20 @@ def test_unions_have_their_short_forms() -> None:
 
 def test_pending_calls_have_no_output_and_those_of_steps_have() -> None:
     run = in_json(samples.RUNS[2])
-    pending = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-    assert [each["function"].keys() for each in pending] == [{"name", "arguments"}] * 3
+    [pending] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    assert pending["function"].keys() == {"name", "arguments"}
     calls = in_json(samples.FULL_STEP)["step_details"]["tool_calls"]
     assert [each["function"]["output"] for each in calls] == ["42", "", None]
+
+
+def test_contents_of_results_are_shown_to_those_who_ask_for_them() -> None:
+    def contents(step: answers.Answer) -> list[Any]:
+        calls = in_json(step)["step_details"]["tool_calls"]
+        searches = [call["file_search"] for call in calls if call["type"] == "file_search"]
+        return [each for search in searches for each in search["results"] if "content" in each]
+
+    assert contents(samples.MIXED_STEP) == []
+    assert contents(WithContents(samples.MIXED_STEP)) == samples.RESULTS[1:]
 
 
 def test_only_steps_that_have_ended_count_tokens() -> None:

@@ -30,7 +30,7 @@ RESOURCES = {
     *("assistants", "threads", "messages", "runs", "steps"),
     *("vector_stores", "vector_store_files", "vector_store_search"),
 }
-NOT_SHOWN = {"paging", "tool_outputs", "filters"}
+NOT_SHOWN = {"filters", "include", "paging", "tool_outputs"}
 """What requests have and no resource shows."""
 
 
