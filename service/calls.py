@@ -40,7 +40,10 @@ MAX_REQUEST_ID = 128
 READS = ("Get", "List", "StreamRunEvents")
 """How the names of those methods begin that change nothing."""
 
-NAMED = ("run_id", "message_id", "thread_id", "assistant_id")
+NAMED = (
+    *("run_id", "message_id", "thread_id", "assistant_id"),
+    *("batch_id", "file_id", "vector_store_id"),
+)
 """The fields of requests that name an object, innermost first."""
 
 _ID = re.compile(r"[\w.-]{1,128}", re.ASCII)

@@ -78,6 +78,7 @@ class Kind(StrEnum):
     wrong_status = "wrong_status"
     wrong_tool_outputs = "wrong_tool_outputs"
     unavailable_tool = "unavailable_tool"
+    unsupported_file = "unsupported_file"
     missing = "missing_required_parameter"
     unknown_parameter = "unknown_parameter"
     duplicate_parameter = "duplicate_parameter"
@@ -113,6 +114,7 @@ TABLE: dict[Kind, ErrorSpec] = {
     Kind.wrong_status: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_tool_outputs: _bad(None),
     Kind.unavailable_tool: _bad(None),
+    Kind.unsupported_file: _bad(Kind.unsupported_file),
     Kind.missing: _bad(Kind.missing),
     Kind.unknown_parameter: _bad(Kind.unknown_parameter),
     Kind.duplicate_parameter: _bad(Kind.duplicate_parameter),
@@ -196,6 +198,11 @@ def from_exception(error: Exception) -> ApiError:
         case storage_errors.Unreachable():
             log.warning("database unreachable", reason=str(error))
             return ApiError(Kind.unavailable, "The database cannot be reached. Try again later.")
+        case storage_errors.NotInStore():
+            return ApiError(
+                Kind.not_found,
+                f"No file found with id '{error.id}' in vector store '{error.store_id}'.",
+            )
         case storage_errors.NotFound():
             return ApiError(Kind.not_found, f"No {error.kind} found with id '{error.id}'.")
         case storage_errors.LockedThread():
@@ -223,6 +230,18 @@ def from_exception(error: Exception) -> ApiError:
             return ApiError(
                 Kind.wrong_tool_outputs,
                 f"Expected tool outputs for call_ids {error.expected}, got {error.got}",
+            )
+        case storage_errors.StoreExpired():
+            message = f"Vector store '{error.store_id}' has expired"
+            return ApiError(Kind.wrong_status, message)
+        case storage_errors.StoreFull():
+            message = f"Vector store '{error.store_id}' can have {error.maximum} files at most."
+            return ApiError(Kind.array_above_max, message)
+        case storage_errors.NotCompleted():
+            return ApiError(
+                Kind.wrong_status,
+                f"The content of file '{error.file_id}' in vector store '{error.store_id}' cannot "
+                f"be read while its status is '{error.status}'.",
             )
         case EventsGone():
             return ApiError(Kind.events_gone, str(error))

@@ -3,12 +3,16 @@
 from storage.assistants import Assistants
 from storage.claims import Claims
 from storage.database import Database
+from storage.entry_claims import EntryClaims
 from storage.keys import Keys
 from storage.messages import Messages
 from storage.runs import Runs
 from storage.segments import Segments
 from storage.stale_runs import StaleRuns
 from storage.threads import Threads
+from storage.vector_store_batches import VectorStoreBatches
+from storage.vector_store_files import VectorStoreFiles
+from storage.vector_stores import VectorStores
 
 
 class Storage:
@@ -22,6 +26,10 @@ class Storage:
         self.messages = Messages(database)
         self.runs = Runs(database, lease_seconds)
         self.claims = Claims(database, lease_seconds)
+        self.vector_stores = VectorStores(database)
+        self.vector_store_files = VectorStoreFiles(database)
+        self.vector_store_batches = VectorStoreBatches(database)
+        self.entry_claims = EntryClaims(database, lease_seconds)
         self.segments = Segments(database)
         self.keys = Keys(database)
         self.stale_runs = StaleRuns(database)

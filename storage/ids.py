@@ -18,6 +18,10 @@ STEP: Final = "step"
 CALL: Final = "call"
 PROJECT: Final = "proj"
 KEY: Final = "key"
+VECTOR_STORE: Final = "vs"
+BATCH: Final = "vsfb"
+ENTRY: Final = "entry"
+"""Of a file's entry in a vector store; callers know it by the file's id."""
 
 _ALPHABET = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _lock = threading.Lock()

@@ -10,27 +10,38 @@ from service.api.assistants import AssistantsServicer
 from service.api.messages import MessagesServicer
 from service.api.runs import RunsServicer
 from service.api.threads import ThreadsServicer
+from service.api.vector_store_files import VectorStoreFilesServicer
+from service.api.vector_stores import VectorStoresServicer
+from service.files.library import Library
 from service.runner.engine import Engine
 from service.settings import Settings
 from storage import Storage
 
-SERVICES: Mapping[str, Callable[[Storage, Engine, Settings], object]] = {
-    "assistants.v1.AssistantsService": lambda storage, engine, settings: AssistantsServicer(
-        storage
+SERVICES: Mapping[str, Callable[[Storage, Engine, Settings, Library], object]] = {
+    "assistants.v1.AssistantsService": lambda storage, engine, settings, library: (
+        AssistantsServicer(storage)
     ),
-    "assistants.v1.ThreadsService": lambda storage, engine, settings: ThreadsServicer(
+    "assistants.v1.ThreadsService": lambda storage, engine, settings, library: ThreadsServicer(
         storage, engine
     ),
-    "assistants.v1.MessagesService": lambda storage, engine, settings: MessagesServicer(
+    "assistants.v1.MessagesService": lambda storage, engine, settings, library: MessagesServicer(
         storage, engine, settings.when_active
     ),
-    "assistants.v1.RunsService": lambda storage, engine, settings: RunsServicer(
+    "assistants.v1.RunsService": lambda storage, engine, settings, library: RunsServicer(
         storage, engine, settings.run_lifetime, settings.when_active
+    ),
+    "assistants.v1.VectorStoresService": lambda storage, engine, settings, library: (
+        VectorStoresServicer(storage, library)
+    ),
+    "assistants.v1.VectorStoreFilesService": lambda storage, engine, settings, library: (
+        VectorStoreFilesServicer(storage, library)
     ),
 }
 """What makes the servicer of each service, by the service's full name."""
 
 
-def servicers(storage: Storage, engine: Engine, settings: Settings) -> dict[str, object]:
+def servicers(
+    storage: Storage, engine: Engine, settings: Settings, library: Library
+) -> dict[str, object]:
     """Returns a servicer for each service, by its full name."""
-    return {name: make(storage, engine, settings) for name, make in SERVICES.items()}
+    return {name: make(storage, engine, settings, library) for name, make in SERVICES.items()}

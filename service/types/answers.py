@@ -10,19 +10,31 @@ from typing import Any, Literal
 
 from google.protobuf.message import Message as ProtoMessage
 
-from service.types import assistants, messages, paging, runs, steps, threads
+from service.types import (
+    assistants,
+    messages,
+    paging,
+    runs,
+    steps,
+    threads,
+    vector_store_files,
+    vector_store_search,
+    vector_stores,
+)
 from service.types.json_value import Json
 from service.types.steps import WithContents
+from service.types.vector_store_search import Results
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage
+from storage.vector_store_files import Entry, Text
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
     """An object of this kind was deleted."""
 
-    kind: Literal["assistant", "thread", "thread.message"]
+    kind: Literal["assistant", "thread", "thread.message", "vector_store", "vector_store.file"]
     id: str
 
 
@@ -33,6 +45,11 @@ Answer = (
     | rows.Run
     | rows.RunStep
     | WithContents
+    | rows.VectorStore
+    | rows.VectorStoreBatch
+    | Entry
+    | Text
+    | Results
     | Found
     | Page[Any]
     | Deleted
@@ -82,6 +99,11 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     rows.Run: runs.to_json,
     rows.RunStep: steps.to_json,
     WithContents: lambda step: steps.to_json(step.row, contents=True),
+    rows.VectorStore: vector_stores.to_json,
+    rows.VectorStoreBatch: vector_store_files.batch_to_json,
+    Entry: vector_store_files.to_json,
+    Text: vector_store_files.text_to_json,
+    Results: vector_store_search.to_json,
     Found: _found,
     Page: _page,
     RunPage: _page,
@@ -97,5 +119,14 @@ _FIELDS: Mapping[type, Callable[[Any], Json]] = {
     rows.Run: lambda row: runs.to_fields(runs.to_json(row), runs.extensions(row)),
     rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
     WithContents: lambda step: steps.to_fields(steps.to_json(step.row, contents=True)),
+    rows.VectorStore: lambda row: vector_stores.to_fields(
+        vector_stores.to_json(row), vector_stores.extensions(row)
+    ),
+    rows.VectorStoreBatch: lambda row: vector_store_files.batch_to_fields(
+        vector_store_files.batch_to_json(row)
+    ),
+    Entry: lambda entry: vector_store_files.to_fields(vector_store_files.to_json(entry)),
+    Text: lambda text: vector_store_files.text_to_fields(vector_store_files.text_to_json(text)),
+    Results: lambda found: vector_store_search.to_fields(vector_store_search.to_json(found)),
     Found: lambda found: runs.to_fields(_found(found), runs.extensions(found.run)),
 }
