@@ -139,7 +139,7 @@ class Answer:
     async def call_ahead(self, arguments: str) -> None:
         """Calls the tools that are called ahead of the model's first turn."""
         names = enumerate(self._toolbox.ahead)
-        await self.add(*(CallDelta(index, name, arguments) for index, name in names))
+        await self.add(*(CallDelta(index, None, name, arguments) for index, name in names))
 
     async def model_finished(self, finished: Finished) -> None:
         """Takes the end of the model's answer, with what it took. Raises Unreachable."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -10,13 +10,12 @@ from service.files.results import Result as Found
 from service.files.search import Search
 from service.runner.marks import mark
 from service.runner.tools.tool import Call, Delta, Offer, Result, ServerTool, ToolFailed
+from service.settings import FileSearchMode
 from service.types.tool_calls import FILE_SEARCH
 from service.types.tools import ranking_options
 from storage.rows import Run
 from storage.scope import Scope
 from storage.vector_stores import VectorStores
-
-Mode = Literal["auto", "tool", "always"]
 
 MAX_QUERIES = 5
 MAX_QUERY = 1000
@@ -82,7 +81,7 @@ class FileSearch(ServerTool):
         stores: VectorStores,
         search: Search,
         calls_functions: Callable[[str], bool],
-        mode: Mode = "auto",
+        mode: FileSearchMode = "auto",
         limits: SearchLimits | None = None,
     ) -> None:
         """Searches with `search` in `stores`.
