@@ -13,6 +13,7 @@ from google.protobuf.message import Message as ProtoMessage
 from service.types import (
     assistants,
     messages,
+    models,
     paging,
     runs,
     steps,
@@ -22,6 +23,7 @@ from service.types import (
     vector_stores,
 )
 from service.types.json_value import Json
+from service.types.models import Model, Models
 from service.types.steps import WithContents
 from service.types.vector_store_search import Results
 from storage import rows
@@ -45,6 +47,8 @@ Answer = (
     | rows.Run
     | rows.RunStep
     | WithContents
+    | Model
+    | Models
     | rows.VectorStore
     | rows.VectorStoreBatch
     | Entry
@@ -108,6 +112,8 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     Page: _page,
     RunPage: _page,
     Deleted: _deleted,
+    Model: models.to_json,
+    Models: models.list_to_json,
 }
 
 _FIELDS: Mapping[type, Callable[[Any], Json]] = {
@@ -128,5 +134,7 @@ _FIELDS: Mapping[type, Callable[[Any], Json]] = {
     Entry: lambda entry: vector_store_files.to_fields(vector_store_files.to_json(entry)),
     Text: lambda text: vector_store_files.text_to_fields(vector_store_files.text_to_json(text)),
     Results: lambda found: vector_store_search.to_fields(vector_store_search.to_json(found)),
+    Model: lambda model: models.to_fields(models.to_json(model)),
+    Models: lambda found: {"data": [models.to_fields(models.to_json(each)) for each in found.data]},
     Found: lambda found: runs.to_fields(_found(found), runs.extensions(found.run)),
 }
