@@ -231,6 +231,8 @@ def from_exception(error: Exception) -> ApiError:
                 Kind.wrong_tool_outputs,
                 f"Expected tool outputs for call_ids {error.expected}, got {error.got}",
             )
+        case storage_errors.StoreExpiredForRun():
+            return ApiError(Kind.wrong_status, f"Vector store {error.store_id} is expired")
         case storage_errors.StoreExpired():
             message = f"Vector store '{error.store_id}' has expired"
             return ApiError(Kind.wrong_status, message)

@@ -42,6 +42,10 @@ class StoreExpired(StorageError):
         self.store_id = store_id
 
 
+class StoreExpiredForRun(StoreExpired):
+    """A run would search in a vector store that has expired."""
+
+
 class StoreFull(StorageError):
     """The vector store would have more files than it may."""
 

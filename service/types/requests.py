@@ -38,7 +38,7 @@ class Field:
     """Refuses a value that does not go with those of the fields ahead of it."""
 
 
-def create(request: Message, fields: Iterable[Field], path: str = "") -> Stored:
+def create(request: Message, fields: Iterable[Field], *, path: str = "") -> Stored:
     """Returns the values of a new row; `path`, of its place in a request, ends in a dot."""
     return _read(fields, _given(request), {}, checks.missing, path)
 
