@@ -85,6 +85,7 @@ class Kind(StrEnum):
     malformed = "malformed"
     too_large = "too_large"
     range_not_satisfiable = "range_not_satisfiable"
+    unsupported_file = "unsupported_file"
     missing = "missing_required_parameter"
     unknown_parameter = "unknown_parameter"
     duplicate_parameter = "duplicate_parameter"
@@ -123,6 +124,7 @@ TABLE: dict[Kind, ErrorSpec] = {
     Kind.malformed: _bad(None),
     Kind.too_large: ErrorSpec(413, grpc.StatusCode.RESOURCE_EXHAUSTED, _INVALID, None),
     Kind.range_not_satisfiable: ErrorSpec(416, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
+    Kind.unsupported_file: _bad(Kind.unsupported_file),
     Kind.missing: _bad(Kind.missing),
     Kind.unknown_parameter: _bad(Kind.unknown_parameter),
     Kind.duplicate_parameter: _bad(Kind.duplicate_parameter),
@@ -211,6 +213,11 @@ def from_exception(error: Exception) -> ApiError:
             return ApiError(Kind.unavailable, "Files cannot be reached. Try again later.")
         case storage_errors.NoSuchFile():
             return ApiError(Kind.not_found, f"No such File object: {error.id}", "id")
+        case storage_errors.NotInStore():
+            return ApiError(
+                Kind.not_found,
+                f"No file found with id '{error.id}' in vector store '{error.store_id}'.",
+            )
         case storage_errors.NotFound():
             return ApiError(Kind.not_found, f"No {error.kind} found with id '{error.id}'.")
         case storage_errors.LockedThread():
@@ -244,6 +251,18 @@ def from_exception(error: Exception) -> ApiError:
             return ApiError(
                 Kind.wrong_tool_outputs,
                 f"Expected tool outputs for call_ids {error.expected}, got {error.got}",
+            )
+        case storage_errors.StoreExpired():
+            message = f"Vector store '{error.store_id}' has expired"
+            return ApiError(Kind.wrong_status, message)
+        case storage_errors.StoreFull():
+            message = f"Vector store '{error.store_id}' can have {error.maximum} files at most."
+            return ApiError(Kind.array_above_max, message)
+        case storage_errors.NotCompleted():
+            return ApiError(
+                Kind.wrong_status,
+                f"The content of file '{error.file_id}' in vector store '{error.store_id}' cannot "
+                f"be read while its status is '{error.status}'.",
             )
         case EventsGone():
             return ApiError(Kind.events_gone, str(error))

@@ -213,6 +213,24 @@ class Settings(BaseSettings):
     A model server that answers fewer at once must queue the others for less than the idle timeout.
     """
 
+    embeddings_base_url: HttpUrl | None = None
+    """An OpenAI-compatible server of embeddings, up to and with its `/v1`.
+
+    Default: static vectors of words, which need no server. See docs/file-search.md.
+    """
+
+    embeddings_model: str = "text-embedding-3-small"
+    """The model that this server is asked for."""
+
+    embeddings_api_key: SecretStr = SecretStr("none")
+    """What it wants as its key."""
+
+    indexing_concurrency: int = Field(default=2, ge=1, le=64)
+    """Files of vector stores that this server indexes at once. More wait."""
+
+    rewriting_model: str | None = None
+    """The model that words queries anew where a search asks for it. Default: they stay."""
+
     when_active: WhenActive = "reject"
     """What happens to a run or a message whose thread has an active run, unless the call says.
 

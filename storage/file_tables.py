@@ -138,6 +138,7 @@ class VectorStore(SQLModel, table=True):
     position: str = position()
     created_at: int = seconds(nullable=False)
     name: str | None = None
+    description: str | None = None
     metadata_: dict[str, str] = metadata()
     last_active_at: int = seconds(nullable=False)
     expires_after: dict[str, Any] | None = optional_document()
@@ -150,6 +151,8 @@ class VectorStore(SQLModel, table=True):
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    of_thread: bool = False
+    """Whether it was made along with a thread, and goes with the last one that names it."""
 
 
 class VectorStoreBatch(SQLModel, table=True):
@@ -199,6 +202,8 @@ class VectorStoreFile(SQLModel, table=True):
     status: str
     attempt: int = 0
     """Grows with every claim, as a run's does."""
+    crashes: int = 0
+    """How many of its claims were lost."""
     lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     queued_at: float = Field(sa_column=Column(Float(53), nullable=False))
     last_error: dict[str, str] | None = optional_document()
@@ -207,6 +212,17 @@ class VectorStoreFile(SQLModel, table=True):
     usage_bytes: int = _big(0)
     segment: int | None = Field(default=None, sa_column=Column(BigInteger))
     """What search looks through; null until it is whole."""
+
+
+class ResourceUse(SQLModel, table=True):
+    """That an assistant or a thread names a file or a vector store in its tool resources."""
+
+    __tablename__ = "resource_uses"
+    __table_args__ = (Index("resource_uses_by_owner", "owner_id"),)
+
+    resource_id: str = Field(primary_key=True)
+    owner_id: str = Field(primary_key=True)
+    project_id: str
 
 
 class Segment(SQLModel, table=True):

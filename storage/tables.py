@@ -24,6 +24,7 @@ from storage.file_tables import Blob as Blob
 from storage.file_tables import Chunk as Chunk
 from storage.file_tables import ChunkVectors as ChunkVectors
 from storage.file_tables import File as File
+from storage.file_tables import ResourceUse as ResourceUse
 from storage.file_tables import Segment as Segment
 from storage.file_tables import Upload as Upload
 from storage.file_tables import VectorStore as VectorStore
@@ -256,6 +257,10 @@ class Run(SQLModel, table=True):
     model: str
     instructions: str = Field(sa_column=Column(Text, nullable=False))
     tools: list[dict[str, Any]] = _document()
+    tool_resources: dict[str, Any] | None = _optional_document()
+    """What its tools work on besides its thread's; no caller ever sees it."""
+    include: list[str] | None = _optional_document()
+    """What its creator wants to see of steps besides what they show to all."""
     metadata_: dict[str, str] = _metadata()
     temperature: float | None = None
     top_p: float | None = None

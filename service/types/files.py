@@ -46,7 +46,7 @@ def filename(param: str, value: str) -> str:
     return checks.required_text(param, value, MAX_FILENAME)
 
 
-def expires_after(param: str, given: files_pb2.ExpiresAfter) -> dict[str, Any]:
+def expires_after(param: str, given: files_pb2.FileExpiresAfter) -> dict[str, Any]:
     """Returns when a file goes."""
     anchor = checks.choice(f"{param}.anchor", given.anchor, ("created_at",))
     if not given.HasField("seconds"):

@@ -10,7 +10,7 @@ from service.files.chunking import Chunk, Strategy
 from service.files.embeddings import EmbeddingFailed, Matrix
 from service.files.embeddings.static import StaticEmbedder
 from service.files.parsing import ParseFailed
-from service.files.search import Result
+from service.files.results import Result
 from storage.database import Database
 from storage.filters import Comparison
 from storage.packed_vectors import PackedVectors

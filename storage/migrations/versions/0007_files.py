@@ -113,6 +113,7 @@ def _vector_stores() -> None:
         *_common(),
         _position(),
         sa.Column("name", sa.String()),
+        sa.Column("description", sa.String()),
         sa.Column("metadata", OBJECT, nullable=False),
         _big("last_active_at"),
         sa.Column("expires_after", DOCUMENT),
@@ -121,6 +122,7 @@ def _vector_stores() -> None:
         sa.Column("embedder", sa.String()),
         _big("usage_bytes"),
         *_counts(),
+        sa.Column("of_thread", sa.Boolean(), nullable=False),
     )
     op.create_index(
         "vector_stores_by_position", "vector_stores", ["project_id", "position"], unique=True
@@ -143,6 +145,7 @@ def _vector_stores() -> None:
         _position(),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("crashes", sa.Integer(), nullable=False),
         sa.Column("lease_until", sa.Float(53)),
         sa.Column("queued_at", sa.Float(53), nullable=False),
         sa.Column("last_error", DOCUMENT),
@@ -161,6 +164,13 @@ def _vector_stores() -> None:
     ):
         op.create_index(name, "vector_store_files", columns, unique=unique)
     _partial("entries_in_progress", "vector_store_files", ["queued_at"], IN_PROGRESS)
+    op.create_table(
+        "resource_uses",
+        sa.Column("resource_id", sa.String(), primary_key=True),
+        sa.Column("owner_id", sa.String(), primary_key=True),
+        sa.Column("project_id", sa.String(), nullable=False),
+    )
+    op.create_index("resource_uses_by_owner", "resource_uses", ["owner_id"])
 
 
 def _segments() -> None:
@@ -203,7 +213,7 @@ def _segments() -> None:
 def downgrade() -> None:
     for table in (
         *("chunk_words", "chunk_vectors", "chunks", "segments"),
-        *("vector_store_files", "vector_store_batches", "vector_stores"),
+        *("resource_uses", "vector_store_files", "vector_store_batches", "vector_stores"),
         *("blobs", "uploads", "files"),
     ):
         op.drop_table(table)

@@ -4,14 +4,32 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from assistants.v1 import assistants_pb2, common_pb2, messages_pb2, runs_pb2, threads_pb2
+from assistants.v1 import (
+    assistants_pb2,
+    common_pb2,
+    messages_pb2,
+    runs_pb2,
+    threads_pb2,
+    vector_store_files_pb2,
+    vector_stores_pb2,
+)
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from service.api.new_run import draft
 from service.errors import ApiError, Kind
-from service.types import assistants, messages, metadata, requests, runs, threads
-from service.types.json_value import from_python
+from service.types import (
+    assistants,
+    messages,
+    metadata,
+    requests,
+    runs,
+    threads,
+    vector_store_files,
+    vector_store_search,
+    vector_stores,
+)
+from service.types.json_value import from_python, struct_from_python
 from service.types.requests import Field
 from tests.support.types import samples
 
@@ -34,10 +52,36 @@ from tests.support.types import samples
         ),
         (runs_pb2.ModifyRunRequest, runs.MODIFIABLE, {"thread_id", "run_id", "update_mask"}),
         (
+            vector_stores_pb2.CreateVectorStoreRequest,
+            vector_stores.FIELDS + vector_stores.FILES,
+            set(),
+        ),
+        (
+            vector_stores_pb2.ModifyVectorStoreRequest,
+            vector_stores.MODIFIABLE,
+            {"vector_store_id", "update_mask"},
+        ),
+        (
+            vector_stores_pb2.SearchVectorStoreRequest,
+            vector_store_search.FIELDS,
+            {"vector_store_id"},
+        ),
+        (
+            vector_store_files_pb2.CreateVectorStoreFileRequest,
+            vector_store_files.FIELDS,
+            {"vector_store_id"},
+        ),
+        (vector_store_files_pb2.NewVectorStoreFile, vector_store_files.FIELDS, set()),
+        (
+            vector_store_files_pb2.ModifyVectorStoreFileRequest,
+            vector_store_files.MODIFIABLE,
+            {"vector_store_id", "file_id"},
+        ),
+        (
             runs_pb2.CreateRunRequest,
             runs.FIELDS,
             {
-                *("thread_id", "assistant_id", "additional_messages", "stream", "include"),
+                *("thread_id", "assistant_id", "additional_messages", "stream"),
                 *("override_mask", "when_active", "cancel_on_disconnect"),
             },
         ),
@@ -90,6 +134,27 @@ MESSAGE: dict[str, Any] = {
     "attachments": [messages_pb2.Attachment()],
     "metadata": {"k": LONG},
 }
+STORE: dict[str, Any] = {
+    "name": LONG,
+    "description": LONG,
+    "expires_after": vector_stores_pb2.ExpiresAfter(anchor="created_at"),
+    "metadata": {"k": LONG},
+}
+SEARCH: dict[str, Any] = {
+    "query": from_python(5),
+    "max_num_results": 0,
+    "filters": struct_from_python({"type": "x"}),
+    "ranking_options": vector_stores_pb2.SearchVectorStoreRequest.RankingOptions(ranker="x"),
+}
+ENTRY: dict[str, Any] = {
+    "file_id": "x",
+    "chunking_strategy": vector_stores_pb2.ChunkingStrategy(),
+    "attributes": struct_from_python({"a": None}),
+}
+
+
+def _by(fields: tuple[Field, ...]) -> Callable[[Any], Any]:
+    return lambda request: requests.create(request, fields)
 
 
 def _create(request: Any) -> Any:
@@ -114,6 +179,24 @@ def _message(request: Any) -> Any:
         (assistants_pb2.CreateAssistantRequest, _create, ASSISTANT, {"model": "m"}),
         (assistants_pb2.ModifyAssistantRequest, _modify, ASSISTANT, {}),
         (runs_pb2.CreateRunRequest, _run, RUN, {}),
+        (
+            vector_stores_pb2.CreateVectorStoreRequest,
+            _by(vector_stores.FIELDS),
+            STORE,
+            {},
+        ),
+        (
+            vector_stores_pb2.SearchVectorStoreRequest,
+            _by(vector_store_search.FIELDS),
+            SEARCH,
+            {"query": from_python("q")},
+        ),
+        (
+            vector_store_files_pb2.CreateVectorStoreFileRequest,
+            vector_store_files.parse_new,
+            ENTRY,
+            {"file_id": "file-x"},
+        ),
         (
             messages_pb2.CreateMessageRequest,
             _message,

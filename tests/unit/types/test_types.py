@@ -26,8 +26,11 @@ from tests.support.storage.rows import text_part
 from tests.support.types import samples, walker
 from tests.support.types.type_samples import NOTHING, PAIRS, TOOLS, TYPES, Trip, Way
 
-RESOURCES = {"assistants", "threads", "messages", "runs", "steps"}
-NOT_SHOWN = {"paging", "tool_outputs"}
+RESOURCES = {
+    *("assistants", "threads", "messages", "runs", "steps"),
+    *("vector_stores", "vector_store_files", "vector_store_search"),
+}
+NOT_SHOWN = {"filters", "include", "paging", "tool_outputs"}
 """What requests have and no resource shows."""
 
 

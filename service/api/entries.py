@@ -1,0 +1,25 @@
+"""What the servicers check of files that are put into vector stores."""
+
+from collections.abc import Sequence
+
+from service.errors import ApiError, Kind
+from service.files.parsing.kinds import extension, readable
+from storage import Storage
+
+
+async def check_readable(
+    storage: Storage, project: str, file_ids: Sequence[str], param: str
+) -> None:
+    """Refuses files of which no parser can read any text, as their names tell.
+
+    Those that there are not are refused later.
+    """
+    names = await storage.vector_store_files.names(project, file_ids)
+    refused = {f".{extension(name)}" for name in names if not readable(name)}
+    if refused:
+        listed = ", ".join(sorted(refused))
+        raise ApiError(
+            Kind.unsupported_file,
+            f"Files with extensions [{listed}] are not supported for retrieval.",
+            param,
+        )
