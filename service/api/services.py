@@ -7,9 +7,11 @@ envoy.yaml repeats the names, because Envoy runs it as it is; a test compares th
 from collections.abc import Callable, Mapping
 
 from service.api.assistants import AssistantsServicer
+from service.api.files import FilesServicer
 from service.api.messages import MessagesServicer
 from service.api.runs import RunsServicer
 from service.api.threads import ThreadsServicer
+from service.api.uploads import UploadsServicer
 from service.api.vector_store_files import VectorStoreFilesServicer
 from service.api.vector_stores import VectorStoresServicer
 from service.files.library import Library
@@ -29,6 +31,15 @@ SERVICES: Mapping[str, Callable[[Storage, Engine, Settings, Library], object]] =
     ),
     "assistants.v1.RunsService": lambda storage, engine, settings, library: RunsServicer(
         storage, engine, settings.run_lifetime, settings.when_active
+    ),
+    "assistants.v1.FilesService": lambda storage, engine, settings, library: FilesServicer(
+        storage, library.blobs, settings.max_file_bytes
+    ),
+    "assistants.v1.UploadsService": lambda storage, engine, settings, library: UploadsServicer(
+        storage,
+        library.blobs,
+        max_bytes=settings.max_upload_bytes,
+        max_part_bytes=settings.max_part_bytes,
     ),
     "assistants.v1.VectorStoresService": lambda storage, engine, settings, library: (
         VectorStoresServicer(storage, library)
