@@ -61,6 +61,11 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.so_reuseport", 0),
 ]
 
+EDGE_OPTIONS: list[tuple[str, Any]] = [
+    # Windows do not grow with what Envoy could send: an upload that is stored slowly is held there.
+    ("grpc.http2.bdp_probe", 0),
+]
+
 EdgeHandlers = Callable[[Mapping[str, object], Identify], list[grpc.GenericRpcHandler]]
 """Makes the handlers of REST; takes the servicers by the full names of their services, and what
 says whose a call is.
@@ -84,7 +89,7 @@ class Server:
         )
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
-        self._blobs = open_store(None, settings.data_dir / "files")
+        self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
         self._library = Library(
             self._storage,
             self._blobs,
@@ -205,7 +210,7 @@ class Server:
 
     def _edge_server(self) -> grpc.aio.Server:
         # Envoy has bounded the body, and answered in OpenAI's form.
-        server = _grpc_server(GROWTH * self._settings.max_body_bytes)
+        server = _grpc_server(GROWTH * self._settings.max_body_bytes, *EDGE_OPTIONS)
         handlers = self._edge_handlers(self._servicers, self._identify)
         server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -213,9 +218,10 @@ class Server:
         return server
 
 
-def _grpc_server(max_request: int) -> grpc.aio.Server:
+def _grpc_server(max_request: int, *options: tuple[str, Any]) -> grpc.aio.Server:
     """Returns a server that takes requests of up to so many bytes."""
-    return grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", max_request)])
+    limit = ("grpc.max_receive_message_length", max_request)
+    return grpc.aio.server(options=[*OPTIONS, limit, *options])
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:

@@ -1,10 +1,11 @@
 """What the servicers check of files that are put into vector stores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from service.errors import ApiError, Kind
 from service.files.parsing.kinds import extension, readable
-from storage import Storage
+from storage import Storage, attachments
+from storage.attachments import NewMessage
 
 
 async def check_readable(
@@ -23,3 +24,9 @@ async def check_readable(
             f"Files with extensions [{listed}] are not supported for retrieval.",
             param,
         )
+
+
+async def check_attachments(storage: Storage, project: str, messages: Iterable[NewMessage]) -> None:
+    """Refuses attachments to file_search of which no parser can read any text."""
+    if attached := attachments.named([*messages], "file_search"):
+        await check_readable(storage, project, attached, "attachments")

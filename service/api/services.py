@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 
 from service.api.assistants import AssistantsServicer
 from service.api.catalog import Catalog
+from service.api.files import FilesServicer
 from service.api.messages import MessagesServicer
 from service.api.models import ModelsServicer
 from service.api.runs import RunsServicer
 from service.api.threads import ThreadsServicer
+from service.api.uploads import UploadsServicer
 from service.api.vector_store_files import VectorStoreFilesServicer
 from service.api.vector_stores import VectorStoresServicer
 from service.files.library import Library
@@ -34,6 +36,15 @@ SERVICES: Mapping[str, Callable[[Storage, Engine, Settings, Library], object]] =
     ),
     "assistants.v1.ModelsService": lambda storage, engine, settings, library: ModelsServicer(
         Catalog(engine.list_models)
+    ),
+    "assistants.v1.FilesService": lambda storage, engine, settings, library: FilesServicer(
+        storage, library.blobs, settings.max_file_bytes
+    ),
+    "assistants.v1.UploadsService": lambda storage, engine, settings, library: UploadsServicer(
+        storage,
+        library.blobs,
+        max_bytes=settings.max_upload_bytes,
+        max_part_bytes=settings.max_part_bytes,
     ),
     "assistants.v1.VectorStoresService": lambda storage, engine, settings, library: (
         VectorStoresServicer(storage, library)

@@ -9,6 +9,7 @@ from service.files.embeddings import Embedder
 from service.files.embeddings.remote import RemoteEmbedder
 from service.files.embeddings.static import StaticEmbedder
 from service.files.indexing import Indexer
+from service.files.leftovers import Leftovers
 from service.files.search import Search
 from service.files.sweep import Sweep
 from service.files.vectors.packed import PackedIndex
@@ -33,6 +34,7 @@ class Library:
         lease_seconds: float,
     ) -> None:
         """Indexes up to `concurrency` files at once, with leases of `lease_seconds`."""
+        self.blobs = blobs
         self._embedder = embedder
         self.rewritten = rewrite
         vectors = PackedIndex(storage.database)
@@ -44,6 +46,7 @@ class Library:
             concurrency=concurrency,
             lease_seconds=lease_seconds,
         )
+        self._leftovers = Leftovers(storage.files, storage.uploads, blobs)
         self._sweep = Sweep(storage.vector_stores, storage.segments, vectors)
 
     def wake(self) -> None:
@@ -54,6 +57,7 @@ class Library:
         """Indexes and sweeps until cancelled. Any exception is a defect of this program."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._worker.work(), name="index worker")
+            group.create_task(self._leftovers.work(), name="leftovers of files")
             group.create_task(self._sweep.work(), name="sweep of vector stores")
 
     async def close(self) -> None:

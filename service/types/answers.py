@@ -12,12 +12,14 @@ from google.protobuf.message import Message as ProtoMessage
 
 from service.types import (
     assistants,
+    files,
     messages,
     models,
     paging,
     runs,
     steps,
     threads,
+    uploads,
     vector_store_files,
     vector_store_search,
     vector_stores,
@@ -29,6 +31,7 @@ from service.types.vector_store_search import Results
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage
+from storage.uploads import Part, Shown
 from storage.vector_store_files import Entry, Text
 
 
@@ -36,7 +39,9 @@ from storage.vector_store_files import Entry, Text
 class Deleted:
     """An object of this kind was deleted."""
 
-    kind: Literal["assistant", "thread", "thread.message", "vector_store", "vector_store.file"]
+    kind: Literal[
+        "assistant", "thread", "thread.message", "file", "vector_store", "vector_store.file"
+    ]
     id: str
 
 
@@ -46,6 +51,9 @@ Answer = (
     | rows.Message
     | rows.Run
     | rows.RunStep
+    | rows.File
+    | Shown
+    | Part
     | WithContents
     | Model
     | Models
@@ -89,7 +97,9 @@ def _items(page: Page[Any]) -> list[Any]:
 
 
 def _deleted(answer: Deleted) -> Json:
-    return {"id": answer.id, "object": f"{answer.kind}.deleted", "deleted": True}
+    # Of a file, the hosted API does not say that it is a deletion.
+    name = answer.kind if answer.kind == "file" else f"{answer.kind}.deleted"
+    return {"id": answer.id, "object": name, "deleted": True}
 
 
 def _found(found: Found) -> Json:
@@ -102,6 +112,9 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     rows.Message: messages.to_json,
     rows.Run: runs.to_json,
     rows.RunStep: steps.to_json,
+    rows.File: files.to_json,
+    Shown: uploads.to_json,
+    Part: uploads.part_to_json,
     WithContents: lambda step: steps.to_json(step.row, contents=True),
     rows.VectorStore: vector_stores.to_json,
     rows.VectorStoreBatch: vector_store_files.batch_to_json,
@@ -124,6 +137,9 @@ _FIELDS: Mapping[type, Callable[[Any], Json]] = {
     rows.Message: lambda row: messages.to_fields(messages.to_json(row)),
     rows.Run: lambda row: runs.to_fields(runs.to_json(row), runs.extensions(row)),
     rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
+    rows.File: lambda row: files.to_fields(files.to_json(row)),
+    Shown: lambda shown: uploads.to_fields(uploads.to_json(shown)),
+    Part: lambda part: uploads.part_to_fields(uploads.part_to_json(part)),
     WithContents: lambda step: steps.to_fields(steps.to_json(step.row, contents=True)),
     rows.VectorStore: lambda row: vector_stores.to_fields(
         vector_stores.to_json(row), vector_stores.extensions(row)

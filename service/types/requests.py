@@ -38,9 +38,17 @@ class Field:
     """Refuses a value that does not go with those of the fields ahead of it."""
 
 
-def create(request: Message, fields: Iterable[Field], path: str = "") -> Stored:
-    """Returns the values of a new row; `path`, of its place in a request, ends in a dot."""
-    return _read(fields, _given(request), {}, checks.missing, path)
+def create(
+    request: Message,
+    fields: Iterable[Field],
+    path: str = "",
+    refuse: Callable[[str], NoReturn] = checks.missing,
+) -> Stored:
+    """Returns the values of a new row; `path`, of its place in a request, ends in a dot.
+
+    What is required and not there is refused by `refuse`.
+    """
+    return _read(fields, _given(request), {}, refuse, path)
 
 
 def modify(request: Any, fields: Sequence[Field]) -> Stored:
