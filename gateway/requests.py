@@ -17,8 +17,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from gateway.descriptor import IN_QUERY, NOT_IN_REST, Method
+from gateway.descriptor import IN_QUERY, NOT_IN_REST, Method, raw_message
 from service.errors import ApiError, Kind
+
+ABOUT_FILE = frozenset({"data", "bytes", "filename"})
+"""Fields of gRPC's messages that the part of a file in a form says."""
 
 BODY_KEYS_HEADER = "x-edge-body-keys"
 ORIGINAL_PATH_HEADER = "x-envoy-original-path"
@@ -51,9 +54,24 @@ class Schema:
 
     @cached_property
     def message(self) -> type[Message]:
-        """The class of the request."""
+        """The class of the request, or of a piece of it."""
+        if self.method.raw:
+            return raw_message(self.method)
         descriptor = descriptor_pool.Default().FindMessageTypeByName(self.method.input_type)
         return message_factory.GetMessageClass(descriptor)
+
+    @cached_property
+    def form(self) -> frozenset[str]:
+        """The names of a form's fields, but for the file's, whose part says as much as those."""
+        names = {field.name for field in self.request().DESCRIPTOR.fields}
+        return frozenset(names - {*self.method.variables, *ABOUT_FILE})
+
+    def request(self) -> Any:
+        """Returns an empty message of the typed method."""
+        service = descriptor_pool.Default().FindServiceByName(self.method.service)
+        return message_factory.GetMessageClass(
+            service.methods_by_name[self.method.name].input_type
+        )()
 
     @cached_property
     def query(self) -> frozenset[str]:

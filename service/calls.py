@@ -39,10 +39,13 @@ REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
 """Characters of a caller's id that are logged."""
 
-READS = ("Get", "List", "StreamRunEvents")
+READS = ("Get", "List", "Download", "StreamRunEvents")
 """How the names of those methods begin that change nothing."""
 
-NAMED = ("run_id", "message_id", "thread_id", "assistant_id")
+NAMED = (
+    *("run_id", "message_id", "thread_id", "assistant_id"),
+    *("upload_id", "batch_id", "file_id", "vector_store_id"),
+)
 """The fields of requests that name an object, innermost first."""
 
 FAULTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN)
@@ -121,6 +124,10 @@ class Call:
         if headers := self.take_headers():
             await self._context.send_initial_metadata(headers)
 
+    async def begin(self, headers: Headers) -> None:
+        """Sends the headers of an answer, these among them, ahead of its first message."""
+        await self._context.send_initial_metadata((*headers, *self.take_headers()))
+
     def take_headers(self) -> Headers:
         """Returns the headers of the answer that were not sent, for whoever sends them now."""
         headers, self._unsent = self._unsent, ()
@@ -156,8 +163,9 @@ class Call:
 
 
 Work = Callable[[Any, Call], Awaitable[Message | None]]
-"""Executes a method. Takes the request, None if its bytes are no such message. Returns the
-response, or, where the method streams, writes the responses to the call.
+"""Executes a method. Takes the request, None if its bytes are no such message, or, where the caller
+streams, an iterator of those. Returns the response, or, where the method streams, writes the
+responses to the call.
 """
 
 Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
@@ -193,18 +201,23 @@ class Chain:
         work: Work,
         *,
         streaming: bool,
+        streamed: bool = False,
     ) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Returns the handler of a method that `work` executes."""
-        make = (
-            grpc.unary_stream_rpc_method_handler
-            if streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        return make(
+        """Returns the handler of a method that `work` executes.
+
+        `streaming` methods answer with a stream, `streamed` ones take one.
+        """
+        make: Any = grpc.unary_unary_rpc_method_handler
+        if streaming:
+            make = grpc.unary_stream_rpc_method_handler
+        elif streamed:
+            make = grpc.stream_unary_rpc_method_handler
+        handler: grpc.RpcMethodHandler[Any, Any] = make(
             self._wrap(method, work),
             request_deserializer=parsed_or_none(request.FromString),
             response_serializer=response.SerializeToString,
         )
+        return handler
 
     def _wrap(self, method: str, work: Work) -> Callable[[Any, Context], Awaitable[Message | None]]:
         render, identify, rates = self._render, self._identify, self._rates

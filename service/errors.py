@@ -58,6 +58,10 @@ class BusClosed(StreamError):
         super().__init__("The server is shutting down.")
 
 
+class FilesUnavailable(Exception):
+    """The store of files does not answer, refuses us, or is full; the message is one line."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
     """How one kind of error looks on both transports. `code` is OpenAI's, where it gives one."""
@@ -75,10 +79,15 @@ class Kind(StrEnum):
     """What went wrong. The value is ErrorInfo's reason; it is OpenAI's code where there is one."""
 
     not_found = "not_found"
+    model_not_found = "model_not_found"
     active_run = "active_run"
     wrong_status = "wrong_status"
     wrong_tool_outputs = "wrong_tool_outputs"
     unavailable_tool = "unavailable_tool"
+    malformed = "malformed"
+    too_large = "too_large"
+    range_not_satisfiable = "range_not_satisfiable"
+    unsupported_file = "unsupported_file"
     missing = "missing_required_parameter"
     unknown_parameter = "unknown_parameter"
     duplicate_parameter = "duplicate_parameter"
@@ -111,10 +120,15 @@ def _unknown(code: str | None) -> ErrorSpec:
 
 TABLE: dict[Kind, ErrorSpec] = {
     Kind.not_found: ErrorSpec(404, grpc.StatusCode.NOT_FOUND, _INVALID, None),
+    Kind.model_not_found: ErrorSpec(404, grpc.StatusCode.NOT_FOUND, _INVALID, Kind.model_not_found),
     Kind.active_run: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_status: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_tool_outputs: _bad(None),
     Kind.unavailable_tool: _bad(None),
+    Kind.malformed: _bad(None),
+    Kind.too_large: ErrorSpec(413, grpc.StatusCode.RESOURCE_EXHAUSTED, _INVALID, None),
+    Kind.range_not_satisfiable: ErrorSpec(416, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
+    Kind.unsupported_file: _bad(Kind.unsupported_file),
     Kind.missing: _bad(Kind.missing),
     Kind.unknown_parameter: _bad(Kind.unknown_parameter),
     Kind.duplicate_parameter: _bad(Kind.duplicate_parameter),
@@ -232,6 +246,16 @@ def from_exception(error: Exception) -> ApiError:
         case storage_errors.Unreachable():
             log.warning("database unreachable", reason=str(error))
             return ApiError(Kind.unavailable, "The database cannot be reached. Try again later.")
+        case FilesUnavailable():
+            log.error("files cannot be stored or read", reason=str(error))
+            return ApiError(Kind.unavailable, "Files cannot be reached. Try again later.")
+        case storage_errors.NoSuchFile():
+            return ApiError(Kind.not_found, f"No such File object: {error.id}", "id")
+        case storage_errors.NotInStore():
+            return ApiError(
+                Kind.not_found,
+                f"No file found with id '{error.id}' in vector store '{error.store_id}'.",
+            )
         case storage_errors.NotFound():
             return ApiError(Kind.not_found, f"No {error.kind} found with id '{error.id}'.")
         case storage_errors.LockedThread():
@@ -258,10 +282,30 @@ def from_exception(error: Exception) -> ApiError:
                 Kind.wrong_status,
                 f'Runs in status "{error.status}" do not accept tool outputs.',
             )
+        case storage_errors.UploadEnded():
+            return ApiError(Kind.wrong_status, f"Upload {error.upload_id} is {error.status}.")
+        case storage_errors.WrongSize():
+            return ApiError(
+                Kind.malformed, f"Expected {error.expected} bytes, but the parts have {error.got}."
+            )
         case storage_errors.WrongToolOutputs():
             return ApiError(
                 Kind.wrong_tool_outputs,
                 f"Expected tool outputs for call_ids {error.expected}, got {error.got}",
+            )
+        case storage_errors.StoreExpiredForRun():
+            return ApiError(Kind.wrong_status, f"Vector store {error.store_id} is expired")
+        case storage_errors.StoreExpired():
+            message = f"Vector store '{error.store_id}' has expired"
+            return ApiError(Kind.wrong_status, message)
+        case storage_errors.StoreFull():
+            message = f"Vector store '{error.store_id}' can have {error.maximum} files at most."
+            return ApiError(Kind.array_above_max, message)
+        case storage_errors.NotCompleted():
+            return ApiError(
+                Kind.wrong_status,
+                f"The content of file '{error.file_id}' in vector store '{error.store_id}' cannot "
+                f"be read while its status is '{error.status}'.",
             )
         case EventsGone():
             return ApiError(Kind.events_gone, str(error))

@@ -8,7 +8,7 @@ edge. The calls of both pass through the same chain (service/calls.py).
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ from service.access import Identify, Keyring, anybody
 from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
+from service.files.blobs.contents import open_store
+from service.files.library import Library, embedder_of
 from service.models.client import ChatModel
+from service.models.rewriting import rewriting
 from service.process import tracing
 from service.process.certificates import Certificate, server_credentials
 from service.rates import Rates
@@ -32,7 +35,9 @@ from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
 from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
+from service.runner.tools.file_search import FileSearch, SearchLimits
 from service.runner.tools.registry import Registry
+from service.runner.tools.tool import ServerTool
 from service.settings import Settings
 from storage import Storage
 from storage.errors import Unreachable
@@ -57,6 +62,11 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.so_reuseport", 0),
 ]
 
+EDGE_OPTIONS: list[tuple[str, Any]] = [
+    # Windows do not grow with what Envoy could send: an upload that is stored slowly is held there.
+    ("grpc.http2.bdp_probe", 0),
+]
+
 EdgeHandlers = Callable[
     [Mapping[str, object], Identify, Rates | None], list[grpc.GenericRpcHandler]
 ]
@@ -73,9 +83,9 @@ class Server:
         settings: Settings,
         model: ChatModel,
         edge_handlers: EdgeHandlers,
-        tools: Registry | None = None,
+        tools: Iterable[ServerTool] = (),
     ) -> None:
-        """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
+        """Wires the server, which `serve` starts. Runs get `model`, file search and `tools`."""
         self._settings = settings
         self._storage = Storage(
             tracing.database(settings.effective_database_url),
@@ -85,10 +95,30 @@ class Server:
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
         self._rates = Rates(settings.rate_limit) if settings.rate_limit else None
+        self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
+        self._library = Library(
+            self._storage,
+            self._blobs,
+            embedder_of(
+                None if (url := settings.embeddings_base_url) is None else str(url),
+                settings.embeddings_model,
+                settings.embeddings_api_key.get_secret_value(),
+            ),
+            rewriting(model, settings.rewriting_model),
+            concurrency=settings.indexing_concurrency,
+            lease_seconds=settings.lease_seconds,
+        )
+        search = FileSearch(
+            self._storage.vector_stores,
+            self._library.search,
+            model.calls_functions,
+            settings.file_search,
+            SearchLimits(settings.file_search_results, settings.file_search_tokens),
+        )
         self._engine = Engine(
             self._storage,
             model,
-            tools or Registry(),
+            Registry([search, *tools]),
             MemoryBus(max_bytes=settings.events_max_bytes),
             MemoryQueue(),
             # Who waits for the model waits in the queue, not for a first byte that is late.
@@ -97,7 +127,7 @@ class Server:
                 settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
             ),
         )
-        self._servicers = servicers(self._storage, self._engine, settings)
+        self._servicers = servicers(self._storage, self._engine, settings, self._library)
         self._edge_handlers = edge_handlers
         self._health = health_aio.HealthServicer()
 
@@ -116,6 +146,7 @@ class Server:
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             engine = asyncio.create_task(self._engine.work(), name="engine")
             watching = asyncio.create_task(self._watch_keys(), name="keys")
+            library = asyncio.create_task(self._library.work(), name="library")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
             # What is loaded by now stays: to look through it again and again would hold the loop
             # for a tenth of a second each time.
@@ -123,15 +154,20 @@ class Server:
             gc.freeze()
             gc.set_threshold(GARBAGE)
             serving.set()
-            await asyncio.wait({engine, watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {engine, watching, library, stopped}, return_when=asyncio.FIRST_COMPLETED
+            )
             stopped.cancel()
             await self._drain(public, edge, engine)
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+            for task in (watching, library):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         finally:
             await public.stop(None)
             await edge.stop(None)
+            await self._library.close()
+            await self._blobs.close()
             await self._storage.database.close()
 
     async def _open_database(self) -> None:
@@ -184,7 +220,7 @@ class Server:
 
     def _edge_server(self) -> grpc.aio.Server:
         # Envoy has bounded the body, and answered in OpenAI's form.
-        server = _grpc_server(GROWTH * self._settings.max_body_bytes)
+        server = _grpc_server(GROWTH * self._settings.max_body_bytes, *EDGE_OPTIONS)
         handlers = self._edge_handlers(self._servicers, self._identify, self._rates)
         server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -192,9 +228,10 @@ class Server:
         return server
 
 
-def _grpc_server(max_request: int) -> grpc.aio.Server:
+def _grpc_server(max_request: int, *options: tuple[str, Any]) -> grpc.aio.Server:
     """Returns a server that takes requests of up to so many bytes."""
-    return grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", max_request)])
+    limit = ("grpc.max_receive_message_length", max_request)
+    return grpc.aio.server(options=[*OPTIONS, limit, *options])
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:

@@ -18,13 +18,60 @@ class DiskFull(Unreachable):
 class NotFound(StorageError):
     """There is no such object in the project, or not under the named parent.
 
-    `kind` is one of `assistant`, `thread`, `message`, `run`, `run step`.
+    `kind` is one of `assistant`, `thread`, `message`, `run`, `run step`, `file`, `upload`, `part`,
+    `vector store`, `batch`.
     """
 
     def __init__(self, kind: str, id: str) -> None:
         super().__init__(f"no {kind} {id}")
         self.kind = kind
         self.id = id
+
+
+class NoSuchFile(NotFound):
+    """There is no file of that id, which is the object of the call."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__("file", id)
+
+
+class NotInStore(NotFound):
+    """The vector store has no such file."""
+
+    def __init__(self, store_id: str, file_id: str) -> None:
+        super().__init__("file", file_id)
+        self.store_id = store_id
+
+
+class StoreExpired(StorageError):
+    """The vector store has expired: nothing can be done with it, but to delete it."""
+
+    def __init__(self, store_id: str) -> None:
+        super().__init__(store_id)
+        self.store_id = store_id
+
+
+class StoreExpiredForRun(StoreExpired):
+    """A run would search in a vector store that has expired."""
+
+
+class StoreFull(StorageError):
+    """The vector store would have more files than it may."""
+
+    def __init__(self, store_id: str, maximum: int) -> None:
+        super().__init__(f"{store_id}: more than {maximum} files")
+        self.store_id = store_id
+        self.maximum = maximum
+
+
+class NotCompleted(StorageError):
+    """The file of a vector store has no text to read: it is not completed."""
+
+    def __init__(self, store_id: str, file_id: str, status: str) -> None:
+        super().__init__(f"{file_id} in {store_id} is {status}")
+        self.store_id = store_id
+        self.file_id = file_id
+        self.status = status
 
 
 class ActiveRun(StorageError):
@@ -85,6 +132,23 @@ class NotCancellable(WrongStatus):
 
 class NotAwaitingOutputs(WrongStatus):
     """The run does not wait for tool outputs."""
+
+
+class UploadEnded(WrongStatus):
+    """The upload is not pending any more."""
+
+    def __init__(self, upload_id: str, status: str) -> None:
+        super().__init__(status)
+        self.upload_id = upload_id
+
+
+class WrongSize(StorageError):
+    """The parts of an upload have not as many bytes as it was to have."""
+
+    def __init__(self, expected: int, got: int) -> None:
+        super().__init__(f"expected {expected} bytes, got {got}")
+        self.expected = expected
+        self.got = got
 
 
 class WrongToolOutputs(StorageError):

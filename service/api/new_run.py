@@ -4,7 +4,7 @@ from assistants.v1 import runs_pb2
 
 from service.errors import ApiError, Kind
 from service.process import tracing
-from service.types import requests, runs
+from service.types import requests, runs, tool_resources
 from storage.new_runs import Draft, NewRun
 from storage.tables import Assistant
 
@@ -18,6 +18,9 @@ OVERRIDABLE = frozenset(
 )
 """What `override_mask` may name."""
 
+RESOURCES = "tool_resources"
+"""What only a request that creates a thread, too, may have in place of its assistant's."""
+
 
 def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -> Draft:
     """Checks a request and returns the run to insert, of `lifetime` seconds at most.
@@ -28,6 +31,10 @@ def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -
     known = {} if assistant is None else runs.inherited(assistant)
     chosen = requests.override(request, runs.FIELDS, OVERRIDABLE, known)
     traceparent = tracing.traceparent()
+    files = list[str]()
+    if isinstance(request, runs_pb2.CreateThreadAndRunRequest) and request.HasField(RESOURCES):
+        given = tool_resources.parse_existing(RESOURCES, request.tool_resources)
+        chosen[RESOURCES], files = dict(given.given), given.files
 
     def complete(assistant: Assistant) -> NewRun:
         values = runs.inherited(assistant) | chosen
@@ -36,7 +43,7 @@ def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -
         values["instructions"] = f"{first}\n{added}" if first and added else first or added
         return NewRun(assistant.id, values | {"traceparent": traceparent}, lifetime)
 
-    return Draft(request.assistant_id, complete)
+    return Draft(request.assistant_id, complete, files)
 
 
 def refuse_stream(request: Request | runs_pb2.SubmitToolOutputsRequest, instead: str) -> None:

@@ -39,6 +39,14 @@ def failed(code: str, message: str) -> Ending:
     )
 
 
+class ToolsRefused(Exception):
+    """The model calls no functions; `ending` is how the turn ends if it is to call some."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__()
+        self.ending = ending
+
+
 class Turn:
     """One request to the model and its answer, with all that it takes to get one."""
 
@@ -72,8 +80,9 @@ class Turn:
     async def take(self) -> Ending:
         """Has the model answer, and returns what that makes of the run.
 
-        With calls that is `requires_action`, whoever is to answer them.
+        With calls that is `requires_action`, whoever is to answer them. Raises ToolsRefused.
         """
+        able = self._model.calls_functions(self._run.model)
         attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": self._run.model}
         with tracing.span("chat", "client", attributes) as span:
             try:
@@ -83,13 +92,16 @@ class Turn:
                 return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
             except ModelError as error:
                 span.fail(error.code)
-                return failed(error.code, _message(error))
+                ending = failed(error.code, _message(error))
+                if able and not self._model.calls_functions(self._run.model):
+                    raise ToolsRefused(ending) from error
+                return ending
             if finished.usage is not None:
                 for kind, counted in (("prompt", "input"), ("completion", "output")):
                     tokens = finished.usage[f"{kind}_tokens"]
                     metrics.TOKENS.labels(kind).inc(tokens)
                     span.note({f"gen_ai.usage.{counted}_tokens": tokens})
-        self._answer.model_finished(finished)
+        await self._answer.model_finished(finished)
         return self._ending(finished)
 
     def _ending(self, finished: Finished) -> Ending:

@@ -24,11 +24,17 @@ _TYPE_NAMES = {
     type(None): "null",
 }
 _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]+")
+_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 def missing(param: str) -> NoReturn:
     """Refuses a request that lacks `param`."""
     raise ApiError(Kind.missing, f"Missing required parameter: '{param}'.", param)
+
+
+def unknown(param: str) -> NoReturn:
+    """Refuses a request that has `param`, which does not belong there."""
+    raise ApiError(Kind.unknown_parameter, f"Unknown parameter: '{param}'.", param)
 
 
 def wrong_type(param: str, expected: str, value: Any) -> NoReturn:
@@ -166,14 +172,49 @@ def function_name(param: str, value: str) -> str:
     return value
 
 
+def object_id(param: str, value: str, prefix: str) -> str:
+    """Returns an id that begins with `prefix`."""
+    required_text(param, value, 512)
+    if not _ID.fullmatch(value):
+        expected = (
+            "contains letters, numbers, underscores, or dashes, but this value contained "
+            "additional characters"
+        )
+    elif not value.startswith(prefix):
+        expected = f"begins with '{prefix}'"
+    else:
+        return value
+    message = f"Invalid '{param}': '{value}'. Expected an ID that {expected}."
+    raise ApiError(Kind.invalid_value, message, param)
+
+
+def properties(param: str, count: int, maximum: int) -> None:
+    """Refuses an object with too many properties."""
+    if count > maximum:
+        raise ApiError(
+            Kind.too_many_properties,
+            f"Invalid '{param}': too many properties. Expected an object with at most {maximum} "
+            f"properties, but got an object with {count} properties instead.",
+            param,
+        )
+
+
+def scalar(param: str, value: Any, maximum: int) -> str | int | float | bool:
+    """Returns a JSON value that is a string of at most `maximum` characters, number or boolean."""
+    if isinstance(value, str):
+        return text(param, value, maximum)
+    if not isinstance(value, bool | int | float):
+        wrong_type(param, "one of a string, a number or a boolean", value)
+    return value
+
+
 def json_object(param: str, value: Any, keys: Iterable[str]) -> dict[str, Any]:
     """Returns a JSON object with `keys` only: others are refused, or left out if null."""
     if not isinstance(value, dict):
         wrong_type(param, "an object", value)
     for key, item in value.items():
         if key not in keys and item is not None:
-            path = f"{param}.{key}"
-            raise ApiError(Kind.unknown_parameter, f"Unknown parameter: '{path}'.", path)
+            unknown(f"{param}.{key}")
     return {key: item for key, item in value.items() if key in keys}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from service.types import (
     checks,
+    include,
     last_error,
     metadata,
     reasoning_effort,
@@ -20,6 +21,7 @@ from service.types import (
 from service.types.json_value import Json
 from service.types.requests import INHERITED, Field, Stored
 from storage.rows import Assistant, Run, RunStep
+from storage.runs import is_awaited
 from storage.tables import RunStatus
 
 _TOKENS = partial(checks.integer, minimum=256, maximum=2**31 - 1)
@@ -37,6 +39,7 @@ def _check_choice(stored: Stored) -> None:
 
 
 FIELDS: tuple[Field, ...] = (
+    include.FIELD,
     Field("tools", partial(tools.parse, maximum=20), default=INHERITED, check=_check_tools),
     Field("model", partial(checks.required_text, maximum=256), default=INHERITED, required=True),
     Field("instructions", _INSTRUCTIONS, default=INHERITED),
@@ -60,9 +63,8 @@ MODIFIABLE: tuple[Field, ...] = (metadata.FIELD,)
 
 def inherited(assistant: Assistant) -> Stored:
     """Returns what a run has of its assistant where its request does not say otherwise."""
-    return {
-        field.name: getattr(assistant, field.name) for field in FIELDS if field.default is INHERITED
-    }
+    names = [field.name for field in FIELDS if field.default is INHERITED]
+    return {name: getattr(assistant, name) for name in ("tool_resources", *names)}
 
 
 def to_json(row: Run, pending: RunStep | None = None) -> Json:
@@ -103,7 +105,7 @@ def _required_action(row: Run, pending: RunStep | None) -> Json | None:
     if pending is None or row.status != RunStatus.requires_action:
         return None
     calls = pending.step_details["tool_calls"]
-    awaited = [tool_calls.without_output(call) for call in calls if call["type"] == "function"]
+    awaited = [tool_calls.without_output(call) for call in calls if is_awaited(call)]
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": awaited}}
 
 

@@ -18,7 +18,9 @@ from storage import Storage
 from storage.errors import NotFound
 from storage.openings import open_message
 from storage.pages import PageRequest
-from storage.tables import RunStep, Thread
+from storage.resources import NOTHING
+from storage.rows import RunStep
+from storage.tables import Thread
 from tests.runs.test_attempts import BEGUN, PAST
 from tests.support.model_server import ModelServer
 from tests.support.runs.engines import CALLER, Engines, Following
@@ -81,12 +83,15 @@ class Callers:
     async def get_step(self) -> str:
         """Reads the step."""
         request = runs_pb2.GetRunStepRequest(**self._run, step_id=self.step.id)
-        return written_by(await self._runs.GetRunStep(request, CALLER))
+        step = await self._runs.GetRunStep(request, CALLER)
+        assert isinstance(step, RunStep)
+        return written_by(step)
 
     async def list_steps(self) -> str:
         """Reads the run's steps."""
         found = await self._runs.ListRunSteps(runs_pb2.ListRunStepsRequest(**self._run), CALLER)
         [step] = found.data
+        assert isinstance(step, RunStep)
         return written_by(step)
 
     async def copy(self) -> str:
@@ -149,7 +154,7 @@ async def test_what_could_not_be_stored_at_once_is_stored_later(
     await engines.rename("run_steps", "hidden")
     run, first = await engine.start(
         lambda claim: storage.runs.create_with_thread(
-            PROJECT, {}, {}, [user("Hi")], new, claim=claim
+            PROJECT, {}, NOTHING, [user("Hi")], new, claim=claim
         )
     )
     following = Following(run, engine.streams.follow(run, first + 1))
@@ -229,7 +234,7 @@ async def test_it_stands_behind_all_that_a_faster_clock_has_given(storage: Stora
 async def start(engines: Engines, engine: Engine, model: str) -> Following:
     """Starts a run as the servicers do, in their project."""
     storage = engines.storage
-    thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
+    thread = await storage.threads.create(PROJECT, {}, NOTHING, [user("Hi")])
     assistant = await storage.assistants.create(PROJECT, assistant_values())
     new = new_run(model=model, assistant_id=assistant.id)
     run, first = await engine.start(

@@ -15,6 +15,7 @@ from storage.database import Database
 from storage.errors import Quota, QuotaExceeded
 from storage.pages import PageRequest
 from storage.quotas import MINUTE, Quotas
+from storage.resources import NOTHING
 from storage.rows import Project, table
 from storage.tables import RunStatus, StepStatus, Thread
 from tests.support.storage.everything import do_everything
@@ -44,7 +45,7 @@ Call = Callable[[Storage, Thread], Awaitable[Any]]
 
 async def begin(storage: Storage, number: int = 0) -> Thread:
     """A thread with so many messages."""
-    return await storage.threads.create(PROJECT, {}, {}, [user("Hi")] * number)
+    return await storage.threads.create(PROJECT, {}, NOTHING, [user("Hi")] * number)
 
 
 def thread_with(number: int) -> Call:
@@ -60,7 +61,7 @@ def run_with(number: int) -> Call:
 
 def run_and_thread_with(number: int) -> Call:
     return lambda storage, _: storage.runs.create_with_thread(
-        PROJECT, {}, {}, [user("Hi")] * number, new_run()
+        PROJECT, {}, NOTHING, [user("Hi")] * number, new_run()
     )
 
 

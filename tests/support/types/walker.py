@@ -18,6 +18,7 @@ from assistants.v1 import (
 )
 from google.protobuf.message import Message
 
+from tests.support.types import file_walker
 from tests.support.types import walker_values as values
 from tests.support.types.walker_values import Json, optional
 
@@ -190,11 +191,15 @@ def _content_delta(part: events_pb2.MessageDelta.ContentDelta) -> Json:
         return {"index": part.index, **values.image_file(part.image_file)}
     text: Json = {"value": part.text.value}
     if part.text.first or part.text.annotations:
-        text["annotations"] = [
-            {"index": each.index, **values.annotation(each.annotation)}
-            for each in part.text.annotations
-        ]
+        text["annotations"] = [*map(_annotation_delta, part.text.annotations)]
     return {"index": part.index, "type": "text", "text": text}
+
+
+def _annotation_delta(value: events_pb2.MessageDelta.AnnotationDelta) -> Json:
+    annotation = values.annotation(value.annotation)
+    if value.HasField("quote"):
+        annotation["file_citation"]["quote"] = value.quote
+    return {"index": value.index, **annotation}
 
 
 def run_step_delta(value: events_pb2.RunStepDelta) -> Json:
@@ -266,6 +271,9 @@ _BY_TYPE: dict[type[Message], Callable[[Any], Json]] = {
     assistants_pb2.DeleteAssistantResponse: _deletion("assistant.deleted"),
     threads_pb2.DeleteThreadResponse: _deletion("thread.deleted"),
     messages_pb2.DeleteMessageResponse: _deletion("thread.message.deleted"),
+    **file_walker.OBJECTS,
+    **{kind: _page(item) for kind, item in file_walker.PAGES.items()},
+    **{kind: _deletion(name) for kind, name in file_walker.DELETIONS.items()},
 }
 
 _RENDERERS = {kind.DESCRIPTOR.full_name: renderer for kind, renderer in _BY_TYPE.items()}
