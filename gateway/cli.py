@@ -100,7 +100,11 @@ def demo(api_key: ApiKey = "") -> None:
 
 
 def main() -> None:
-    """Runs the command. What the caller can mend is one line and exit code 2."""
+    """Runs the command. What the caller can mend is one line and exit code 2.
+
+    What it writes is for the user who runs it alone: databases, sockets, certificates.
+    """
+    os.umask(0o077)
     _hide_key()
     try:
         app()

@@ -53,14 +53,14 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 def _limit(listener: Any, manager: Any, config: Any, settings: Settings) -> None:
     listener["per_connection_buffer_limit_bytes"] = settings.max_body_bytes
-    manager["request_headers_timeout"] = f"{settings.headers_timeout:g}s"
+    manager["request_headers_timeout"] = _seconds(settings.headers_timeout)
     # It is of all requests: Envoy has none for those of a route.
-    manager["request_timeout"] = f"{max(settings.upload_timeout, settings.request_timeout):g}s"
+    manager["request_timeout"] = _seconds(max(settings.upload_timeout, settings.request_timeout))
     [host] = manager["route_config"]["virtual_hosts"]
     [bodies] = [route for route in host["routes"] if route["name"] == "bodies"]
-    bodies["route"]["idle_timeout"] = f"{settings.request_timeout:g}s"
+    bodies["route"]["idle_timeout"] = _seconds(settings.request_timeout)
     manager["max_request_headers_kb"] = settings.max_header_kib
-    manager["common_http_protocol_options"]["idle_timeout"] = f"{settings.idle_timeout:g}s"
+    manager["common_http_protocol_options"]["idle_timeout"] = _seconds(settings.idle_timeout)
     manager["http2_protocol_options"]["max_concurrent_streams"] = settings.max_streams
     [monitor] = config["overload_manager"]["resource_monitors"]
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -68,6 +68,11 @@ def _limit(listener: Any, manager: Any, config: Any, settings: Settings) -> None
     if files != resource.RLIM_INFINITY:
         most = max(1, min(most, files - OTHER_FILES))
     monitor["typed_config"]["max_active_downstream_connections"] = most
+
+
+def _seconds(seconds: float) -> str:
+    """Returns a time as Envoy reads it, which takes no exponents."""
+    return f"{seconds:.3f}s"
 
 
 def _cors(origins: Sequence[str]) -> dict[str, Any]:

@@ -117,11 +117,13 @@ class Keyring:
         """
         async with self._lock:
             if self._looked < since:
-                self._looked, self._failure = monotonic(), None
+                begun, failure = monotonic(), None
                 try:
                     await self._read()
                 except Exception as error:
-                    self._failure = error
+                    failure = error
+                # Not where the caller has gone away meanwhile: those who wait then look themselves.
+                self._looked, self._failure = begun, failure
             if self._failure is not None:
                 raise self._failure
 

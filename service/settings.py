@@ -25,15 +25,28 @@ from storage.quotas import Quotas
 MIN_KEY = 20
 """Characters that a key has that people choose."""
 
+MAX_PORT = 65535
+
+MAX_SECONDS = 365 * 86400
+"""As long as a limit of the edge may be: Envoy takes no endless one."""
+
 MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
 
 def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) < 65536):
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080")
+    found = _PLACE.fullmatch(value)
+    if found is None or int(found["port"]) > MAX_PORT or not _is_host(found["host"]):
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
     return value
+
+
+def _is_host(name: str) -> bool:
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _database_url(value: str) -> str:
@@ -51,6 +64,12 @@ def _bootstrap_key(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
+    return value
+
+
+def _model_key(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().isprintable():
+        raise ValueError("expected no control characters, such as the end of a line")
     return value
 
 
@@ -75,9 +94,12 @@ def _quirks(value: object) -> object:
     return frozenset(map(Quirk, names))
 
 
+_PLACE = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
 
 Address = Annotated[str, AfterValidator(_address)]
+
+Seconds = Annotated[float, Field(ge=0.001, le=MAX_SECONDS)]
 
 
 WhenActive = Literal["reject", "queue"]
@@ -153,28 +175,28 @@ class Settings(BaseSettings):
     share a database must share the files, too.
     """
 
-    upload_timeout: float = Field(default=3600.0, ge=0.001)
+    upload_timeout: Seconds = 3600.0
     """Seconds that the upload of a file or part may take. A minute without a byte ends it, too."""
 
     max_header_kib: int = Field(default=60, ge=8, le=96)
     """KiB of a request's headers at most. More are a 431."""
 
-    max_connections: int = Field(default=10_000, ge=1)
+    max_connections: int = Field(default=10_000, ge=1, lt=2**31)
     """Connections that Envoy keeps at most, or as many files as it may open. More are closed."""
 
     max_streams: int = Field(default=1000, ge=1, lt=2**31)
     """Calls at once on one connection of HTTP/2 at most. More wait in the client."""
 
-    headers_timeout: float = Field(default=30.0, ge=0.001)
+    headers_timeout: Seconds = 30.0
     """Seconds that the headers of a request may take to arrive."""
 
-    request_timeout: float = Field(default=120.0, ge=0.001)
+    request_timeout: Seconds = 120.0
     """Seconds without a byte of a request that is not whole; then it is a 408.
 
     Not of its answer: streams have no limit, and get comments while they are silent.
     """
 
-    idle_timeout: float = Field(default=600.0, ge=0.001)
+    idle_timeout: Seconds = 600.0
     """Seconds after which a connection without a request is closed."""
 
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
@@ -204,7 +226,7 @@ class Settings(BaseSettings):
     model_base_url: HttpUrl | None = None
     """An OpenAI-compatible endpoint, up to and with its `/v1`. Default: the embedded model."""
 
-    model_api_key: SecretStr = SecretStr("none")
+    model_api_key: Annotated[SecretStr, AfterValidator(_model_key)] = SecretStr("none")
     """What that endpoint wants as its key. Local servers take any."""
 
     model_context_tokens: int | None = Field(default=None, ge=256)

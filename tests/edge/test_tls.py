@@ -178,10 +178,24 @@ async def test_certificates_that_are_replaced(secure: Stack, models: ModelServer
         pair.write_text("no certificate")
         await until(lambda: "certificate not reloaded" in secure.printed())
         assert shows(secure, "first")
-        shutil.copy(CERTIFICATES / "second.pem", pair)
+        # With words in no known encoding before it, as certificates have that people print.
+        pair.write_bytes(b"Subject: M\xfcller\n" + (CERTIFICATES / "second.pem").read_bytes())
         await until(lambda: shows(secure, "second"))
         hold.release()
         assert reading.result(60)[-1] == "thread.run.completed"
+
+
+async def test_a_copy_that_cannot_be_written(secure: Stack) -> None:
+    """It is written when it can be, though the files have not changed again."""
+    pair = Path(secure.env["ASSISTANTS_TLS_CERT"])
+    in_the_way = Path(secure.env["ASSISTANTS_DATA_DIR"]) / "tls.new"
+    shutil.copy(CERTIFICATES / "first.pem", pair)
+    await until(lambda: shows(secure, "first"))
+    in_the_way.mkdir()
+    shutil.copy(CERTIFICATES / "second.pem", pair)
+    await until(lambda: "tls.json: " in secure.printed())
+    in_the_way.rmdir()
+    await until(lambda: shows(secure, "second"))
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,13 @@ async def test_one_line_for_each_request(model_server: ModelServer) -> None:
             call = stubs.threads.ListThreads.with_call
             _, ended = call(threads_pb2.ListThreadsRequest(), metadata=((REQUEST_ID, "over-grpc"),))
             assert dict(ended.initial_metadata())[REQUEST_ID] == "over-grpc"
-        for each in ("mine", "found", "over-grpc"):
+            with pytest.raises(grpc.RpcError):
+                request = threads_pb2.GetThreadRequest(thread_id="x")
+                stubs.threads.GetThread(request, metadata=((REQUEST_ID, "missed"),))
+        for each in ("mine", "found", "over-grpc", "missed"):
             await until(lambda asked=each: lines(stack, asked))  # type: ignore[misc]
-        [refused], [missing], [called] = (
-            lines(stack, each) for each in ("mine", "found", "over-grpc")
+        [refused], [missing], [called], [missed] = (
+            lines(stack, each) for each in ("mine", "found", "over-grpc", "missed")
         )
         assert refused.keys() == missing.keys() == called.keys() == KEYS
         assert (refused["method"], refused["path"]) == ("GET", "/v1/threads/thread_x")
@@ -67,7 +70,9 @@ async def test_one_line_for_each_request(model_server: ModelServer) -> None:
         assert missing["bytes_sent"] > 0 <= missing["duration_ms"]
         assert called["path"] == "/assistants.v1.ThreadsService/ListThreads"
         assert (called["status"], called["upstream"]) == (200, "grpc")
-        assert [line["request_id"] for line in logged(stack, "GetThread")] == ["found"]
+        statuses = [line["grpc_status"] for line in (refused, missing, called, missed)]
+        assert statuses == ["", "", "0", "5"]
+        assert [line["request_id"] for line in logged(stack, "GetThread")] == ["found", "missed"]
         assert [line["request_id"] for line in logged(stack, "ListThreads")] == ["over-grpc"]
         # Health is asked for again and again.
         assert "/healthz" not in stack.printed()

@@ -53,6 +53,18 @@ def test_insecure_on_purpose(model_server: ModelServer) -> None:
         assert stack.terminate() == 0, stack.printed()
 
 
+def test_files_are_for_the_servers_user_alone(model_server: ModelServer) -> None:
+    """Whatever mask the server is started with: the database's, and the sockets'."""
+    settings = {"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}
+    with Stack(settings, ("sh", "-c", f"umask 0 && exec {COMMAND} serve")) as stack:
+        stack.start()
+        data = Path(stack.env["ASSISTANTS_DATA_DIR"])
+        modes = {path.name: path.stat().st_mode & 0o077 for path in (data, *data.rglob("*"))}
+        assert {"data", "assistants.db", "edge.sock", "grpc.sock"} <= modes.keys()
+        assert not any(modes.values()), modes
+        assert stack.terminate() == 0, stack.printed()
+
+
 def test_no_other_port_is_open(model_server: ModelServer) -> None:
     """Not Envoy's admin interface, least of all."""
     settings = {
