@@ -159,7 +159,8 @@ def test_expiry_is_counted_from_the_last_activity(client: openai.OpenAI) -> None
     assert store.last_active_at is not None
     assert store.expires_at == store.last_active_at + 2 * 86_400
     changed = stores.update(store.id, name=None, expires_after=None)
-    assert (changed.expires_at, changed.expires_after, changed.name) == (None, None, None)
+    assert changed.to_dict()["name"] is None
+    assert (changed.expires_at, changed.expires_after) == (None, None)
     changed = stores.update(store.id, expires_after={"anchor": "last_active_at", "days": 1})
     assert changed.expires_at == store.last_active_at + 86_400
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any, Final
 
+from tests.support.access import vector_store_cases
+
 MESSAGE: Final[dict[str, Any]] = {"role": "user", "content": "stolen"}
 METADATA: Final[dict[str, Any]] = {"metadata": {"stolen": "1"}}
 IN_THREAD: Final = {"thread_id": "{thread}"}
@@ -46,6 +48,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "StreamRunEvents": IN_RUN,
     "ListRunSteps": IN_RUN | {"after": "~step"},
     "GetRunStep": IN_RUN | {"step_id": "{step}"},
+    **vector_store_cases.CASES,
 }
 """By the methods' names."""
 
