@@ -115,7 +115,7 @@ class Form:
             raise ApiError(Kind.string_above_max, message, name)
 
     def _target(self, name: str) -> tuple[Message, FieldDescriptor]:
-        """Returns the message and its field that a form's field, such as `a` or `a[b]`, stands for."""
+        """Returns the message and its field for which the form's, such as `a[b]`, stands."""
         outer, inner = name, ""
         if (nested := _NESTED.fullmatch(name)) is not None:
             outer, inner = nested.groups()

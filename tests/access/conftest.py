@@ -79,7 +79,15 @@ def one_of_each(stack: Stack, models: ModelServer, key: Key) -> dict[str, str]:
         assert run.required_action
         [step] = scene.steps(run)
         [call] = run.required_action.submit_tool_outputs.tool_calls
+        file = client.files.create(file=("a.txt", b"text"), purpose="assistants")
+        upload = client.uploads.create(
+            filename="b.txt", bytes=4, mime_type="text/plain", purpose="assistants"
+        )
+        part = client.uploads.parts.create(upload.id, data=b"text")
         return {
+            "file": file.id,
+            "upload": upload.id,
+            "part": part.id,
             "assistant": scene.assistant_id,
             "thread": scene.thread_id,
             "message": scene.messages()[0].id,

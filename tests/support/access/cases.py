@@ -16,6 +16,8 @@ METADATA: Final[dict[str, Any]] = {"metadata": {"stolen": "1"}}
 IN_THREAD: Final = {"thread_id": "{thread}"}
 IN_RUN: Final = IN_THREAD | {"run_id": "{run}"}
 NEW_RUN: Final[dict[str, Any]] = {"assistant_id": "{assistant}", "when_active": "queue"}
+IN_UPLOAD: Final = {"upload_id": "{upload}"}
+NEW_FILE: Final[dict[str, Any]] = {"filename": "a.txt", "purpose": "assistants", "bytes": 0}
 OUTPUTS: Final[dict[str, Any]] = {"tool_outputs": [{"tool_call_id": "~call", "output": "stolen"}]}
 
 CASES: Final[dict[str, dict[str, Any]]] = {
@@ -49,6 +51,15 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "ListRunSteps": IN_RUN | {"after": "~step"},
     "GetRunStep": IN_RUN | {"step_id": "{step}"},
     **vector_store_cases.CASES,
+    "UploadFile": NEW_FILE,
+    "ListFiles": {"after": "~file"},
+    "GetFile": {"file_id": "{file}"},
+    "DeleteFile": {"file_id": "{file}"},
+    "DownloadFile": {"file_id": "{file}"},
+    "CreateUpload": NEW_FILE | {"mime_type": "text/plain"},
+    "AddUploadPart": IN_UPLOAD | {"bytes": 0},
+    "CompleteUpload": IN_UPLOAD | {"part_ids": ["{part}"]},
+    "CancelUpload": IN_UPLOAD,
 }
 """By the methods' names."""
 
