@@ -126,6 +126,7 @@ async def _model(settings: Settings) -> AsyncIterator[ChatModel]:
                 slots=embedded.slots,
                 options=embedded.options,
                 functions=embedded.calls_functions,
+                models=embedded.models,
                 quirks=quirks,
             )
         stack.push_async_callback(model.close)

@@ -48,6 +48,7 @@ class Engine:
         self._cancellations = BackgroundTasks(StorageError)
         self._publisher = Publisher(bus)
         self.streams = RunStreams(storage, bus)
+        self.list_models = model.list_models
         self._worker = Worker(
             storage.claims,
             queue,
