@@ -94,5 +94,5 @@ def one_of_each(stack: Stack, models: ModelServer, key: Key) -> dict[str, str]:
             "run": run.id,
             "step": step.id,
             "call": call.id,
-            **vector_store_cases.make(client),
+            **vector_store_cases.make(client, file.id),
         }
