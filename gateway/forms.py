@@ -195,8 +195,9 @@ def _unreadable(reason: str) -> ApiError:
 
 
 def _unquoted(value: str, filename: bool = False) -> str:
-    # A name is kept whole: old browsers, of whose paths the parser would cut it out, are gone.
-    return str(multipart.content_disposition_unquote(value))
+    # A name is kept whole: old browsers, of whose paths the parser would cut it out, are gone. curl
+    # and httpx double each backslash, which browsers do not.
+    return str(multipart.content_disposition_unquote(value)).replace("\\\\", "\\")
 
 
 def _extended(disposition: str) -> str | None:

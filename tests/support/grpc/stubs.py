@@ -10,6 +10,7 @@ from assistants.v1 import (
     assistants_pb2_grpc,
     common_pb2,
     events_pb2,
+    files_pb2_grpc,
     messages_pb2,
     messages_pb2_grpc,
     run_objects_pb2,
@@ -17,6 +18,7 @@ from assistants.v1 import (
     runs_pb2_grpc,
     threads_pb2,
     threads_pb2_grpc,
+    uploads_pb2_grpc,
 )
 
 RunEvent = events_pb2.RunEvent
@@ -33,6 +35,8 @@ class Stubs:
         self.assistants = assistants_pb2_grpc.AssistantsServiceStub(channel)
         self.threads = threads_pb2_grpc.ThreadsServiceStub(channel)
         self.messages = messages_pb2_grpc.MessagesServiceStub(channel)
+        self.files = files_pb2_grpc.FilesServiceStub(channel)
+        self.uploads = uploads_pb2_grpc.UploadsServiceStub(channel)
         self.runs = runs_pb2_grpc.RunsServiceStub(channel)
 
     def assistant(self, model: str = "any", **fields: Any) -> assistants_pb2.Assistant:

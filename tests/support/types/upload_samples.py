@@ -26,7 +26,7 @@ def upload(**changes: Any) -> rows.Upload:
 
 
 FILES = [
-    *(file(purpose=purpose) for purpose in PURPOSES if purpose != "evals"),
+    *(file(purpose=purpose) for purpose in PURPOSES),
     file(purpose="assistants_output", bytes=2**40, expires_at=2),
 ]
 EMPTY: Page[Any] = Page([], False)
