@@ -78,6 +78,7 @@ class Kind(StrEnum):
     """What went wrong. The value is ErrorInfo's reason; it is OpenAI's code where there is one."""
 
     not_found = "not_found"
+    model_not_found = "model_not_found"
     active_run = "active_run"
     wrong_status = "wrong_status"
     wrong_tool_outputs = "wrong_tool_outputs"
@@ -117,6 +118,7 @@ def _unknown(code: str | None) -> ErrorSpec:
 
 TABLE: dict[Kind, ErrorSpec] = {
     Kind.not_found: ErrorSpec(404, grpc.StatusCode.NOT_FOUND, _INVALID, None),
+    Kind.model_not_found: ErrorSpec(404, grpc.StatusCode.NOT_FOUND, _INVALID, Kind.model_not_found),
     Kind.active_run: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_status: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_tool_outputs: _bad(None),
@@ -252,6 +254,8 @@ def from_exception(error: Exception) -> ApiError:
                 Kind.wrong_tool_outputs,
                 f"Expected tool outputs for call_ids {error.expected}, got {error.got}",
             )
+        case storage_errors.StoreExpiredForRun():
+            return ApiError(Kind.wrong_status, f"Vector store {error.store_id} is expired")
         case storage_errors.StoreExpired():
             message = f"Vector store '{error.store_id}' has expired"
             return ApiError(Kind.wrong_status, message)

@@ -8,7 +8,7 @@ edge. The calls of both pass through the same chain (service/calls.py).
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,12 @@ from service.models.rewriting import rewriting
 from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
+from service.runner.images import Images
 from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
+from service.runner.tools.file_search import FileSearch, SearchLimits
 from service.runner.tools.registry import Registry
+from service.runner.tools.tool import ServerTool
 from service.settings import Settings
 from storage import Storage
 from storage.database import Database
@@ -78,27 +81,15 @@ class Server:
         settings: Settings,
         model: ChatModel,
         edge_handlers: EdgeHandlers,
-        tools: Registry | None = None,
+        tools: Iterable[ServerTool] = (),
     ) -> None:
-        """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
+        """Wires the server, which `serve` starts. Runs get `model`, file search and `tools`."""
         self._settings = settings
         self._storage = Storage(
             Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
         )
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
-        self._engine = Engine(
-            self._storage,
-            model,
-            tools or Registry(),
-            MemoryBus(max_bytes=settings.events_max_bytes),
-            MemoryQueue(),
-            # Who waits for the model waits in the queue, not for a first byte that is late.
-            concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
-            limits=Limits(
-                settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
-            ),
-        )
         self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
         self._library = Library(
             self._storage,
@@ -111,6 +102,26 @@ class Server:
             rewriting(model, settings.rewriting_model),
             concurrency=settings.indexing_concurrency,
             lease_seconds=settings.lease_seconds,
+        )
+        search = FileSearch(
+            self._storage.vector_stores,
+            self._library.search,
+            model.calls_functions,
+            settings.file_search,
+            SearchLimits(settings.file_search_results, settings.file_search_tokens),
+        )
+        self._engine = Engine(
+            self._storage,
+            model,
+            Registry([search, *tools]),
+            MemoryBus(max_bytes=settings.events_max_bytes),
+            MemoryQueue(),
+            # Who waits for the model waits in the queue, not for a first byte that is late.
+            concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
+            limits=Limits(
+                settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
+            ),
+            images=Images(self._storage.files, self._blobs),
         )
         self._servicers = servicers(self._storage, self._engine, settings, self._library)
         self._edge_handlers = edge_handlers

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from storage import clock, entries, store_lock, tables
 from storage.database import Database
 from storage.errors import NotFound
-from storage.file_tables import EntryStatus
+from storage.file_tables import IN_PROGRESS, EntryStatus
 from storage.repository import Repository, reads_all, renews, writes_all
 from storage.rows import Segment, VectorStore, VectorStoreFile, table
 from storage.segments import GET as SEGMENT
@@ -23,9 +23,6 @@ from storage.transaction import Transaction
 
 CRASHES = 3
 """Claims of an entry that may be lost in crashes."""
-
-IN_PROGRESS = sa.text("status = 'in_progress'")
-"""The condition of an index of entries, to the letter."""
 
 _TABLE = entries.TABLE
 _FILES = table(tables.File)
@@ -86,19 +83,19 @@ END = Statement(
     VectorStoreFile,
 )
 SOURCE: Statement[Any] = Statement(
-    sa.select(_FILES.c.filename, _BLOBS.c.id, _BLOBS.c.bytes)
+    sa.select(_FILES.c.filename, _BLOBS.c.place, _BLOBS.c.id, _BLOBS.c.bytes)
     .select_from(_FILES)
     .outerjoin(_BLOBS, _BLOBS.c.file_id == _FILES.c.id)
     .where(_FILES.c.id == param("id"))
-    .order_by(_BLOBS.c.place)
 )
 # Of the visible segments of a vector store, one that another embedder made.
 OTHER: Statement[Any] = Statement(
-    sa.select(_SEGMENTS.c.id)
-    .join(_TABLE, _TABLE.c.segment == _SEGMENTS.c.id)
+    sa.select(_TABLE.c.id)
     .where(
         _TABLE.c.vector_store_id == param("vector_store_id"),
-        _SEGMENTS.c.embedder != param("embedder"),
+        _TABLE.c.segment.is_not(None),
+        sa.select(_SEGMENTS.c.embedder).where(_SEGMENTS.c.id == _TABLE.c.segment).scalar_subquery()
+        != param("embedder"),
     )
     .limit(sa.literal(1))
 )
@@ -120,9 +117,6 @@ AGAIN = Statement(
     )
     .returning(_TABLE),
     VectorStoreFile,
-)
-IN_USE: Statement[Any] = Statement(
-    sa.select(sa.func.count()).select_from(_TABLE).where(IN_PROGRESS)
 )
 
 
@@ -225,11 +219,6 @@ class EntryClaims(Repository):
             entries.count_change(tx, row, EntryStatus.in_progress, row.usage_bytes)
         return len(rows)
 
-    @reads_all
-    def count(self, tx: Transaction) -> int:
-        """Returns how many entries are in progress."""
-        return int(tx.value(IN_USE))
-
 
 def _lock(tx: Transaction, claim: EntryClaim) -> VectorStore | None:
     try:
@@ -268,4 +257,5 @@ def _end(
 def _source(tx: Transaction, file_id: str) -> Source:
     rows = tx.all(SOURCE, id=file_id)
     filename = rows[0][0] if rows else ""
-    return Source(filename, [(key, size) for _, key, size in rows if key is not None])
+    blobs = sorted((place, key, size) for _, place, key, size in rows if key is not None)
+    return Source(filename, [(key, size) for _, key, size in blobs])

@@ -13,6 +13,15 @@ class DiskFull(Unreachable):
     """The database has no space left to write to; the message is one line."""
 
 
+class FilesNotReady(StorageError):
+    """The run waits for files of its thread that are being indexed."""
+
+    def __init__(self, run_id: str, assistant_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id = run_id
+        self.assistant_id = assistant_id
+
+
 class NotFound(StorageError):
     """There is no such object in the project, or not under the named parent.
 
@@ -47,6 +56,10 @@ class StoreExpired(StorageError):
     def __init__(self, store_id: str) -> None:
         super().__init__(store_id)
         self.store_id = store_id
+
+
+class StoreExpiredForRun(StoreExpired):
+    """A run would search in a vector store that has expired."""
 
 
 class StoreFull(StorageError):

@@ -20,6 +20,11 @@ CHUNK_BITS = 20
 """A chunk's number is its segment's, shifted by these, and its place in it."""
 
 
+EXPIRES = text("expires_at IS NOT NULL AND NOT expired")
+IN_PROGRESS = text("status = 'in_progress'")
+"""Conditions of indexes: queries use them that say the same, to the letter."""
+
+
 class EntryStatus(StrEnum):
     """How far the indexing of a file in a vector store is."""
 
@@ -128,8 +133,8 @@ class VectorStore(SQLModel, table=True):
         Index(
             "expiring_vector_stores",
             "expires_at",
-            sqlite_where=text("expires_at IS NOT NULL"),
-            postgresql_where=text("expires_at IS NOT NULL"),
+            sqlite_where=EXPIRES,
+            postgresql_where=EXPIRES,
         ),
     )
 
@@ -180,14 +185,14 @@ class VectorStoreFile(SQLModel, table=True):
         Index("vector_store_files_by_file", "vector_store_id", "file_id", unique=True),
         Index("vector_store_files_by_position", "vector_store_id", "position", unique=True),
         Index("vector_store_files_by_batch", "batch_id", "position"),
-        Index("entries_of_file", "file_id"),
+        Index("entries_of_file", "file_id", "vector_store_id"),
         Index("entries_by_segment", "segment", unique=True),
         Index("segments_of_vector_store", "vector_store_id", "segment"),
         Index(
             "entries_in_progress",
             "queued_at",
-            sqlite_where=text("status = 'in_progress'"),
-            postgresql_where=text("status = 'in_progress'"),
+            sqlite_where=IN_PROGRESS,
+            postgresql_where=IN_PROGRESS,
         ),
     )
 

@@ -35,8 +35,7 @@ LOCK_FILES: Statement[Any] = Statement(
         in_list(_FILES.c.id, "ids"),
         sa.or_(_FILES.c.expires_at.is_(None), _FILES.c.expires_at > clock.now()),
     )
-    .order_by(_FILES.c.id)
-    # As a row that refers to them would do it; here, and so in one order.
+    # As a row that refers to them would do it, but ahead of all other locks.
     .with_for_update(read=True, key_share=True)
 )
 

@@ -1,39 +1,36 @@
 """Vector stores in the database."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, entries, ids, pages, store_lock, tables
+from storage import entries, ids, pages, store_lock, tables
 from storage.dialects import in_list
 from storage.entries import NewEntry
 from storage.errors import StoreExpired
+from storage.file_tables import EXPIRES
 from storage.pages import Page, PageRequest
 from storage.repository import Repository, gets, reads_all, writes
-from storage.rows import VectorStore, table
+from storage.rows import Run, VectorStore, table
+from storage.segments import abandon
 from storage.statements import Statement, param, project
 from storage.transaction import Transaction
 
 DAY = 86_400
 
 _TABLE = table(tables.VectorStore)
-_SEGMENTS = table(tables.Segment)
+_THREADS = table(tables.Thread)
 
 LIST = pages.List(VectorStore, ids.VECTOR_STORE, _TABLE.c.project_id == project())
 # Its files and batches go with it: ON DELETE CASCADE.
 DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_TABLE.c.id == param("id")))
-ABANDON: Statement[Any] = Statement(
-    sa.update(_SEGMENTS)
-    .where(
-        _SEGMENTS.c.id.in_(
-            sa.select(entries.TABLE.c.segment).where(
-                entries.TABLE.c.vector_store_id == param("vector_store_id"),
-                entries.TABLE.c.segment.is_not(None),
-            )
-        )
+SEGMENTS: Statement[Any] = Statement(
+    sa.select(entries.TABLE.c.segment).where(
+        entries.TABLE.c.vector_store_id == param("vector_store_id"),
+        entries.TABLE.c.segment.is_not(None),
     )
-    .values(touched_at=sa.literal(0.0))
 )
 TOUCH: Statement[Any] = Statement(
     sa.update(_TABLE)
@@ -56,13 +53,30 @@ TOUCH: Statement[Any] = Statement(
 DUE: Statement[Any] = Statement(
     sa.select(_TABLE.c.project_id, _TABLE.c.id)
     .where(
-        _TABLE.c.expires_at.is_not(None),
-        _TABLE.c.expires_at <= sa.select(clock.now()).scalar_subquery(),
-        _TABLE.c.expired.is_(sa.false()),
+        EXPIRES,
+        _TABLE.c.expires_at <= param("now", _TABLE.c.expires_at),
     )
     .order_by(_TABLE.c.expires_at)
     .limit(param("limit", sa.column("", sa.Integer())))
 )
+
+THREAD: Statement[Any] = Statement(
+    sa.select(_THREADS.c.tool_resources).where(_THREADS.c.id == param("id"))
+)
+USABLE = Statement(
+    sa.select(_TABLE).where(_TABLE.c.project_id == project(), in_list(_TABLE.c.id, "ids")),
+    VectorStore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStores:
+    """Where a run searches."""
+
+    ids: tuple[str, ...]
+    """Its own vector stores, then its thread's; of both, those that are there and not expired."""
+    waiting: int
+    """How many files of its thread's are being indexed."""
 
 
 class VectorStores(Repository):
@@ -111,12 +125,24 @@ class VectorStores(Repository):
         tx.run(TOUCH, ids=[*store_ids], now=int(tx.now()))
 
     @reads_all
+    def of_run(self, tx: Transaction, run: Run) -> RunStores:
+        """Returns the vector stores in which a run of any project searches."""
+        (of_thread,) = tx.one(THREAD, id=run.thread_id) or ({},)
+        own = run.tool_resources or {}
+        ids = dict.fromkeys([*_named(own), *_named(of_thread)])
+        rows = tx.all(USABLE, ids=[*ids], project_id=run.project_id)
+        found = {row.id: store_lock.as_of_now(tx, row) for row in rows}
+        usable = [id for id in ids if id in found and not found[id].expired]
+        waiting = sum(found[id].in_progress for id in _named(of_thread) if id in usable)
+        return RunStores(tuple(usable), waiting)
+
+    @reads_all
     def due(self, tx: Transaction, limit: int = 100) -> Sequence[tuple[str, str]]:
         """Returns projects and ids of vector stores whose time is up, those first that were first.
 
         They have files still.
         """
-        return [(project, id) for project, id in tx.all(DUE, limit=limit)]
+        return [(project, id) for project, id in tx.all(DUE, now=int(tx.now()), limit=limit)]
 
     @writes
     def expire(self, tx: Transaction, store_id: str) -> None:
@@ -147,9 +173,13 @@ def insert(
     return found
 
 
+def _named(stored: Mapping[str, Any]) -> list[str]:
+    return [*stored.get("file_search", {}).get("vector_store_ids", ())]
+
+
 def remove(tx: Transaction, store_id: str) -> None:
     """Deletes a locked vector store, with all that was read out of its files."""
-    tx.run(ABANDON, vector_store_id=store_id)
+    abandon(tx, [segment for (segment,) in tx.all(SEGMENTS, vector_store_id=store_id)])
     tx.run(DELETE, id=store_id)
 
 

@@ -7,8 +7,10 @@ envoy.yaml repeats the names, because Envoy runs it as it is; a test compares th
 from collections.abc import Callable, Mapping
 
 from service.api.assistants import AssistantsServicer
+from service.api.catalog import Catalog
 from service.api.files import FilesServicer
 from service.api.messages import MessagesServicer
+from service.api.models import ModelsServicer
 from service.api.runs import RunsServicer
 from service.api.threads import ThreadsServicer
 from service.api.uploads import UploadsServicer
@@ -31,6 +33,9 @@ SERVICES: Mapping[str, Callable[[Storage, Engine, Settings, Library], object]] =
     ),
     "assistants.v1.RunsService": lambda storage, engine, settings, library: RunsServicer(
         storage, engine, settings.run_lifetime, settings.when_active
+    ),
+    "assistants.v1.ModelsService": lambda storage, engine, settings, library: ModelsServicer(
+        Catalog(engine.list_models)
     ),
     "assistants.v1.FilesService": lambda storage, engine, settings, library: FilesServicer(
         storage, library.blobs, settings.max_file_bytes

@@ -14,6 +14,7 @@ from service.process import metrics
 from service.runner import prompt
 from service.runner.answer import Answer, Ending
 from service.runner.history import History
+from service.runner.images import Images
 from service.runner.limits import Limits
 from service.runner.tools.registry import Toolbox
 from storage.tables import Run, RunStatus
@@ -39,6 +40,14 @@ def failed(code: str, message: str) -> Ending:
     )
 
 
+class ToolsRefused(Exception):
+    """The model calls no functions; `ending` is how the turn ends if it is to call some."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__()
+        self.ending = ending
+
+
 class Turn:
     """One request to the model and its answer, with all that it takes to get one."""
 
@@ -50,6 +59,7 @@ class Turn:
         toolbox: Toolbox,
         answer: Answer,
         limits: Limits,
+        images: Images | None,
         *,
         deadline: float,
         claimed_at: float | None,
@@ -65,6 +75,7 @@ class Turn:
         self._toolbox = toolbox
         self._answer = answer
         self._limits = limits
+        self._images = images
         self._deadline = deadline
         self._claimed_at = claimed_at
         self._loop = asyncio.get_running_loop()
@@ -72,15 +83,19 @@ class Turn:
     async def take(self) -> Ending:
         """Has the model answer, and returns what that makes of the run.
 
-        With calls that is `requires_action`, whoever is to answer them.
+        With calls that is `requires_action`, whoever is to answer them. Raises ToolsRefused.
         """
+        able = self._model.calls_functions(self._run.model)
         try:
             with metrics.TURN_SECONDS.time():
                 finished = await self._ask()
         except prompt.OutOfTokens as error:
             return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
         except ModelError as error:
-            return failed(error.code, _message(error))
+            ending = failed(error.code, _message(error))
+            if able and not self._model.calls_functions(self._run.model):
+                raise ToolsRefused(ending) from error
+            return ending
         if finished.usage is not None:
             for kind in ("prompt", "completion"):
                 metrics.TOKENS.labels(kind).inc(finished.usage[f"{kind}_tokens"])
@@ -161,7 +176,12 @@ class Turn:
 
     async def _prompt(self) -> dict[str, Any]:
         return await prompt.build(
-            self._run, self._history, self._toolbox, self._model.tokens, self._limits.prompt_bytes
+            self._run,
+            self._history,
+            self._toolbox,
+            self._model.tokens,
+            self._limits.prompt_bytes,
+            self._images,
         )
 
     def _delay(self, error: ModelError, retry: int) -> float | None:

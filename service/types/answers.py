@@ -14,6 +14,7 @@ from service.types import (
     assistants,
     files,
     messages,
+    models,
     paging,
     runs,
     steps,
@@ -24,6 +25,7 @@ from service.types import (
     vector_stores,
 )
 from service.types.json_value import Json
+from service.types.models import Model, Models
 from service.types.steps import WithContents
 from service.types.vector_store_search import Results
 from storage import rows
@@ -53,6 +55,8 @@ Answer = (
     | Shown
     | Part
     | WithContents
+    | Model
+    | Models
     | rows.VectorStore
     | rows.VectorStoreBatch
     | Entry
@@ -121,6 +125,8 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     Page: _page,
     RunPage: _page,
     Deleted: _deleted,
+    Model: models.to_json,
+    Models: models.list_to_json,
 }
 
 _FIELDS: Mapping[type, Callable[[Any], Json]] = {
@@ -144,5 +150,7 @@ _FIELDS: Mapping[type, Callable[[Any], Json]] = {
     Entry: lambda entry: vector_store_files.to_fields(vector_store_files.to_json(entry)),
     Text: lambda text: vector_store_files.text_to_fields(vector_store_files.text_to_json(text)),
     Results: lambda found: vector_store_search.to_fields(vector_store_search.to_json(found)),
+    Model: lambda model: models.to_fields(models.to_json(model)),
+    Models: lambda found: {"data": [models.to_fields(models.to_json(each)) for each in found.data]},
     Found: lambda found: runs.to_fields(_found(found), runs.extensions(found.run)),
 }

@@ -61,7 +61,7 @@ def parse_new(
     path: str = "",
 ) -> NewEntry:
     """Returns the file to put into a vector store; `path` is empty or ends in a dot."""
-    return NewEntry(**requests.create(request, FIELDS, path))
+    return NewEntry(**requests.create(request, FIELDS, path=path))
 
 
 def parse_batch(

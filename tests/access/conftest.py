@@ -8,6 +8,7 @@ import httpx2
 import openai
 import pytest
 
+from tests.support.access import vector_store_cases
 from tests.support.access.keyed import Key
 from tests.support.access.transports import OverGrpc, OverRest, Transport
 from tests.support.model_server import ModelServer
@@ -93,4 +94,5 @@ def one_of_each(stack: Stack, models: ModelServer, key: Key) -> dict[str, str]:
             "run": run.id,
             "step": step.id,
             "call": call.id,
+            **vector_store_cases.make(client, file.id),
         }

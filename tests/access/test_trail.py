@@ -3,6 +3,7 @@
 import re
 
 from tests.access.conftest import Both, one_of_each
+from tests.support.access import vector_store_cases
 from tests.support.access.cases import CASES, filled
 from tests.support.access.keyed import Key, command
 from tests.support.access.transports import METHODS, REST, UNARY
@@ -30,6 +31,7 @@ OBJECTS = {
     "CancelRun": "run",
     "SubmitToolOutputs": "run",
     "StreamToolOutputs": "run",
+    **vector_store_cases.OBJECTS,
     "UploadFile": "file",
     "DeleteFile": "file",
     "CreateUpload": "upload",

@@ -127,7 +127,8 @@ def _vector_stores() -> None:
     op.create_index(
         "vector_stores_by_position", "vector_stores", ["project_id", "position"], unique=True
     )
-    _partial("expiring_vector_stores", "vector_stores", ["expires_at"], EXPIRES)
+    open_ones = sa.text("expires_at IS NOT NULL AND NOT expired")
+    _partial("expiring_vector_stores", "vector_stores", ["expires_at"], open_ones)
     op.create_table(
         "vector_store_batches",
         *_common(),
@@ -158,7 +159,7 @@ def _vector_stores() -> None:
         ("vector_store_files_by_file", ["vector_store_id", "file_id"], True),
         ("vector_store_files_by_position", ["vector_store_id", "position"], True),
         ("vector_store_files_by_batch", ["batch_id", "position"], False),
-        ("entries_of_file", ["file_id"], False),
+        ("entries_of_file", ["file_id", "vector_store_id"], False),
         ("entries_by_segment", ["segment"], True),
         ("segments_of_vector_store", ["vector_store_id", "segment"], False),
     ):

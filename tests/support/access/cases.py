@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any, Final
 
+from tests.support.access import vector_store_cases
+
 MESSAGE: Final[dict[str, Any]] = {"role": "user", "content": "stolen"}
 METADATA: Final[dict[str, Any]] = {"metadata": {"stolen": "1"}}
 IN_THREAD: Final = {"thread_id": "{thread}"}
@@ -24,6 +26,8 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "GetAssistant": {"assistant_id": "{assistant}"},
     "ModifyAssistant": {"assistant_id": "{assistant}", "name": "stolen"},
     "DeleteAssistant": {"assistant_id": "{assistant}"},
+    "ListModels": {},
+    "GetModel": {"model": "m"},
     "CreateThread": {"messages": [MESSAGE]},
     "GetThread": IN_THREAD,
     "ModifyThread": IN_THREAD | METADATA,
@@ -48,6 +52,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "StreamRunEvents": IN_RUN,
     "ListRunSteps": IN_RUN | {"after": "~step"},
     "GetRunStep": IN_RUN | {"step_id": "{step}"},
+    **vector_store_cases.CASES,
     "UploadFile": NEW_FILE,
     "ListFiles": {"after": "~file"},
     "GetFile": {"file_id": "{file}"},

@@ -127,7 +127,7 @@ TYPES: dict[str, tuple[Way, list[Trip]]] = {
     ),
     "tool_resources": (
         Way(
-            _values(tool_resources),
+            lambda given: tool_resources.parse(PARAM, given).given,
             tool_resources.to_json,
             tool_resources.to_proto,
             read.tool_resources,
@@ -240,7 +240,16 @@ TYPES: dict[str, tuple[Way, list[Trip]]] = {
             ),
         ],
     ),
-    "attachments": (Way(_values(attachments)), [unchanged([], [])]),
+    "attachments": (
+        Way(_values(attachments)),
+        [
+            unchanged([], []),
+            unchanged(
+                [messages_pb2.Attachment(file_id="file-1", tools=[{"type": "file_search"}])],
+                [{"file_id": "file-1", "tools": [{"type": "file_search"}]}],
+            ),
+        ],
+    ),
     "usage": (
         Way(
             to_json=usage.to_json,

@@ -31,6 +31,7 @@ from service.types import (
 )
 from service.types.json_value import from_python, struct_from_python
 from service.types.requests import Field
+from storage.resources import NOTHING
 from tests.support.types import samples
 
 
@@ -40,11 +41,11 @@ from tests.support.types import samples
         (assistants_pb2.CreateAssistantRequest, assistants.FIELDS, set()),
         (
             assistants_pb2.ModifyAssistantRequest,
-            assistants.FIELDS,
+            assistants.MODIFIABLE,
             {"assistant_id", "update_mask"},
         ),
         (threads_pb2.CreateThreadRequest, threads.FIELDS, {"messages"}),
-        (threads_pb2.ModifyThreadRequest, threads.FIELDS, {"thread_id", "update_mask"}),
+        (threads_pb2.ModifyThreadRequest, threads.MODIFIABLE, {"thread_id", "update_mask"}),
         (
             messages_pb2.ModifyMessageRequest,
             messages.MODIFIABLE,
@@ -162,7 +163,7 @@ def _create(request: Any) -> Any:
 
 
 def _modify(request: Any) -> Any:
-    return requests.modify(request, assistants.FIELDS)
+    return requests.modify(request, assistants.MODIFIABLE)
 
 
 def _run(request: Any) -> Any:
@@ -270,7 +271,7 @@ def test_a_required_field_cannot_be_emptied(
 
 def test_without_a_mask_a_modification_replaces_what_has_a_value() -> None:
     request = threads_pb2.ModifyThreadRequest(metadata={"a": "b"})
-    assert requests.modify(request, threads.FIELDS) == {"metadata_": {"a": "b"}}
+    assert requests.modify(request, threads.MODIFIABLE) == {"metadata_": {"a": "b"}}
     request.update_mask.paths.append("tool_resources")
-    assert requests.modify(request, threads.FIELDS) == {"tool_resources": {}}
+    assert requests.modify(request, threads.MODIFIABLE) == {"tool_resources": NOTHING}
     assert requests.modify(threads_pb2.ModifyThreadRequest(), (metadata.FIELD,)) == {}

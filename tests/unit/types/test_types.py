@@ -88,11 +88,16 @@ RESOURCES_SHOWN: dict[str, Any] = {
 
 
 def _assistant(request: Any) -> rows.Assistant:
-    return samples.assistant(**requests.create(request, assistants.FIELDS))
+    return samples.assistant(**_stored(requests.create(request, assistants.FIELDS)))
 
 
 def _thread(request: Any) -> rows.Thread:
-    return samples.thread(**requests.create(request, threads.FIELDS))
+    return samples.thread(**_stored(requests.create(request, threads.FIELDS)))
+
+
+def _stored(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values of a row, which storage makes of resources that exist."""
+    return values | {"tool_resources": dict(values["tool_resources"].given)}
 
 
 def _message(request: Any) -> rows.Message:
