@@ -33,6 +33,7 @@ from service.process.certificates import Certificate, server_credentials
 from service.rates import Rates
 from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
+from service.runner.images import Images
 from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
 from service.runner.tools.file_search import FileSearch, SearchLimits
@@ -126,6 +127,7 @@ class Server:
             limits=Limits(
                 settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
             ),
+            images=Images(self._storage.files, self._blobs),
         )
         self._servicers = servicers(self._storage, self._engine, settings, self._library)
         self._edge_handlers = edge_handlers

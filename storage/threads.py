@@ -108,7 +108,7 @@ class Threads(Repository):
 
         Raises NotFound (a file, a vector store), QuotaExceeded.
         """
-        store_lock.lock_files(tx, [*tool_resources.files, *attachments.named(messages)])
+        store_lock.lock_files(tx, [*tool_resources.files, *attachments.files_of(messages)])
         now = tx.now()
         self._quotas.admit(tx, now, messages=len(messages))
         thread, rows = begun(tx, metadata, tool_resources, messages, now)

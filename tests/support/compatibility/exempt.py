@@ -22,6 +22,7 @@ FILES: Final = frozenset(
         "MessageDeltaContentTextObject.text.annotations[]",
         "MessageDeltaContentTextAnnotationsFileCitationObject",
         "MessageDeltaContentTextAnnotationsFilePathObject",
+        "OpenAIFile.purpose=assistants_output",
         # Runs with the server's tools, and what these do in a step.
         "RunObject.tools[]|AssistantToolsCode",
         "RunObject.tools[]|AssistantToolsFileSearch",
@@ -43,6 +44,18 @@ FILES: Final = frozenset(
 
 NEVER: Final = frozenset(
     {
+        # What only batches and fine-tuning make, which this server does not do.
+        "OpenAIFile.purpose=batch_output",
+        "OpenAIFile.purpose=fine-tune-results",
+        # A file is processed as soon as it is there.
+        "OpenAIFile.status=uploaded",
+        "OpenAIFile.status=error",
+        "OpenAIFile.status_details",
+        # Nothing shows an upload but what begins and ends it.
+        "Upload.status=expired",
+        "Upload.file|null",
+        # The bytes of a file are no JSON.
+        "downloadFile|string",
         # Values that have a default, so that null is never the answer.
         "AssistantObject.tool_resources|null",
         "ThreadObject.tool_resources|null",

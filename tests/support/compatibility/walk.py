@@ -73,6 +73,31 @@ def assistants(client: openai.OpenAI) -> None:
         assert assistants.delete(each.id).deleted
 
 
+def files(client: openai.OpenAI) -> None:
+    """Files of every purpose, and uploads with either end."""
+    after: Any = {"anchor": "created_at", "seconds": 3600}
+    purposes: list[Any] = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+    made = [
+        client.files.create(file=("a.txt", b"a"), purpose=purpose, expires_after=after)
+        for purpose in purposes
+    ]
+    assert client.files.list(limit=1).data == made[-1:]
+    assert not client.files.list(purpose="nothing").data
+    for each in made:
+        assert client.files.retrieve(each.id) == each
+        assert client.files.content(each.id).read() == b"a"
+        assert client.files.delete(each.id).deleted
+    for end in ("complete", "cancel"):
+        upload = client.uploads.create(
+            filename="a", bytes=1, mime_type="a/b", purpose="vision", expires_after=after
+        )
+        part = client.uploads.parts.create(upload.id, data=b"a")
+        if end == "cancel":
+            client.uploads.cancel(upload.id)
+        else:
+            client.uploads.complete(upload.id, part_ids=[part.id])
+
+
 def threads(client: openai.OpenAI) -> None:
     """Threads, and messages that callers make."""
     threads = client.beta.threads
