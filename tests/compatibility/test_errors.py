@@ -25,8 +25,11 @@ NOT_BY_A_REQUEST = {
     Kind.missing_api_key,
     Kind.invalid_api_key,
     Kind.mismatched_project,
+    Kind.too_large,
+    Kind.range_not_satisfiable,
 }
-"""What takes more than a request: readers that lag, the server's end, a defect, keys, limits."""
+"""What takes more than a request: readers that lag, the server's end, a defect, keys, limits,
+bytes of files."""
 
 
 @pytest.fixture(scope="module")
