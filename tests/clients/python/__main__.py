@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import openai
 
-from tests.clients.python import objects, polling, responses, streams
+from tests.clients.python import files, objects, polling, responses, streams, vector_stores
 from tests.clients.python.harness import CHECKS, entered, got, same
 from tests.clients.python.scene import scene
 
-MODULES: Final = [objects, streams, polling, responses]
+MODULES: Final = [objects, streams, polling, responses, files, vector_stores]
 """What registers the checks."""
 
 

@@ -67,6 +67,9 @@ class Exchange:
                 assert self.data.endswith(b"\n\n"), "the stream breaks off"
                 check_stream(self.events)
             return
+        if self.headers.get("content-type") == "application/octet-stream":
+            assert (self.status, self.operation) in ((200, "downloadFile"), (206, "downloadFile"))
+            return
         assert self.headers.get("content-type") == "application/json"
         if self.status == 200:
             validate_response(self.method, self.path, self.body)

@@ -223,13 +223,13 @@ def test_what_is_wrong_first_is_refused(
 
 def test_a_servers_tool_is_refused_ahead_of_what_follows_in_the_request() -> None:
     request = runs_pb2.CreateRunRequest(model=LONG)
-    search = samples.assistant(tools=[{"type": "file_search"}])
-    with pytest.raises(ApiError, match="'file_search' is not available") as refused:
+    search = samples.assistant(tools=[{"type": "code_interpreter"}])
+    with pytest.raises(ApiError, match="'code_interpreter' is not available") as refused:
         draft(request, 600, search)
     assert refused.value.kind is Kind.unavailable_tool
     with pytest.raises(ApiError, match="string too long"):
         draft(request, 600)
-    with pytest.raises(ApiError, match="'file_search' is not available"):
+    with pytest.raises(ApiError, match="'code_interpreter' is not available"):
         draft(runs_pb2.CreateRunRequest(), 600).complete(search)
 
 
