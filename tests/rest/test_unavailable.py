@@ -23,7 +23,7 @@ def _thread(**message: Any) -> Call:
     return lambda c: c.beta.threads.create(messages=given)
 
 
-@pytest.mark.parametrize("tool", ["code_interpreter"])
+@pytest.mark.parametrize("tool", ["file_search", "code_interpreter"])
 def test_tools_that_do_not_exist_yet(client: openai.OpenAI, tool: str) -> None:
     scene = Scene.create(client, "any", tools=[{"type": tool}])
     message = f"Tool '{tool}' is not available on this server."
