@@ -10,7 +10,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from gateway import keys
+from gateway import interpreter, keys
 from gateway.serve import run
 from gateway.terminal.bearer import Bearer
 from gateway.terminal.chat import Chat, details
@@ -29,6 +29,7 @@ app = typer.Typer(
 
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.projects, name="projects")
+app.add_typer(interpreter.interpreter, name="interpreter")
 
 API_KEY = "ASSISTANTS_API_KEY"
 ApiKey = Annotated[

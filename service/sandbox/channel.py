@@ -14,9 +14,13 @@ import orjson
 from service.process.child import describe, dying_with_parent
 from service.sandbox import processes
 from service.sandbox.frames import BadFrame, Frame, parse
+from service.sandbox.port import Text
 
 WAITING = 4 * 1024**2
 """Bytes of frames that may wait here to be taken; then the child has to wait."""
+
+TOGETHER = 1000
+"""Texts that are taken as one, if they have come."""
 
 LAST_SECONDS = 1.0
 """Seconds that a child may take to end after it has closed its output."""
@@ -38,6 +42,8 @@ class Channel:
         self._words = _Words()
         self._input: asyncio.WriteTransport | None = None
         self._reaping = asyncio.Lock()
+        self._held: Frame | BadFrame | None = None
+        """What came behind texts that were taken."""
 
     @classmethod
     async def start(
@@ -85,7 +91,7 @@ class Channel:
     @property
     def pending(self) -> bool:
         """Whether something has come that nobody has taken."""
-        return self._frames.pending
+        return self._held is not None or self._frames.pending
 
     def send(self, **fields: object) -> None:
         """Sends a request. What a dead child does not take is lost."""
@@ -98,8 +104,25 @@ class Channel:
             self._input.write(line + b"\n")
 
     async def take(self) -> Frame:
-        """Returns the next frame. Raises Closed, BadFrame. May be cancelled and called again."""
-        return parse(await self._frames.take())
+        """Returns the next frame: texts that have come together are one.
+
+        Raises Closed, BadFrame. May be cancelled and called again.
+        """
+        frame, self._held = self._held, None
+        if frame is None:
+            frame = _parsed(await self._frames.take())
+        if isinstance(frame, Text):
+            texts = [frame.text]
+            while self._frames.ready and len(texts) < TOGETHER:
+                following = _parsed(await self._frames.take())
+                if not isinstance(following, Text):
+                    self._held = following
+                    break
+                texts.append(following.text)
+            return Text("".join(texts))
+        if isinstance(frame, BadFrame):
+            raise frame
+        return frame
 
     @property
     def closed(self) -> bool:
@@ -151,6 +174,13 @@ class Channel:
                 self._process.wait()
 
 
+def _parsed(line: bytes) -> Frame | BadFrame:
+    try:
+        return parse(line)
+    except BadFrame as error:
+        return error
+
+
 class _Frames(asyncio.Protocol):
     """Splits what the child says into lines, and makes it wait when nobody takes them."""
 
@@ -169,6 +199,10 @@ class _Frames(asyncio.Protocol):
     @property
     def pending(self) -> bool:
         return bool(self._lines or self._parts or self._too_long)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._lines)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods, and not the class.

@@ -51,8 +51,26 @@ class Folder:
     def __init__(self, path: Path, *, most_bytes: int, most_files: int) -> None:
         """Creates nothing: the engine that owns the folder does."""
         self.path = path
+        self._note = path.parent / "ended"
         self._most_bytes = most_bytes
         self._most_files = most_files
+
+    def ended(self) -> str | None:
+        """Returns how the thread's last session has ended, as a clause, if it is still to be told.
+
+        Of a server that was killed, that is what was said when the session began.
+        """
+        try:
+            return self._note.read_text() or None
+        except FileNotFoundError:
+            return None
+
+    def set_ended(self, clause: str | None) -> None:
+        """Keeps how a session has ended, or would if nothing more were said; None: it was told."""
+        if clause is not None:
+            self._note.write_text(clause)
+        else:
+            self._note.unlink(missing_ok=True)
 
     async def put(self, path: str, content: bytes | AsyncIterable[bytes]) -> None:
         """Writes a file, in place of whatever has its path; folders on the way are made.

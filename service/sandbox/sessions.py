@@ -2,24 +2,31 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import structlog
 
+from service.process import metrics
 from service.sandbox.folder import Folder
 from service.sandbox.limits import Lifetimes
-from service.sandbox.port import End, Event, Sandbox, Session, SessionClosed, Text
+from service.sandbox.port import End, Error, Event, Sandbox, Session, SessionClosed, Text
 
 log = structlog.get_logger(__name__)
 
 SWEEP = 15.0
 """Seconds between two looks for sessions that are idle, or old."""
 
-REMEMBERED = 10_000
-"""Threads whose session has ended and of whom it is known why."""
+IDLE, OLD, EVICTED, CLOSED, STOPPED, LOST = "idle", "old", "evicted", "closed", "stopped", "lost"
+WHY = {
+    IDLE: "it was idle for too long",
+    OLD: "it was open for too long",
+    EVICTED: "others needed its place",
+    CLOSED: "it was closed",
+    STOPPED: "the server was stopped",
+}
+"""Why sessions end, other than by what their code has done, and what threads are told of it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -55,7 +62,6 @@ class Sessions:
         self._lifetimes = lifetimes
         self._clock = clock
         self._slots: dict[str, _Slot] = {}
-        self._ended: OrderedDict[str, str] = OrderedDict()
         self._changed = asyncio.Condition()
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
@@ -71,7 +77,7 @@ class Sessions:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
-        await asyncio.gather(*(self.end(thread) for thread in list(self._slots)))
+        await asyncio.gather(*(self.end(thread, STOPPED) for thread in list(self._slots)))
 
     @property
     def open_sessions(self) -> int:
@@ -86,29 +92,30 @@ class Sessions:
         """Runs code in the thread's session, opened if need be, and yields what Session.run does.
 
         The calls of a thread run one after the other. Where too many sessions are open, the idlest
-        is closed; where none is idle, the call waits. Where the session before was lost between
-        calls, a text that says so comes first. Raises Unavailable, and SessionClosed when the
-        session is closed during the call. Who stops before End closes the iterator.
+        is closed; where none is idle, the call waits. Where the session before has ended other than
+        in a call, also with the server, a text that says so comes first. Raises Unavailable, and
+        SessionClosed when the session is closed during the call. Who stops before End closes the
+        iterator.
         """
         slot = self._slots.setdefault(thread, _Slot())
         slot.users += 1
         try:
             async with slot.turn:
                 if slot.session is not None and slot.session.lost is not None:
-                    await self._drop(thread, slot, slot.session.lost)
+                    await self._drop(thread, slot, LOST)
                 if slot.session is None:
-                    reason = self._ended.pop(thread, None)
+                    ended = self.folder(thread).ended()
                     await self._open(thread, slot)
-                    if reason is not None:
-                        yield Text(_note(reason))
+                    if ended is not None:
+                        yield Text(_note(ended))
                 assert slot.session is not None
-                told = False
-                async with aclosing(slot.session.run(code)) as events:
+                lost = False
+                async with aclosing(_measured(slot.session.run(code))) as events:
                     async for event in events:
-                        told = isinstance(event, End) and event.lost is not None
+                        lost = isinstance(event, End) and event.lost is not None
                         yield event
-                if told:
-                    await self._drop(thread, slot, None)
+                if lost:
+                    await self._drop(thread, slot, LOST, told=True)
         finally:
             slot.users -= 1
             slot.used = self._clock()
@@ -117,11 +124,11 @@ class Sessions:
             async with self._changed:
                 self._changed.notify_all()
 
-    async def end(self, thread: str, reason: str = "it was closed") -> None:
+    async def end(self, thread: str, why: str = CLOSED) -> None:
         """Closes a thread's session, if it has one; code that runs is killed. Files are kept."""
         slot = self._slots.get(thread)
         if slot is not None and slot.session is not None:
-            await self._drop(thread, slot, reason)
+            await self._drop(thread, slot, why)
 
     async def forget(self, thread: str) -> None:
         """Closes a thread's session and removes its files."""
@@ -133,7 +140,6 @@ class Sessions:
             async with slot.turn:
                 await self.end(thread)
                 await self.sandbox.forget(thread)
-        self._ended.pop(thread, None)
 
     async def sweep(self) -> None:
         """Closes the sessions that have been idle, or open, for too long."""
@@ -142,11 +148,11 @@ class Sessions:
             if slot.session is None or slot.users:
                 continue
             if slot.session.lost is not None:
-                await self._drop(thread, slot, slot.session.lost)
+                await self._drop(thread, slot, LOST)
             elif now - slot.used >= lifetimes.idle_seconds:
-                await self._drop(thread, slot, "it was idle for too long")
+                await self._drop(thread, slot, IDLE)
             elif now - slot.opened >= lifetimes.age_seconds:
-                await self._drop(thread, slot, "it was open for too long")
+                await self._drop(thread, slot, OLD)
 
     async def _open(self, thread: str, slot: _Slot) -> None:
         async with self._changed:
@@ -157,12 +163,15 @@ class Sessions:
                 raise SessionClosed("the server stops")
             slot.starting = True
         try:
-            slot.session = await self.sandbox.open(thread)
+            with metrics.INTERPRETER_START_SECONDS.time():
+                slot.session = await self.sandbox.open(thread)
         finally:
             slot.starting = False
+        metrics.INTERPRETER_SESSIONS.inc()
+        self.folder(thread).set_ended(WHY[STOPPED])
         slot.opened = slot.used = self._clock()
         if self._closed:
-            await self._drop(thread, slot, None)
+            await self._drop(thread, slot, STOPPED)
             raise SessionClosed("the server stops")
 
     async def _evict(self) -> bool:
@@ -176,20 +185,18 @@ class Sessions:
             return False
         _, thread, slot = min(idle, key=lambda each: each[0])
         log.info("sandbox session evicted", thread=thread)
-        await self._drop(thread, slot, "others needed its place")
+        await self._drop(thread, slot, EVICTED)
         return True
 
-    async def _drop(self, thread: str, slot: _Slot, reason: str | None) -> None:
-        """Closes a session; keeps the reason for the thread's next call, if it is to be told."""
+    async def _drop(self, thread: str, slot: _Slot, why: str, *, told: bool = False) -> None:
+        """Closes a session; keeps why for the thread's next call, unless it was told."""
         session, slot.session = slot.session, None
         if not slot.users and self._slots.get(thread) is slot:
             del self._slots[thread]
-        if reason is not None:
-            self._ended[thread] = reason
-            self._ended.move_to_end(thread)
-            while len(self._ended) > REMEMBERED:
-                self._ended.popitem(last=False)
         if session is not None:
+            metrics.INTERPRETER_SESSIONS.dec()
+            metrics.INTERPRETER_SESSION_ENDS.labels(why).inc()
+            self.folder(thread).set_ended(None if told else WHY.get(why, session.lost))
             await session.close()
 
     async def _sweeping(self) -> None:
@@ -198,9 +205,27 @@ class Sessions:
             await self.sweep()
 
 
-def _note(reason: str) -> str:
+async def _measured(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """Yields the events of a call, and counts how it ends."""
+    outcome, begin = "given_up", time.monotonic()
+    error = False
+    try:
+        async with aclosing(events):
+            async for event in events:
+                error |= isinstance(event, Error)
+                if isinstance(event, End):
+                    outcome = "error" if error else "completed"
+                    if event.lost is not None or event.interrupted:
+                        outcome = "lost" if event.lost is not None else "interrupted"
+                yield event
+    finally:
+        metrics.INTERPRETER_CALLS.labels(outcome).inc()
+        metrics.INTERPRETER_CALL_SECONDS.observe(time.monotonic() - begin)
+
+
+def _note(ended: str) -> str:
     return (
-        f"[The Python session was started anew, as the one before has ended: {reason}. Variables "
+        f"[The Python session was started anew, as the one before has ended: {ended}. Variables "
         "and imports are gone, files in /mnt/data are kept.]\n"
     )
 

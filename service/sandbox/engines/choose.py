@@ -42,7 +42,9 @@ async def choose(settings: SandboxSettings) -> Sandbox:
         case "off":
             return OffSandbox(settings.directory, settings.limits, "it is switched off")
         case "command":
-            return CommandSandbox(settings)
+            sandbox = CommandSandbox(settings)
+            log.info("code interpreter is on", engine=sandbox.name)
+            return sandbox
         case "auto":
             return await _first(settings)
 
