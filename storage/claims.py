@@ -69,6 +69,7 @@ class MessageEnd:
     id: str
     content: list[dict[str, Any]]
     incomplete_reason: str | None = None
+    attachments: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +319,7 @@ def _end_message(tx: Transaction, end: MessageEnd, now: int) -> Message | None:
             "incomplete_at": now,
             "incomplete_reason": end.incomplete_reason,
         }
-    return tx.change(Message, end.id, content=end.content, **ended)
+    return tx.change(Message, end.id, content=end.content, attachments=end.attachments, **ended)
 
 
 def _end_step(tx: Transaction, end: StepEnd, now: int) -> RunStep:

@@ -219,8 +219,8 @@ class Runs(Repository):
         thread = thread_lock.lock(tx, thread_id)
         run, step = _awaiting(tx, _one(tx, thread_id, run_id))
         calls = step.step_details["tool_calls"]
-        # The others are executed by the server, and have been.
-        expected = [call["id"] for call in calls if call["type"] == "function"]
+        # The others were answered by the server.
+        expected = [call["id"] for call in calls if is_awaited(call)]
         got = [call_id for call_id, _ in outputs]
         if sorted(expected) != sorted(got):
             raise WrongToolOutputs(expected, got)
@@ -230,7 +230,7 @@ class Runs(Repository):
             "type": "tool_calls",
             "tool_calls": [
                 call | {"function": call["function"] | {"output": given[call["id"]]}}
-                if call["type"] == "function"
+                if call["id"] in given
                 else call
                 for call in calls
             ],
@@ -281,6 +281,11 @@ def _found(tx: Transaction, run: Run) -> Found:
     if run.status != RunStatus.requires_action:
         return Found(run, None)
     return Found(run, tx.one(PENDING, run_id=run.id))
+
+
+def is_awaited(call: Mapping[str, Any]) -> bool:
+    """Returns whether a call of a run in `requires_action` waits for its output."""
+    return call["type"] == "function" and call["function"]["output"] is None
 
 
 def _awaiting(tx: Transaction, run: Run) -> tuple[Run, RunStep]:

@@ -7,13 +7,17 @@ withdraws.
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from service.models.client import CallDelta, Finished, Piece, RefusalDelta, TextDelta
+from service.runner.composing import Composition
 from service.runner.events import build
 from service.runner.events.publisher import Publisher
 from service.runner.openings import Openings
+from service.runner.references import References
 from service.runner.tools.registry import Offered, Toolbox
+from service.runner.tools.tool import Result
 from service.types import tool_calls
 from service.types.events import Event
 from storage import ids, transitions
@@ -48,9 +52,11 @@ class Called:
     name: str
     offered: Offered | None
     """The server's tool that it calls; None if it calls a function."""
+    awaited: bool
+    """Whether the caller is to execute it."""
     pieces: list[str] = field(default_factory=list)
-    output: str | None = None
-    """What the model is given of it; functions have theirs in what is shown."""
+    result: Result | None = None
+    """What came of it, where it called a tool of the server's."""
 
     @property
     def arguments(self) -> str:
@@ -60,9 +66,10 @@ class Called:
     @property
     def executed(self) -> dict[str, Any] | None:
         """What is replayed to the model of a call that the server has executed."""
-        if self.output is None:
+        if self.result is None:
             return None
-        return {"name": self.name, "arguments": self.arguments, "output": self.output}
+        kept = {"name": self.name, "arguments": self.arguments, "output": self.result.output}
+        return kept | ({"files": dict(self.result.files)} if self.result.files else {})
 
 
 class Answer:
@@ -74,20 +81,19 @@ class Answer:
         claim: Claim,
         publisher: Publisher,
         openings: Openings,
-        toolbox: Toolbox,
     ) -> None:
         """Writes under `claim`; publishes through `publisher` what happens."""
         self._claims = claims
         self._claim = claim
         self._publisher = publisher
         self._openings = openings
-        self._toolbox = toolbox
+        self._toolbox = Toolbox()
+        self._references = References()
         self._finished: Finished | None = None
         self._message: Message | None = None
         self._message_step: RunStep | None = None
         self._call_step: RunStep | None = None
-        self._parts: dict[str, list[str]] = {}
-        """The pieces of the text and of the refusal, whichever came first standing first."""
+        self._composition: Composition | None = None
         self._calls: dict[int, Called] = {}
         """By the model's numbers, in the order in which they have begun."""
 
@@ -103,43 +109,55 @@ class Answer:
 
     @property
     def awaits_outputs(self) -> bool:
-        """Whether the model has called a function."""
-        return any(call.offered is None for call in self._calls.values())
+        """Whether the model has called a function of the caller's."""
+        return any(call.awaited for call in self._calls.values())
 
     @property
     def server_calls(self) -> list[Called]:
-        """The calls that the server executes, in order."""
-        return [call for call in self._calls.values() if call.offered is not None]
+        """The calls that the server executes, or answers, in order."""
+        return [call for call in self._calls.values() if not call.awaited]
+
+    def number(self, call: Called) -> int:
+        """Returns which call of the run one of the turn's is, from 1."""
+        return self._references.calls + call.index + 1
+
+    def equip(self, toolbox: Toolbox, references: References) -> None:
+        """Takes, ahead of the turn, the run's tools, and what its earlier turns have left to it."""
+        self._toolbox = toolbox
+        self._references = references
 
     async def add(self, *pieces: Piece) -> None:
-        """Takes the next pieces of the answer."""
-        await self._publish(*(event for piece in pieces for event in self._take(piece)))
+        """Takes the next pieces of the answer. Raises Unreachable."""
+        await self._publish(*[event for piece in pieces for event in await self._take(piece)])
 
-    def model_finished(self, finished: Finished) -> None:
-        """Takes the end of the model's answer, with what it took."""
+    async def model_finished(self, finished: Finished) -> None:
+        """Takes the end of the model's answer, with what it took. Raises Unreachable."""
         self._finished = finished
+        await self._end_text()
 
     async def add_to_call(self, call: Called, details: dict[str, Any]) -> None:
         """Adds a piece to a call that the server executes."""
         await self._publish(self._add_to_call(call, details))
 
-    def end_call(self, call: Called, output: str, details: dict[str, Any]) -> None:
+    def end_call(self, call: Called, result: Result) -> None:
         """Adds what came of a call that the server has executed."""
-        call.output = output
-        call.shown[call.shown["type"]] |= details
+        call.result = result
+        call.shown[call.shown["type"]] |= result.details
+
+    def answer_function(self, call: Called, output: str) -> None:
+        """Gives the output of a call of a function that the caller does not have."""
+        call.shown["function"]["output"] = output
 
     async def finish(self, ending: Ending) -> Saved:
         """Ends the turn as `ending` says, with all that it has open. Raises ClaimLost."""
         if ending.status == RunStatus.completed and self._message is None:
             # An empty answer is a message too, of one empty text.
             await self.add(TextDelta(""))
-        message_end = None
-        if self._message is not None:
-            message_end = MessageEnd(self._message.id, self._content(), ending.message_incomplete)
+        await self._end_text()
         saved = await self._claims.save(
             self._claim,
             begun=await self._openings.unwritten(),
-            message=message_end,
+            message=self._message_end(ending),
             steps=self._step_ends(ending),
             run=ending.run,
         )
@@ -177,41 +195,44 @@ class Answer:
     async def _publish(self, *happened: Event) -> None:
         await self._publisher.publish(self._claim.run, *happened)
 
-    def _take(self, piece: Piece) -> list[Event]:
+    async def _take(self, piece: Piece) -> list[Event]:
         match piece:
             case TextDelta(text):
-                message, opened = self._opened_message()
-                first = "text" not in self._parts
-                index = self._append("text", text)
-                return [*opened, build.text_delta(message.id, index, text, first=first)]
+                composition, opened = self._opened_message()
+                return [*opened, *await composition.add_text(text)]
             case RefusalDelta(text):
-                message, opened = self._opened_message()
-                index = self._append("refusal", text)
-                return [*opened, build.refusal_delta(message.id, index, text)]
+                composition, opened = self._opened_message()
+                return [*opened, *composition.add_refusal(text)]
             case CallDelta():
                 return self._add_call(piece)
 
-    def _opened_message(self) -> tuple[Message, list[Event]]:
+    def _opened_message(self) -> tuple[Composition, list[Event]]:
         """Returns the turn's message, and the events of its beginning if it begins now."""
-        if self._message is not None:
-            return self._message, []
+        if self._composition is not None:
+            return self._composition, []
         opening = self._openings.message(ahead_of=self._call_step)
         assert opening.message is not None
         self._message_step, self._message = opening.step, opening.message
-        opened = [*build.step_opened(opening.step), *build.message_opened(opening.message)]
-        return opening.message, opened
+        self._composition = Composition(
+            opening.message.id,
+            self._references,
+            partial(self._toolbox.linked, self._claim.run),
+            marks=self._toolbox.has(tool_calls.FILE_SEARCH),
+            links=self._toolbox.has(tool_calls.CODE_INTERPRETER),
+        )
+        begun = [*build.step_opened(opening.step), *build.message_opened(opening.message)]
+        return self._composition, [*begun, *self._composition.begin()]
 
-    def _append(self, kind: str, text: str) -> int:
-        self._parts.setdefault(kind, []).append(text)
-        return list(self._parts).index(kind)
+    async def _end_text(self) -> None:
+        if self._composition is not None:
+            await self._publish(*await self._composition.end())
 
-    def _content(self) -> list[dict[str, Any]]:
-        return [
-            {"type": "text", "text": {"value": "".join(pieces), "annotations": []}}
-            if kind == "text"
-            else {"type": "refusal", "refusal": "".join(pieces)}
-            for kind, pieces in self._parts.items()
-        ]
+    def _message_end(self, ending: Ending) -> MessageEnd | None:
+        if self._message is None or self._composition is None:
+            return None
+        attachments = self._composition.attachments(last=ending.status == RunStatus.completed)
+        content, reason = self._composition.content, ending.message_incomplete
+        return MessageEnd(self._message.id, content, reason, attachments)
 
     def _add_call(self, piece: CallDelta) -> list[Event]:
         happened = []
@@ -219,13 +240,8 @@ class Answer:
             self._call_step = self._openings.tool_calls().step
             happened += build.step_opened(self._call_step)
         if piece.index not in self._calls:
-            # The id is made here: some model servers give none, or the same one twice.
-            name, call_id = piece.name or "", ids.new_id(ids.CALL)
-            offered = self._toolbox[name]
-            type = "function" if offered is None else offered.tool.type
-            shown = tool_calls.begun(type, call_id, name)
-            call = self._calls[piece.index] = Called(len(self._calls), shown, name, offered)
-            happened.append(build.call_begun(self._call_step.id, call.index, shown))
+            call = self._calls[piece.index] = self._begin_call(piece.name or "")
+            happened.append(build.call_begun(self._call_step.id, call.index, call.shown))
         if piece.arguments:
             call = self._calls[piece.index]
             call.pieces.append(piece.arguments)
@@ -233,6 +249,15 @@ class Answer:
             if call.offered is None:
                 happened.append(self._add_to_call(call, {"arguments": piece.arguments}))
         return happened
+
+    def _begin_call(self, name: str) -> Called:
+        # The id is made here: some model servers give none, or the same one twice.
+        call_id, offered = ids.new_id(ids.CALL), self._toolbox[name]
+        index, awaited = len(self._calls), False
+        if offered is None:
+            awaited = self._toolbox.is_function(name)
+            return Called(index, tool_calls.function(call_id, name), name, None, awaited)
+        return Called(index, tool_calls.of_server(call_id, offered.given), name, offered, awaited)
 
     def _add_to_call(self, call: Called, details: dict[str, Any]) -> Event:
         assert self._call_step is not None
@@ -270,7 +295,7 @@ class Answer:
         if self._finished is not None and (replay := self._finished.replay) is not None:
             # A call stands where its name came, which may be after a later call's.
             kept = {"turn": replay.turn, "calls": [replay.calls[index] for index in self._calls]}
-        if any(call.output is not None for call in self._calls.values()):
+        if any(call.result is not None for call in self._calls.values()):
             kept["executed"] = [call.executed for call in self._calls.values()]
         return kept or None
 

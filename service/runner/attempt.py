@@ -16,11 +16,12 @@ from service.runner.history import History
 from service.runner.lease import LeaseRenewal
 from service.runner.limits import Limits
 from service.runner.openings import Openings, PendingWrites
+from service.runner.references import References
 from service.runner.stops import STOPPED
 from service.runner.tools.execution import execute
-from service.runner.tools.registry import Registry
+from service.runner.tools.registry import Registry, Toolbox
+from service.runner.tools.tool import ToolUnavailable
 from service.runner.turn import Turn, failed
-from service.types.tools import UNAVAILABLE
 from storage.claims import Claim, Claims, Saved
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
@@ -59,7 +60,8 @@ class Attempt:
         self._deadline = self._claimed_at + lifetime
         self._why: Stop | None = None
         self._working: asyncio.Task[Ending] | None = None
-        self._toolbox = tools.toolbox(claim.run.tools)
+        self._tools = tools
+        self._toolbox: Toolbox | None = None
         self._history: History | None = None
         self._tool_turns = 0
         self._openings, self._answer = self._new_answer(claim.last_position)
@@ -144,10 +146,13 @@ class Attempt:
     async def _work(self) -> Ending:
         """Has the model answer, and executes what it calls of the server's tools."""
         run = self.claim.run
-        if self._toolbox.missing:
-            return failed("server_error", UNAVAILABLE.format(self._toolbox.missing[0]))
+        if self._toolbox is None:
+            self._toolbox = await self._tools.toolbox(run)
+        if self._toolbox.problem is not None:
+            return failed("server_error", self._toolbox.problem)
         if self._history is None:
             self._history = await History.begin(self._claims, self.claim)
+        self._answer.equip(self._toolbox, References.of(self._history.context))
         ending = await Turn(
             run,
             self._model,
@@ -163,7 +168,10 @@ class Attempt:
         if self._tool_turns == self._limits.tool_turns:
             return failed("server_error", TOO_MANY_TURNS.format(self._tool_turns))
         self._tool_turns += 1
-        await execute(self._answer, run)
+        try:
+            await execute(self._answer, run)
+        except ToolUnavailable as problem:
+            return failed("server_error", str(problem))
         # Functions are the caller's: with their outputs, the model gets all results.
         return ending if self._answer.awaits_outputs else Ending(status=RunStatus.in_progress)
 
@@ -178,8 +186,7 @@ class Attempt:
         openings = Openings(
             self._claims, self.claim, self._now, self._pending_writes, self._refused, after
         )
-        answer = Answer(self._claims, self.claim, self._publisher, openings, self._toolbox)
-        return openings, answer
+        return openings, Answer(self._claims, self.claim, self._publisher, openings)
 
     def _refused(self) -> None:
         """Takes in that the attempt may write nothing but the end of a run that is cancelled."""

@@ -134,8 +134,8 @@ def _parameters(run: Run, toolbox: Toolbox, context: Context, own: Sequence[Any]
         "max_completion_tokens": completion_budget(run, context.steps),
         "response_format": _response_format(run.response_format),
     }
-    if run.tools:
-        request["tools"] = toolbox.definitions
+    if toolbox.definitions:
+        request["tools"] = [*toolbox.definitions]
         # A forced call is meant for the first turn: forced again after it, no run would end.
         forced = run.tool_choice not in ("none", "auto")
         request["tool_choice"] = None if own and forced else toolbox.choice(run.tool_choice)

@@ -84,7 +84,7 @@ class Turn:
         if finished.usage is not None:
             for kind in ("prompt", "completion"):
                 metrics.TOKENS.labels(kind).inc(finished.usage[f"{kind}_tokens"])
-        self._answer.model_finished(finished)
+        await self._answer.model_finished(finished)
         return self._ending(finished)
 
     def _ending(self, finished: Finished) -> Ending:

@@ -20,3 +20,8 @@ def parse(param: str, given: Sequence[messages_pb2.Attachment]) -> list[dict[str
         checks.required_text(f"{name}.file_id", attachment.file_id, 512)
         files.unknown(attachment.file_id)
     return []
+
+
+def attachment(file_id: str, tool: str) -> dict[str, Any]:
+    """Returns the attachment of a file to one tool."""
+    return {"file_id": file_id, "tools": [{"type": tool}]}

@@ -99,6 +99,23 @@ def _part_to_proto(part: Mapping[str, Any]) -> Json:
     return {kind: part[kind]}
 
 
+def image_file(file_id: str) -> Json:
+    """Returns a part with an image that the server has made."""
+    return {"type": "image_file", "image_file": {"file_id": file_id}}
+
+
+def annotation_in_message(delta: Mapping[str, Any]) -> Json:
+    """Returns an annotation of a delta as messages have it, which is without index and quote."""
+    kind = delta["type"]
+    return {
+        "type": kind,
+        "text": delta["text"],
+        "start_index": delta["start_index"],
+        "end_index": delta["end_index"],
+        kind: {"file_id": delta[kind]["file_id"]},
+    }
+
+
 def annotation_to_proto(value: Mapping[str, Any]) -> Json:
     """Returns an annotation as fields of Annotation."""
     kind = value["type"]

@@ -59,7 +59,11 @@ def _text(text: Mapping[str, Any]) -> Json:
         "value": text["value"],
         "first": text.get("annotations") == [],
         "annotations": [
-            {"index": each["index"], "annotation": content.annotation_to_proto(each)}
+            {
+                "index": each["index"],
+                "annotation": content.annotation_to_proto(each),
+                "quote": each[each["type"]].get("quote"),
+            }
             for each in annotations
         ],
     }

@@ -20,6 +20,7 @@ from service.types import (
 from service.types.json_value import Json
 from service.types.requests import INHERITED, Field, Stored
 from storage.rows import Assistant, Run, RunStep
+from storage.runs import is_awaited
 from storage.tables import RunStatus
 
 _TOKENS = partial(checks.integer, minimum=256, maximum=2**31 - 1)
@@ -103,7 +104,7 @@ def _required_action(row: Run, pending: RunStep | None) -> Json | None:
     if pending is None or row.status != RunStatus.requires_action:
         return None
     calls = pending.step_details["tool_calls"]
-    awaited = [tool_calls.without_output(call) for call in calls if call["type"] == "function"]
+    awaited = [tool_calls.without_output(call) for call in calls if is_awaited(call)]
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": awaited}}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from assistants.v1 import events_pb2, run_objects_pb2
 
+from service.types import tools
 from service.types.json_value import Json
 
 FUNCTION = "function"
@@ -16,15 +17,17 @@ FILE_SEARCH = "file_search"
 CODE_INTERPRETER = "code_interpreter"
 
 
-def begun(type: str, id: str, name: str) -> Json:
-    """Returns a call as it begins; `name` is that of the function."""
-    match type:
-        case "function":
-            details: Json = {"name": name, "arguments": "", "output": None}
-        case "code_interpreter":
-            details = {"input": "", "outputs": []}
-        case _:
-            details = {}
+def function(id: str, name: str) -> Json:
+    """Returns a call of a function as it begins."""
+    return {"id": id, "type": FUNCTION, FUNCTION: {"name": name, "arguments": "", "output": None}}
+
+
+def of_server(id: str, tool: Mapping[str, Any]) -> Json:
+    """Returns a call of a tool of the server's as it begins; `tool` is its entry in `tools`."""
+    type = tool["type"]
+    details: Json = {"input": "", "outputs": []}
+    if type == FILE_SEARCH:
+        details = {"ranking_options": tools.ranking_options(tool), "results": []}
     return {"id": id, "type": type, type: details}
 
 
@@ -42,6 +45,9 @@ def first_piece(index: int, call: Mapping[str, Any]) -> Json:
 
 def piece(index: int, type: str, details: Json) -> Json:
     """Returns a later piece of a call."""
+    if type == CODE_INTERPRETER:
+        # Callers read the input of every piece.
+        details = {"input": "", **details}
     return {"index": index, "type": type, type: details}
 
 
@@ -49,7 +55,7 @@ def pieces(index: int, call: Mapping[str, Any]) -> list[Json]:
     """Returns a call in pieces; what came of a function or a search is in none of them."""
     type = call["type"]
     details = call[type]
-    found = [first_piece(index, begun(type, call["id"], details.get("name", "")))]
+    found = [first_piece(index, _as_begun(call))]
     if type == FUNCTION and details["arguments"]:
         found.append(piece(index, type, {"arguments": details["arguments"]}))
     if type == CODE_INTERPRETER:
@@ -58,6 +64,17 @@ def pieces(index: int, call: Mapping[str, Any]) -> list[Json]:
         outputs = [{"index": at, **output} for at, output in enumerate(details["outputs"])]
         found += [piece(index, type, {"outputs": [output]}) for output in outputs]
     return found
+
+
+def _as_begun(call: Mapping[str, Any]) -> Json:
+    """Returns a call without what it got piece by piece, or at its end."""
+    match call:
+        case {"type": "function", "function": {"name": name}}:
+            return function(call["id"], name)
+        case {"type": "file_search", "file_search": search}:
+            return {**call, FILE_SEARCH: {**search, "results": []}}
+        case _:
+            return {**call, CODE_INTERPRETER: {"input": "", "outputs": []}}
 
 
 def add(call: Json, details: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ SERVED: frozenset[str] = frozenset()
 UNAVAILABLE = "Tool '{}' is not available on this server."
 
 RANKERS = ("auto", "default_2024_08_21")
+RANKER = "default_2024_08_21"
+"""What `auto` stands for."""
 
 
 def parse(param: str, given: Sequence[common_pb2.Tool], maximum: int) -> list[dict[str, Any]]:
@@ -80,6 +82,12 @@ def is_available(kind: str) -> bool:
 def unavailable(param: str, kind: str) -> NoReturn:
     """Refuses a tool of the server's that `param` asks for."""
     raise ApiError(Kind.unavailable_tool, UNAVAILABLE.format(kind), param)
+
+
+def ranking_options(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns how the results of a tool of type `file_search` are ranked."""
+    given = tool.get("file_search", {}).get("ranking_options", {})
+    return {"ranker": RANKER, "score_threshold": given.get("score_threshold", 0.0)}
 
 
 def to_json(stored: Iterable[Mapping[str, Any]]) -> list[Any]:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from service.runner.tools.tool import Call, Delta, Result
+from service.runner.tools.tool import Call, Delta, Offer, Result, ServerTool
 from service.runner.turn import Turn
 from service.types.tool_outputs import MAX_OUTPUT
 from storage import Storage
+from storage.rows import Run
 from tests.support.model_server import ModelServer
 from tests.support.runs.engines import Engines
 from tests.support.runs.own_tools import Python, definition
@@ -21,7 +22,7 @@ CALL = ("python", {"code": "1"})
 FAILED = "The tool failed."
 
 
-class Broken:
+class Broken(ServerTool):
     """A tool that does what `work` does with the number of its call."""
 
     type = "code_interpreter"
@@ -31,8 +32,8 @@ class Broken:
         self._leaves = leaves
         self.calls = 0
 
-    def definition(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return definition("python", "code")
+    async def offer(self, run: Run, given: Mapping[str, Any]) -> Offer:
+        return Offer(definition("python", "code"))
 
     async def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         self.calls += 1
@@ -102,13 +103,13 @@ async def test_no_other_call_begins_when_a_tool_ignores_that_it_is_broken_off(
     assert tool.calls == 1
 
 
-async def test_a_tool_that_cannot_be_defined_is_not_available(
+async def test_a_tool_that_cannot_be_offered_is_not_available(
     storage: Storage, engines: Engines, models: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def definition(tool: Python, given: Mapping[str, Any]) -> dict[str, Any]:
+    async def offer(tool: Python, run: Run, given: Mapping[str, Any]) -> Offer:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(Python, "definition", definition)
+    monkeypatch.setattr(Python, "offer", offer)
     following = await engines.run(engines.start(Python()), models.script(), tools=[PYTHON])
     assert (await following.ended())[-2:] == ["thread.run.failed", "done"]
     run = await get_run(storage, following.run)

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from service.runner.events import build
+from service.types.content import annotation_in_message
 from service.types.events import Event
 
 
@@ -41,10 +42,7 @@ class _Part:
             return {"type": "refusal", "refusal": whole}
         if self.image is not None:
             return {"type": self.type, self.type: self.image}
-        annotations = [
-            {key: value for key, value in each.items() if key != "index"}
-            for each in self.annotations
-        ]
+        annotations = [annotation_in_message(each) for each in self.annotations]
         return {"type": "text", "text": {"value": whole, "annotations": annotations}}
 
 

@@ -8,7 +8,7 @@ import structlog
 
 from service.models.texts import storable, storable_json
 from service.runner.answer import Answer
-from service.runner.tools.tool import Call, Delta, Result, ServerTool, ToolFailed
+from service.runner.tools.tool import Call, Delta, Result, ServerTool, ToolFailed, ToolUnavailable
 from service.types.tool_outputs import MAX_OUTPUT
 from storage.errors import Unreachable
 from storage.rows import Run
@@ -18,13 +18,22 @@ log = structlog.get_logger(__name__)
 FAILED = "The tool failed."
 """What a model is given of a tool that broke down."""
 
+UNKNOWN = "There is no function '{}'. Call one of those that there are, or answer."
+"""What a model is given of a function that it has made up, where it has tools of the server's."""
+
 
 async def execute(answer: Answer, run: Run) -> None:
-    """Executes the server's calls of an answer, one after another, and adds what comes of them."""
+    """Executes the server's calls of an answer, one after another, and adds what comes of them.
+
+    Raises ToolUnavailable.
+    """
     for called in answer.server_calls:
         offered = called.offered
-        assert offered is not None
-        call = Call(called.shown["id"], run, called.arguments, offered.given)
+        if offered is None:
+            answer.answer_function(called, UNKNOWN.format(called.name))
+            continue
+        number = answer.number(called)
+        call = Call(called.shown["id"], run, number, called.arguments, offered.given)
         async with contextlib.aclosing(_execute(offered.tool, call)) as pieces:
             async for piece in pieces:
                 details = storable_json(piece.details)
@@ -32,7 +41,8 @@ async def execute(answer: Answer, run: Run) -> None:
                 if isinstance(piece, Delta):
                     await answer.add_to_call(called, details)
                 else:
-                    answer.end_call(called, storable(piece.output)[:MAX_OUTPUT], details)
+                    output = storable(piece.output)[:MAX_OUTPUT]
+                    answer.end_call(called, Result(output, details, piece.files))
         if _broken_off():
             # The tool has caught it; no other call begins.
             raise asyncio.CancelledError
@@ -50,7 +60,7 @@ async def _execute(tool: ServerTool, call: Call) -> AsyncGenerator[Delta | Resul
                 yield piece
             else:
                 raise AssertionError(f"the tool {tool.type} gave no result")
-    except Unreachable:
+    except (Unreachable, ToolUnavailable):
         raise
     except ToolFailed as failed:
         log.info("tool failed", tool=tool.type, error=str(failed))

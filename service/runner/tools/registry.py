@@ -1,13 +1,16 @@
 """Which tools there are on this server, and which of them a run has."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from service.runner.tools.function import Function
-from service.runner.tools.tool import ServerTool
+from service.runner.tools.tool import Offer, ServerTool, ToolUnavailable
+from service.types.tools import UNAVAILABLE
+from storage.errors import Unreachable
+from storage.rows import Run
 
 log = structlog.get_logger(__name__)
 
@@ -20,32 +23,60 @@ class Offered:
     given: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
 class Toolbox:
     """The tools of one run, by the names under which its model calls them."""
 
-    def __init__(
-        self,
-        definitions: list[dict[str, Any]],
-        offered: Mapping[str, Offered],
-        missing: Sequence[str],
-    ) -> None:
-        """Holds what the model is shown, and the server's tools by name."""
-        self.definitions = definitions
-        self.missing = missing
-        """The types of tools that the run has and this server cannot offer."""
-        self._offered = offered
+    definitions: Sequence[Mapping[str, Any]] = ()
+    """What the model is shown."""
+    functions: frozenset[str] = frozenset()
+    """The names of the caller's functions."""
+    offered: Mapping[str, Offered] = field(default_factory=dict)
+    """The server's tools that the model calls."""
+    ahead: Mapping[str, Offered] = field(default_factory=dict)
+    """The server's tools that are called ahead of the first turn."""
+    problem: str | None = None
+    """Why the run cannot have one of its tools; it is for callers."""
 
     def __getitem__(self, name: str) -> Offered | None:
         """Returns the server's tool of this name; None for functions, be they known or not."""
-        return self._offered.get(name)
+        return self.offered.get(name) or self.ahead.get(name)
+
+    def is_function(self, name: str) -> bool:
+        """Returns whether a call of this name is one of a function, which the caller executes.
+
+        Without tools of the server's, whatever the model calls is the caller's.
+        """
+        return name in self.functions or not (self.offered or self.ahead)
+
+    def has(self, type: str) -> bool:
+        """Returns whether the run has the server's tool of a type."""
+        every = (*self.offered.values(), *self.ahead.values())
+        return any(each.tool.type == type for each in every)
 
     def choice(self, tool_choice: Any) -> Any:
-        """Returns a tool choice as models know it: a server's tool is a function to them."""
-        if isinstance(tool_choice, Mapping):
-            for name, offered in self._offered.items():
-                if offered.tool.type == tool_choice["type"]:
-                    return {"type": "function", "function": {"name": name}}
-        return tool_choice
+        """Returns a tool choice as models know it: a server's tool is a function to them.
+
+        One that the run does not have cannot be chosen.
+        """
+        if not isinstance(tool_choice, Mapping) or tool_choice["type"] == Function.type:
+            return tool_choice
+        for name, offered in self.offered.items():
+            if offered.tool.type == tool_choice["type"]:
+                return {"type": "function", "function": {"name": name}}
+        return None
+
+    async def linked(self, run: Run, path: str) -> str | None:
+        """Returns the id of the file that a text links to, if one of the tools knows it."""
+        for offered in self.offered.values():
+            try:
+                if (file_id := await offered.tool.linked(run, path)) is not None:
+                    return file_id
+            except Unreachable:
+                raise
+            except Exception:
+                log.exception("link not resolved", tool=offered.tool.type)
+        return None
 
 
 class Registry:
@@ -56,37 +87,45 @@ class Registry:
         self._function = Function()
         self._tools = {tool.type: tool for tool in tools}
 
-    def toolbox(self, tools: Sequence[Mapping[str, Any]]) -> Toolbox:
-        """Returns the tools of a run.
+    async def toolbox(self, run: Run) -> Toolbox:
+        """Returns the tools of a run. Raises Unreachable.
 
         A function keeps its name. A tool of the server's gets another one if a function has its.
         """
-        definitions, offered = list[dict[str, Any]](), dict[str, Offered]()
-        missing = list[str]()
-        taken = {each["function"]["name"] for each in tools if each["type"] == self._function.type}
-        for given in tools:
+        definitions = list[Mapping[str, Any]]()
+        offered, ahead = dict[str, Offered](), dict[str, Offered]()
+        own = [each for each in run.tools if each["type"] == self._function.type]
+        functions = frozenset(each["function"]["name"] for each in own)
+        for given in run.tools:
             if given["type"] == self._function.type:
                 definitions.append(self._function.definition(given))
                 continue
             tool = self._tools.get(given["type"])
-            definition = None if tool is None else _definition(tool, given)
-            if tool is None or definition is None:
-                missing.append(given["type"])
+            try:
+                offer = await _offer(tool, run, given)
+            except ToolUnavailable as problem:
+                return Toolbox(problem=str(problem))
+            if tool is None or offer is None:
                 continue
-            name = definition["function"]["name"]
-            while name in taken:
+            name = offer.function["function"]["name"]
+            while name in functions or name in offered or name in ahead:
                 name += "_"
-            taken.add(name)
+            if offer.ahead:
+                ahead[name] = Offered(tool, given)
+                continue
             offered[name] = Offered(tool, given)
-            named = {**definition["function"], "name": name}
-            definitions.append({**definition, "function": named})
-        return Toolbox(definitions, offered, missing)
+            named = {**offer.function["function"], "name": name}
+            definitions.append({**offer.function, "function": named})
+        return Toolbox(definitions, functions, offered, ahead)
 
 
-def _definition(tool: ServerTool, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the definition of a tool; None where making it is a defect, which is logged."""
-    try:
-        return tool.definition(given)
-    except Exception:
-        log.exception("tool not defined", tool=tool.type)
-        return None
+async def _offer(tool: ServerTool | None, run: Run, given: Mapping[str, Any]) -> Offer | None:
+    """Asks a tool for its offer. Raises ToolUnavailable, also where asking it shows a defect."""
+    if tool is not None:
+        try:
+            return await tool.offer(run, given)
+        except (Unreachable, ToolUnavailable):
+            raise
+        except Exception:
+            log.exception("tool not offered", tool=tool.type)
+    raise ToolUnavailable(UNAVAILABLE.format(given["type"]))

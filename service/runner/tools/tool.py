@@ -5,6 +5,7 @@ model calls them, and the run waits for the caller's outputs. All other tools ar
 executes their calls during the run, and the model goes on with the results.
 """
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,11 +14,32 @@ from storage.rows import Run
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """How the model of a run gets at a tool."""
+
+    function: dict[str, Any]
+    """The tool as a function, as models know them: `{"type": "function", "function": {…}}`.
+
+    Where a function of the caller's has its name, the tool gets another one.
+    """
+    ahead: bool = False
+    """Whether the model is not shown the tool: the server calls it, once, ahead of the first turn.
+
+    The arguments are then the newest text of the user, as it is.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A call of a tool of the server's."""
 
     id: str
     run: Run
+    number: int
+    """Which call of the run it is, whatever the others have called, from 1.
+
+    Texts cite the result at `index` in the `results` of its details as `【number:index†…】`.
+    """
     arguments: str
     """As the model wrote them: JSON that follows the tool's definition, or anything else."""
     given: Mapping[str, Any]
@@ -29,7 +51,9 @@ class Delta:
     """A piece of a call while it is executed; it is streamed at once, and stays in the step.
 
     `details` are those of the call's type, in the form of OpenAI's deltas: `{"input": …}`, or
-    `{"outputs": [{"index": 0, "type": "logs", "logs": …}]}`.
+    `{"outputs": [{"index": 0, "type": "logs", "logs": …}]}`, with one of both in each. Texts add up
+    in the step, lists by `index`. An output of type `image` also becomes an `image_file` part of
+    the run's next message, ahead of its text.
     """
 
     details: dict[str, Any]
@@ -37,27 +61,40 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a call; the last thing that its execution yields."""
+    """What came of a call; the last thing that its execution yields. It is stored with the step."""
 
     output: str
     """What the model is given, cut where the output of a function may be no longer."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What the step shows of it besides the deltas, under the call's type."""
+    """What the step shows of it besides the deltas, under the call's type.
+
+    `results`, `[{"file_id", "file_name", "score", "content": [{"type": "text", "text"}]}]`, are
+    what texts may cite. Their `content` is shown to those only who ask for it by `include[]`.
+    """
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files that the call has written: ids, by the absolute paths by which texts link to them.
+
+    A link, `sandbox:/mnt/data/x.csv`, gets its annotation, and the message the file as an
+    attachment. What no text has linked to is attached to the run's last message. A path that is
+    written again gets its new file.
+    """
 
 
 class ToolFailed(Exception):
     """A call came to nothing. The message is what the model is given; it may try again."""
 
 
+class ToolUnavailable(Exception):
+    """The tool is of no use to the run, which fails with the message, as `server_error`."""
+
+
 class Tool(Protocol):
     """What a model may call."""
 
     @property
+    @abstractmethod
     def type(self) -> str:
         """The type of the tool, of its entries in a run's `tools`, and of its calls."""
-
-    def definition(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what the model is shown of an entry of `tools`: a function, as models know it."""
 
 
 class ServerTool(Tool, Protocol):
@@ -67,6 +104,15 @@ class ServerTool(Tool, Protocol):
     closes it.
     """
 
+    @abstractmethod
+    async def offer(self, run: Run, given: Mapping[str, Any]) -> Offer | None:
+        """Returns how an entry of the run's `tools` is offered; None where it is of no use to it.
+
+        Asked once by each attempt at the run, ahead of its first turn. Raises ToolUnavailable,
+        Unreachable; any other exception is a defect, with which the run fails.
+        """
+
+    @abstractmethod
     def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         """Executes a call; yields deltas as they come, and the result last.
 
@@ -79,8 +125,16 @@ class ServerTool(Tool, Protocol):
         withdraws the step and has the model answer again. A turn whose calls have all ended and
         are stored is never repeated.
 
-        Raises ToolFailed. Any other exception is a defect: it is logged, the model is given only
-        that the tool has failed, and the run goes on. So is a CancelledError of the tool's own.
-        Unreachable is passed on: the attempt gives the run back, as wherever else the database is
-        away.
+        Raises ToolFailed, and ToolUnavailable. Any other exception is a defect: it is logged, the
+        model is given only that the tool has failed, and the run goes on. So is a CancelledError of
+        the tool's own. Unreachable is passed on: the attempt gives the run back, as wherever else
+        the database is away.
         """
+
+    async def linked(self, run: Run, path: str) -> str | None:
+        """Returns the id of the file that a text of the run links to by this path, if there is one.
+
+        Asked only for files that no call of the run has written. Raises Unreachable; any other
+        exception is a defect, which is logged, and the link stays a text.
+        """
+        return None

@@ -108,15 +108,16 @@ class Engines:
         """Role, status and text of the messages in a run's thread, oldest first."""
         page = PageRequest(order="asc")
         found = await self.storage.messages.list(PROJECT, run.thread_id, page)
-        return [
-            (each.role, each.status, "".join(part["text"]["value"] for part in each.content))
-            for each in found.data
-        ]
+        return [(each.role, each.status, "".join(map(_text, each.content))) for each in found.data]
 
     async def steps(self, run: Run) -> list[RunStep]:
         """A run's steps, oldest first."""
         page = PageRequest(order="asc")
         return (await self.storage.runs.list_steps(PROJECT, run.thread_id, run.id, page)).data
+
+
+def _text(part: dict[str, Any]) -> str:
+    return part["text"]["value"] if part["type"] == "text" else ""
 
 
 class Following:

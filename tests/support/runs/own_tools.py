@@ -5,8 +5,20 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from service.runner.tools.tool import Call, Delta, Result, ToolFailed
+from service.runner.tools.tool import (
+    Call,
+    Delta,
+    Offer,
+    Result,
+    ServerTool,
+    ToolFailed,
+    ToolUnavailable,
+)
+from storage.rows import Run
 from tests.support.types.samples import SEARCHED
+
+
+WRITTEN = {"/mnt/data/x y.csv": "file-2", "/mnt/data/z.csv": "file-3"}
 
 
 def definition(name: str, parameter: str) -> dict[str, Any]:
@@ -15,8 +27,12 @@ def definition(name: str, parameter: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": schema}}
 
 
-class Python:
-    """Says what the code is, in two pieces; `fail` fails, `break` is a defect, `hang` waits."""
+class Python(ServerTool):
+    """Says what the code is, in two pieces; `fail` fails, `break` is a defect, `hang` waits.
+
+    `image` shows file-1, `write` writes file-2 and file-3, `away` is a sandbox that is gone. Links
+    to /mnt/data/old.csv lead to file-0.
+    """
 
     type = "code_interpreter"
 
@@ -27,8 +43,8 @@ class Python:
         self.left = 0
         """How many executions have been left, in whatever way."""
 
-    def definition(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return definition("python", "code")
+    async def offer(self, run: Run, given: Mapping[str, Any]) -> Offer:
+        return Offer(definition("python", "code"))
 
     async def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         self.calls.append(call)
@@ -45,17 +61,22 @@ class Python:
                     await self.go_on.wait()
             if code == "fail":
                 raise ToolFailed("The code has failed.")
+            if code == "away":
+                raise ToolUnavailable("There is no sandbox.")
             if code == "break":
                 raise RuntimeError("a secret")
             if code == "image":
                 image = {"file_id": "file-1"}
                 yield Delta({"outputs": [{"index": 1, "type": "image", "image": image}]})
-            yield Result(f"It says: {code}")
+            yield Result(f"It says: {code}", files=WRITTEN if code == "write" else {})
         finally:
             self.left += 1
 
+    async def linked(self, run: Run, path: str) -> str | None:
+        return "file-0" if path == "/mnt/data/old.csv" else None
 
-class Search:
+
+class Search(ServerTool):
     """Finds always the same."""
 
     type = "file_search"
@@ -63,8 +84,8 @@ class Search:
     def __init__(self) -> None:
         self.calls: list[Call] = []
 
-    def definition(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return definition("search", "query")
+    async def offer(self, run: Run, given: Mapping[str, Any]) -> Offer:
+        return Offer(definition("search", "query"))
 
     async def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         self.calls.append(call)

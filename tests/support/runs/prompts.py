@@ -6,12 +6,12 @@ from typing import Any
 from service.models.tokens import TokenCounter
 from service.runner import prompt
 from service.runner.history import History
-from service.runner.tools.registry import Registry
+from service.runner.tools.registry import Registry, Toolbox
 from storage.conversation import Context
 from storage.tables import Message, Run, RunStep
 from tests.support.storage.rows import text_part
 
-NO_TOOLS = Registry().toolbox([])
+NO_TOOLS = Toolbox()
 
 Build = Callable[[Run, Context], Awaitable[dict[str, Any]]]
 Messages = Callable[[Run, Context], Awaitable[list[dict[str, Any]]]]
@@ -23,7 +23,7 @@ async def build_whole(run: Run, context: Context, tokens: TokenCounter) -> dict[
     async def earlier(before: Message, limit: int) -> list[Message]:
         raise AssertionError("there is nothing before")
 
-    history, toolbox = History(context, earlier, left=0), Registry().toolbox(run.tools)
+    history, toolbox = History(context, earlier, left=0), await Registry().toolbox(run)
     return await prompt.build(run, history, toolbox, tokens, 2**20)
 
 

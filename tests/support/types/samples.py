@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.types import tool_calls
+from service.types import tool_calls, tools
 from service.types.answers import Answer, Deleted
 from storage import rows
 from storage.pages import Page
@@ -115,7 +115,10 @@ ANNOTATIONS = [
     }
     for number, kind in enumerate(("file_citation", "file_path"), 1)
 ]
-NUMBERED = [{"index": index, **each} for index, each in enumerate(ANNOTATIONS)]
+NUMBERED: list[dict[str, Any]] = [
+    {"index": index, **each} for index, each in enumerate(ANNOTATIONS)
+]
+NUMBERED[0] |= {"file_citation": {"file_id": "file-1", "quote": "q"}}
 IMAGE = {"file_id": "file-1", "detail": "low"}
 FULL_MESSAGE = message(
     status="incomplete",
@@ -146,8 +149,8 @@ SEARCHED = {
     "results": [RESULT, {**RESULT, "content": [{"type": "text", "text": "a"}]}],
 }
 BEGUN = [
-    tool_calls.begun(type, "call_1", "f")
-    for type in ("function", "file_search", "code_interpreter")
+    tool_calls.function("call_1", "f"),
+    *(tool_calls.of_server("call_1", {"type": type}) for type in tools.SERVER_KINDS),
 ]
 CALLS: list[dict[str, Any]] = [
     *BEGUN,

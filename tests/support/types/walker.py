@@ -190,11 +190,15 @@ def _content_delta(part: events_pb2.MessageDelta.ContentDelta) -> Json:
         return {"index": part.index, **values.image_file(part.image_file)}
     text: Json = {"value": part.text.value}
     if part.text.first or part.text.annotations:
-        text["annotations"] = [
-            {"index": each.index, **values.annotation(each.annotation)}
-            for each in part.text.annotations
-        ]
+        text["annotations"] = [*map(_annotation_delta, part.text.annotations)]
     return {"index": part.index, "type": "text", "text": text}
+
+
+def _annotation_delta(value: events_pb2.MessageDelta.AnnotationDelta) -> Json:
+    annotation = values.annotation(value.annotation)
+    if value.HasField("quote"):
+        annotation["file_citation"]["quote"] = value.quote
+    return {"index": value.index, **annotation}
 
 
 def run_step_delta(value: events_pb2.RunStepDelta) -> Json:

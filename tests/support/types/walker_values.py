@@ -142,9 +142,9 @@ def content(part: messages_pb2.MessageContent) -> Json:
 
 
 def image_file(value: messages_pb2.MessageContent.ImageFile) -> Json:
-    """Returns an uploaded image."""
-    image = {"file_id": value.file_id, "detail": value.detail or "auto"}
-    return {"type": "image_file", "image_file": image}
+    """Returns an uploaded image, or one that code has made, which has no detail."""
+    detail = {"detail": value.detail} if value.detail else {}
+    return {"type": "image_file", "image_file": {"file_id": value.file_id, **detail}}
 
 
 def annotation(value: messages_pb2.MessageContent.Annotation) -> Json:

@@ -22,12 +22,12 @@ def test_the_pieces_of_a_call_make_it_up(call: dict[str, Any]) -> None:
     if call["type"] == "function":
         expected["function"]["output"] = None
     elif call["type"] == "file_search":
-        expected["file_search"] = {}
+        expected["file_search"]["results"] = []
     assert made == expected
 
 
 def test_outputs_come_in_pieces_themselves() -> None:
-    call = tool_calls.begun("code_interpreter", "call_1", "")
+    call = tool_calls.of_server("call_1", {"type": "code_interpreter"})
     image = {"index": 1, "type": "image", "image": {"file_id": "file-1"}}
     for outputs in (
         [{"index": 0, "type": "logs", "logs": "a"}],
