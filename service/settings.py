@@ -228,7 +228,7 @@ class Settings(BaseSettings):
     sandbox_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_command)] = ()
     """With `command`: what starts the interpreter elsewhere, such as `docker run -i …`.
 
-    Split as a shell does. `python3 -I -c …` is appended; its standard streams are the interpreter's.
+    Split as a shell does. `python3 -I -c …` is appended, whose standard streams are used.
     """
 
     interpreter_python: Path | None = None

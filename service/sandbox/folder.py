@@ -46,31 +46,30 @@ class Entry:
 
 
 class Folder:
-    """The files of one thread. They outlive its sessions."""
+    """The files of one thread, and notes about them. They outlive its sessions."""
 
     def __init__(self, path: Path, *, most_bytes: int, most_files: int) -> None:
         """Creates nothing: the engine that owns the folder does."""
         self.path = path
-        self._note = path.parent / "ended"
         self._most_bytes = most_bytes
         self._most_files = most_files
 
-    def ended(self) -> str | None:
-        """Returns how the thread's last session has ended, as a clause, if it is still to be told.
-
-        Of a server that was killed, that is what was said when the session began.
-        """
+    def note(self, name: str) -> str | None:
+        """Returns a note of the server's about the thread, which its code does not see."""
         try:
-            return self._note.read_text() or None
+            return (self.path.parent / name).read_text()
         except FileNotFoundError:
             return None
 
-    def set_ended(self, clause: str | None) -> None:
-        """Keeps how a session has ended, or would if nothing more were said; None: it was told."""
-        if clause is not None:
-            self._note.write_text(clause)
-        else:
-            self._note.unlink(missing_ok=True)
+    def set_note(self, name: str, text: str | None) -> None:
+        """Keeps a note, whole or not at all; None removes it. The thread's folder goes with it."""
+        path = self.path.parent / name
+        if text is None:
+            path.unlink(missing_ok=True)
+            return
+        temporary = path.with_name(TEMPORARY + name)
+        temporary.write_text(text)
+        temporary.replace(path)
 
     async def put(self, path: str, content: bytes | AsyncIterable[bytes]) -> None:
         """Writes a file, in place of whatever has its path; folders on the way are made.
@@ -96,6 +95,38 @@ class Folder:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
             os.close(folder)
+
+    async def link(self, name: str, target: str) -> None:
+        """Gives a file at the top another name, in place of whatever has it.
+
+        Raises FileRefused, OSError.
+        """
+        [name], [target] = split(name), split(target)
+
+        def work() -> None:
+            folder = self._open([])
+            temporary = TEMPORARY + secrets.token_hex(8)
+            try:
+                os.symlink(target, temporary, dir_fd=folder)
+                _place(folder, temporary, name)
+            finally:
+                os.close(folder)
+
+        await asyncio.to_thread(work)
+
+    async def links(self) -> dict[str, str]:
+        """Returns the names that `link` has given, with the files that have them."""
+
+        def work() -> dict[str, str]:
+            found = {}
+            for node in trees.walk(self._open_top()):
+                if len(node.path) == 1 and stat.S_ISLNK(node.stat.st_mode) and nameable(node.name):
+                    target = os.readlink(node.name, dir_fd=node.folder)
+                    if "/" not in target and nameable(target):
+                        found[node.name] = target
+            return found
+
+        return await asyncio.to_thread(work)
 
     async def get(self, path: str) -> AsyncIterator[bytes]:
         """Yields a file's content in chunks, as long as the file was when it was opened.

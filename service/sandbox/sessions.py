@@ -18,6 +18,10 @@ log = structlog.get_logger(__name__)
 SWEEP = 15.0
 """Seconds between two looks for sessions that are idle, or old."""
 
+ENDED = "ended"
+"""The note of how a thread's session has ended, or would if nothing more were said; none: it was
+told."""
+
 IDLE, OLD, EVICTED, CLOSED, STOPPED, LOST = "idle", "old", "evicted", "closed", "stopped", "lost"
 WHY = {
     IDLE: "it was idle for too long",
@@ -104,7 +108,7 @@ class Sessions:
                 if slot.session is not None and slot.session.lost is not None:
                     await self._drop(thread, slot, LOST)
                 if slot.session is None:
-                    ended = self.folder(thread).ended()
+                    ended = self.folder(thread).note(ENDED)
                     await self._open(thread, slot)
                     if ended is not None:
                         yield Text(_note(ended))
@@ -168,7 +172,7 @@ class Sessions:
         finally:
             slot.starting = False
         metrics.INTERPRETER_SESSIONS.inc()
-        self.folder(thread).set_ended(WHY[STOPPED])
+        self.folder(thread).set_note(ENDED, WHY[STOPPED])
         slot.opened = slot.used = self._clock()
         if self._closed:
             await self._drop(thread, slot, STOPPED)
@@ -196,7 +200,7 @@ class Sessions:
         if session is not None:
             metrics.INTERPRETER_SESSIONS.dec()
             metrics.INTERPRETER_SESSION_ENDS.labels(why).inc()
-            self.folder(thread).set_ended(None if told else WHY.get(why, session.lost))
+            self.folder(thread).set_note(ENDED, None if told else WHY.get(why, session.lost))
             await session.close()
 
     async def _sweeping(self) -> None:

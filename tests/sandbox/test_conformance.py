@@ -333,6 +333,36 @@ for i in range(50): open(f"file {i}", "w").write(str(i))
         await session.close()
 
 
+async def test_a_file_has_another_name(make: Callable[..., Sandbox]) -> None:
+    sandbox = make()
+    folder = sandbox.folder("thread")
+    await folder.put("a.txt", b"first")
+    await folder.link("file-1", "a.txt")
+    session = await sandbox.open("thread")
+    try:
+        assert (await call(session, "open('/mnt/data/file-1').read()")).text == "'first'\n"
+        await call(session, "open('/mnt/data/file-1', 'w').write('second')")
+        assert [entry.path for entry in await folder.list()] == ["a.txt"]
+        assert b"".join([piece async for piece in folder.get("a.txt")]) == b"second"
+        await folder.put("b.txt", b"third")
+        await folder.link("file-1", "b.txt")
+        assert await folder.links() == {"file-1": "b.txt"}
+        assert (await call(session, "open('/mnt/data/file-1').read()")).text == "'third'\n"
+    finally:
+        await session.close()
+
+
+async def test_texts_that_come_together_are_one(make: Callable[..., Sandbox]) -> None:
+    session = await make().open("thread")
+    try:
+        code = "import os\nfor i in range(20_000): os.write(1, b'a\\n')\n1 / 0"
+        outcome = await call(session, code)
+        assert outcome.text == 20_000 * "a\n" + "ZeroDivisionError: division by zero\n"
+        assert len(outcome.events) < 2_000
+    finally:
+        await session.close()
+
+
 async def test_a_folder_over_its_limits_lets_sessions_start(
     make: Callable[..., Sandbox], engine: str
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from service.sandbox.engines.off import OffSandbox
 from service.sandbox.limits import Lifetimes, Limits
@@ -218,6 +219,46 @@ async def test_closing_ends_everything(manage: Make) -> None:
     assert sessions.open_sessions == 0
     with pytest.raises(SessionClosed):
         await call(sessions, "c", "1")
+
+
+async def test_a_thread_is_told_that_the_server_was_stopped(manage: Make) -> None:
+    before, after = manage(), manage()
+    await call(before, "a", "x = 1")
+    await before.close()
+    assert "the server was stopped" in (await call(after, "a", "'x' in globals()")).text
+    assert (await call(after, "a", "1")).text == "1\n"
+
+
+async def test_a_thread_is_told_that_the_server_was_killed(manage: Make) -> None:
+    before, after = manage(), manage()
+    await call(before, "a", "x = 1")
+    # Nothing was written since the session has begun.
+    assert "the server was stopped" in (await call(after, "a", "1")).text
+
+
+async def test_what_was_told_is_not_told_again_by_another_server(manage: Make) -> None:
+    before, after = manage(), manage()
+    assert (await call(before, "a", "import os\nos._exit(1)")).end.lost is not None
+    assert (await call(after, "a", "1")).text == "1\n"
+
+
+async def test_calls_and_ends_are_counted(manage: Make) -> None:
+    sessions = manage()
+    outcomes = ("completed", "error", "lost", "given_up")
+    before = [value("calls_total", outcome=each) for each in outcomes]
+    ended = value("session_ends_total", reason="lost")
+    await call(sessions, "a", "1")
+    assert value("sessions") >= 1
+    await call(sessions, "a", "1 / 0")
+    await call(sessions, "a", "import os\nos._exit(1)")
+    async with aclosing(running(sessions, "a")) as events:
+        await anext(events)
+    assert [value("calls_total", outcome=each) for each in outcomes] == [n + 1 for n in before]
+    assert value("session_ends_total", reason="lost") == ended + 1
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"assistants_interpreter_{name}", labels) or 0.0
 
 
 async def test_where_no_session_can_be_opened(root: Path) -> None:

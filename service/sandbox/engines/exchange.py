@@ -35,6 +35,9 @@ class FileExchange:
         self._there: dict[str, Version] = {}
         """What both sides had when they were alike last."""
 
+        self._links: dict[str, str] = {}
+        """Further names that files have been given there."""
+
         self._requests = 0
 
     async def push(self, channel: Channel) -> None:
@@ -45,6 +48,10 @@ class FileExchange:
         for path, version in here.items():
             if self._here.get(path) != version:
                 await self._send(channel, path)
+        for name, target in (await self._folder.links()).items():
+            if self._links.get(name) != target:
+                await self._ask(channel, "link", path=name, target=target)
+                self._links[name] = target
         self._here = here
         self._there = await self._list_there(channel)
 

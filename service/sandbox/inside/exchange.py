@@ -36,6 +36,12 @@ def services(top: str) -> dict[str, Callable[[dict[str, Any], Any], None]]:
         _drop(os.path.join(top, request["path"]))
         return True
 
+    def link(request: dict[str, Any]) -> bool:
+        path = os.path.join(top, request["path"])
+        _drop(path)
+        os.symlink(request["target"], path)
+        return True
+
     def found(request: dict[str, Any]) -> list[tuple[str, int, int]]:
         return _files(top, request["most"])
 
@@ -55,6 +61,7 @@ def services(top: str) -> dict[str, Callable[[dict[str, Any], Any], None]]:
         "put": answering(put),
         "get": answering(get),
         "drop": answering(drop),
+        "link": answering(link),
         "list": answering(found),
     }
 
