@@ -114,3 +114,6 @@ class Sandbox(Protocol):
 
     async def forget(self, thread: str) -> None:
         """Removes the thread's files. The thread has no session."""
+
+    async def unused(self, before: float) -> list[str]:
+        """Returns the threads that have files and no session that began after a unix time."""

@@ -1,6 +1,7 @@
 """The tool `code_interpreter`: runs the model's Python in the session of the run's thread."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -27,6 +28,7 @@ from service.sandbox.sessions import Sessions
 from service.sandbox.settings import SandboxSettings
 from service.types.tool_calls import CODE_INTERPRETER
 from storage.rows import Run
+from storage.threads import Threads
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,15 @@ matplotlib and displayed images are shown to the user. To give the user another 
 {data} and link to it in your answer, as in [report.csv](sandbox:{data}/report.csv).\
 """
 
+KEPT_SECONDS = 24 * 3600.0
+"""How long files are kept of a thread that is gone, where nothing else has removed them.
+
+Another server may have deleted it, or this one was killed in between.
+"""
+
+SWEEP_SECONDS = 3600.0
+"""Seconds between two looks for such files."""
+
 NOTHING = "[The code has put out nothing.]"
 
 
@@ -51,23 +62,27 @@ class CodeInterpreter(ServerTool):
 
     type = CODE_INTERPRETER
 
-    def __init__(self, settings: SandboxSettings, files: Files) -> None:
-        """Starts nothing yet."""
+    def __init__(self, settings: SandboxSettings, threads: Threads, files: Files) -> None:
+        """Starts nothing yet. `threads` knows which there are."""
         self._settings = settings
+        self._threads = threads
         self._files = files
         self._starting: asyncio.Task[Sessions] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begins to choose an engine, which the log then has. For the main thread."""
         self._starting = asyncio.create_task(self._start(), name="choice of a sandbox")
+        self._sweeping = asyncio.create_task(self._sweep_always(), name="files of threads")
 
     async def close(self) -> None:
         """Ends all sessions; what threads have written is kept."""
-        if self._starting is None:
+        if self._starting is None or self._sweeping is None:
             return
+        self._sweeping.cancel()
         if not self._starting.done():
             self._starting.cancel()
-        await asyncio.wait([self._starting])
+        await asyncio.wait([self._starting, self._sweeping])
         if not self._starting.cancelled() and self._starting.exception() is None:
             await self._starting.result().close()
 
@@ -86,6 +101,23 @@ class CodeInterpreter(ServerTool):
         if isinstance(sessions.sandbox, OffSandbox):
             raise ToolUnavailable(_unavailable(sessions.sandbox.reason))
         return sessions
+
+    async def sweep(self, before: float) -> None:
+        """Removes the files of threads that are gone, and were not used since a unix time."""
+        assert self._starting is not None
+        sessions = await asyncio.shield(self._starting)
+        unused = await sessions.sandbox.unused(before)
+        for thread in set(unused) - await self._threads.existing(unused):
+            await sessions.forget(thread)
+
+    async def _sweep_always(self) -> None:
+        while True:
+            try:
+                await self.sweep(time.time() - KEPT_SECONDS)
+            except Exception:
+                # The database may be away: there is another time.
+                log.warning("files of threads not swept", exc_info=True)
+            await asyncio.sleep(SWEEP_SECONDS)
 
     async def offer(self, run: Run, given: Mapping[str, Any]) -> Offer | None:
         """Offers a function of one parameter, whose description names the files there are."""

@@ -10,8 +10,7 @@ import os
 from typing import ClassVar
 
 from service.sandbox.engines.exchange import FileExchange
-from service.sandbox.engines.threads import ThreadFolders
-from service.sandbox.folder import Folder
+from service.sandbox.engines.threads import KeepsFiles
 from service.sandbox.inside import exchange, outpost, worker
 from service.sandbox.port import Session, Unavailable
 from service.sandbox.session import ChildSession, Launch
@@ -26,7 +25,7 @@ ENVIRONMENT = (
 """How the variables begin that the command gets: it may pass them on, and some are secrets."""
 
 
-class CommandSandbox:
+class CommandSandbox(KeepsFiles):
     """Starts sessions by a command."""
 
     name: ClassVar[str] = "command"
@@ -35,18 +34,9 @@ class CommandSandbox:
         """Creates the folder of all threads. Raises OSError, and Unavailable without a command."""
         if not settings.command:
             raise Unavailable("ASSISTANTS_SANDBOX_COMMAND: not set, and ASSISTANTS_SANDBOX=command")
-        self._threads = ThreadFolders(settings.directory, settings.limits)
-        self._limits = settings.limits
+        super().__init__(settings.directory, settings.limits)
         python = os.fspath(settings.python) if settings.python else PYTHON
         self._argv = [*settings.command, python, "-I", "-c", outpost.BOOT]
-
-    def folder(self, thread: str) -> Folder:
-        """Returns the thread's files. See Sandbox."""
-        return self._threads.files(thread)
-
-    async def forget(self, thread: str) -> None:
-        """Removes the thread's files. See Sandbox."""
-        await self._threads.forget(thread)
 
     async def open(self, thread: str) -> Session:
         """Starts a session. See Sandbox."""

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from service.sandbox import identity, trees
-from service.sandbox.engines.threads import ThreadFolders
+from service.sandbox.engines.threads import KeepsFiles
 from service.sandbox.environment import Interpreter
-from service.sandbox.folder import Folder
 from service.sandbox.inside import jail
 from service.sandbox.limits import Limits
 from service.sandbox.port import Session, Unavailable
@@ -46,27 +45,18 @@ class Place:
     """The user that the session becomes; None where it stays the server's."""
 
 
-class NativeSandbox(ABC):
+class NativeSandbox(KeepsFiles, ABC):
     """Starts the interpreter in a child of this server."""
 
     name: ClassVar[str]
 
     def __init__(self, root: Path, interpreter: Interpreter, limits: Limits) -> None:
         """Creates the folder of all threads. Raises OSError."""
-        self._threads = ThreadFolders(root, limits)
+        super().__init__(root, limits)
         self._interpreter = interpreter
-        self._limits = limits
         self._users = identity.users()
         self._sessions: dict[int, ChildSession | None] = {}
         """By user: a session that runs, or None for one that starts."""
-
-    def folder(self, thread: str) -> Folder:
-        """Returns the thread's files. See Sandbox."""
-        return self._threads.files(thread)
-
-    async def forget(self, thread: str) -> None:
-        """Removes the thread's files. See Sandbox."""
-        await self._threads.forget(thread)
 
     async def open(self, thread: str) -> Session:
         """Starts a session. See Sandbox."""

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from service.sandbox import trees
@@ -63,3 +64,35 @@ class ThreadFolders:
                 os.close(root)
 
         await asyncio.to_thread(work)
+
+    def unused(self, before: float) -> list[str]:
+        """Returns the threads in whose folders nothing was begun since a unix time. Blocks."""
+        found = []
+        with os.scandir(self.root) as entries:
+            for entry in entries:
+                if PLAIN.fullmatch(entry.name):
+                    with suppress(FileNotFoundError):
+                        if entry.stat(follow_symlinks=False).st_mtime < before:
+                            found.append(entry.name)
+        return found
+
+
+class KeepsFiles:
+    """What every engine does for the files of threads. See Sandbox."""
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        """Creates the folder of all threads. Raises OSError."""
+        self._threads = ThreadFolders(root, limits)
+        self._limits = limits
+
+    def folder(self, thread: str) -> Folder:
+        """Returns the thread's files. See Sandbox."""
+        return self._threads.files(thread)
+
+    async def forget(self, thread: str) -> None:
+        """Removes the thread's files. See Sandbox."""
+        await self._threads.forget(thread)
+
+    async def unused(self, before: float) -> list[str]:
+        """Returns threads that have files. See Sandbox."""
+        return await asyncio.to_thread(self._threads.unused, before)
