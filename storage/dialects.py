@@ -68,3 +68,16 @@ def in_list(column: Any, ids: str) -> FunctionElement[bool]:
     `ids` names the parameter that is the list: one parameter, however long it is.
     """
     return _InList(column, bindparam(ids, required=True, type_=JSON()))
+
+
+class _InNumbers(_Condition):
+    inherit_cache = True
+    words: ClassVar[Mapping[str, str]] = {
+        "postgresql": "({0} = ANY (ARRAY(SELECT CAST(json_array_elements_text({1}) AS BIGINT))))",
+        "sqlite": _InList.words["sqlite"],
+    }
+
+
+def in_numbers(column: Any, numbers: str) -> FunctionElement[bool]:
+    """Returns the condition that `column` is one of the integers in a list; see `in_list`."""
+    return _InNumbers(column, bindparam(numbers, required=True, type_=JSON()))

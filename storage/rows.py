@@ -64,6 +64,15 @@ def _row_class(model: type[SQLModel]) -> Any:
 
 
 if TYPE_CHECKING:
+    from storage.file_tables import Blob as Blob
+    from storage.file_tables import Chunk as Chunk
+    from storage.file_tables import ChunkVectors as ChunkVectors
+    from storage.file_tables import File as File
+    from storage.file_tables import Segment as Segment
+    from storage.file_tables import Upload as Upload
+    from storage.file_tables import VectorStore as VectorStore
+    from storage.file_tables import VectorStoreBatch as VectorStoreBatch
+    from storage.file_tables import VectorStoreFile as VectorStoreFile
     from storage.tables import ApiKey as ApiKey
     from storage.tables import Assistant as Assistant
     from storage.tables import Message as Message
@@ -79,3 +88,12 @@ else:
     Project = _row_class(tables.Project)
     Run = _row_class(tables.Run)
     RunStep = _row_class(tables.RunStep)
+    Blob = _row_class(tables.Blob)
+    Chunk = _row_class(tables.Chunk)
+    ChunkVectors = _row_class(tables.ChunkVectors)
+    File = _row_class(tables.File)
+    Segment = _row_class(tables.Segment)
+    Upload = _row_class(tables.Upload)
+    VectorStore = _row_class(tables.VectorStore)
+    VectorStoreBatch = _row_class(tables.VectorStoreBatch)
+    VectorStoreFile = _row_class(tables.VectorStoreFile)

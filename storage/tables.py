@@ -9,14 +9,26 @@ the database's clock; leases keep the fraction.
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, String, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Column, Float, ForeignKey, Index, String, Text, text
 from sqlmodel import Field, SQLModel
 
-POSITION = String(26).with_variant(String(26, collation="C"), "postgresql")
-# JSON keeps the order of keys on both databases, which JSON Schemas need; JSONB would not.
-DOCUMENT = JSON(none_as_null=True)
-METADATA = JSON().with_variant(JSONB(), "postgresql")
+from storage.columns import POSITION
+from storage.columns import document as _document
+from storage.columns import metadata as _metadata
+from storage.columns import optional_document as _optional_document
+from storage.columns import parent as _parent
+from storage.columns import position as _position
+from storage.columns import seconds as _seconds
+from storage.columns import text as _text
+from storage.file_tables import Blob as Blob
+from storage.file_tables import Chunk as Chunk
+from storage.file_tables import ChunkVectors as ChunkVectors
+from storage.file_tables import File as File
+from storage.file_tables import Segment as Segment
+from storage.file_tables import Upload as Upload
+from storage.file_tables import VectorStore as VectorStore
+from storage.file_tables import VectorStoreBatch as VectorStoreBatch
+from storage.file_tables import VectorStoreFile as VectorStoreFile
 
 
 class RunStatus(StrEnum):
@@ -67,36 +79,6 @@ HOLDS_THREAD = text(
 UNENDED = text("expires_at IS NOT NULL")
 WAITS = text("waiting")
 """Conditions of more indexes of runs that are used in the same way."""
-
-
-def _document() -> Any:
-    return Field(sa_column=Column(DOCUMENT, nullable=False))
-
-
-def _optional_document() -> Any:
-    return Field(default=None, sa_column=Column(DOCUMENT))
-
-
-def _metadata() -> Any:
-    return Field(sa_column=Column("metadata", METADATA, nullable=False))
-
-
-def _text() -> Any:
-    return Field(default=None, sa_column=Column(Text))
-
-
-def _seconds(nullable: bool = True) -> Any:
-    if nullable:
-        return Field(default=None, sa_column=Column(BigInteger))
-    return Field(sa_column=Column(BigInteger, nullable=False))
-
-
-def _position() -> Any:
-    return Field(sa_column=Column(POSITION, nullable=False))
-
-
-def _parent(key: str) -> Any:
-    return Field(sa_column=Column(String, ForeignKey(key, ondelete="CASCADE"), nullable=False))
 
 
 class Project(SQLModel, table=True):
@@ -274,6 +256,10 @@ class Run(SQLModel, table=True):
     model: str
     instructions: str = Field(sa_column=Column(Text, nullable=False))
     tools: list[dict[str, Any]] = _document()
+    tool_resources: dict[str, Any] | None = _optional_document()
+    """What its tools work on besides its thread's; no caller ever sees it."""
+    include: list[str] | None = _optional_document()
+    """What its creator wants to see of steps besides what they show to all."""
     metadata_: dict[str, str] = _metadata()
     temperature: float | None = None
     top_p: float | None = None

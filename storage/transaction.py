@@ -60,6 +60,11 @@ class Transaction:
             raise LookupError("a transaction of all projects has none of its own")
         return self._project
 
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._database
+
     def one(self, statement: Statement[T], **params: Any) -> T | None:
         """Returns the first row, or None where there is none."""
         compiled = self._execute(statement, params)

@@ -3,7 +3,7 @@
 from assistants.v1 import runs_pb2
 
 from service.errors import ApiError, Kind
-from service.types import requests, runs
+from service.types import requests, runs, tool_resources
 from storage.new_runs import Draft, NewRun
 from storage.tables import Assistant
 
@@ -17,6 +17,9 @@ OVERRIDABLE = frozenset(
 )
 """What `override_mask` may name."""
 
+RESOURCES = "tool_resources"
+"""What only a request that creates a thread, too, may have in place of its assistant's."""
+
 
 def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -> Draft:
     """Checks a request and returns the run to insert, of `lifetime` seconds at most.
@@ -26,6 +29,8 @@ def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -
     """
     known = {} if assistant is None else runs.inherited(assistant)
     chosen = requests.override(request, runs.FIELDS, OVERRIDABLE, known)
+    if isinstance(request, runs_pb2.CreateThreadAndRunRequest) and request.HasField(RESOURCES):
+        chosen[RESOURCES] = tool_resources.parse(RESOURCES, request.tool_resources)
 
     def complete(assistant: Assistant) -> NewRun:
         values = runs.inherited(assistant) | chosen

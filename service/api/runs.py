@@ -26,6 +26,7 @@ from service.types import (
     tool_resources,
     when_active,
 )
+from service.types.steps import WithContents
 from storage import Storage
 from storage.background import BackgroundTasks
 from storage.errors import StorageError
@@ -120,22 +121,27 @@ class RunsServicer:
 
     async def ListRunSteps(
         self, request: runs_pb2.ListRunStepsRequest, caller: Caller
-    ) -> Page[RunStep]:
+    ) -> Page[RunStep] | Page[WithContents]:
         """Returns a page of a run's steps."""
-        include.check(request.include)
-        page = paging.parse(request)
+        extras, page = include.parse("include", request.include), paging.parse(request)
         await self._engine.settled(request.run_id)
-        return await self._storage.runs.list_steps(
+        found = await self._storage.runs.list_steps(
             caller.project, request.thread_id, request.run_id, page
         )
+        if include.has_contents(extras):
+            return Page([WithContents(step) for step in found.data], found.has_more)
+        return found
 
-    async def GetRunStep(self, request: runs_pb2.GetRunStepRequest, caller: Caller) -> RunStep:
+    async def GetRunStep(
+        self, request: runs_pb2.GetRunStepRequest, caller: Caller
+    ) -> RunStep | WithContents:
         """Returns a step."""
-        include.check(request.include)
+        extras = include.parse("include", request.include)
         await self._engine.settled(request.step_id)
-        return await self._storage.runs.get_step(
+        step = await self._storage.runs.get_step(
             caller.project, request.thread_id, request.run_id, request.step_id
         )
+        return WithContents(step) if include.has_contents(extras) else step
 
     async def _begun(self, work: Coroutine[Any, Any, Begun]) -> Run:
         """Begins a run, wholly: also if its caller goes away when it is stored only."""
@@ -165,7 +171,6 @@ class RunsServicer:
             self._engine.abandon(begun.result()[0])
 
     async def _create(self, request: runs_pb2.CreateRunRequest, caller: Caller) -> Begun:
-        include.check(request.include)
         assistant_id = checks.required_text("assistant_id", request.assistant_id, 512)
         async with self._refusing_in_order(request, assistant_id, caller):
             new = draft(request, self._lifetime)
@@ -184,7 +189,6 @@ class RunsServicer:
             new = draft(request, self._lifetime)
             thread = request.thread
             resources = tool_resources.parse("thread.tool_resources", thread.tool_resources)
-            resources |= tool_resources.parse("tool_resources", request.tool_resources)
             pairs = metadata.parse("thread.metadata", thread.metadata)
             first = await messages.parse_all("thread.messages", thread.messages)
         create = self._storage.runs.create_with_thread

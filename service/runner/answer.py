@@ -163,7 +163,9 @@ class Answer:
         )
         happened = [build.message(saved.message)] if saved.message else []
         happened += [
-            build.step(step) for step in saved.steps if step.status != StepStatus.in_progress
+            build.step(step, self._claim.run)
+            for step in saved.steps
+            if step.status != StepStatus.in_progress
         ]
         if saved.run is not None:
             happened += build.run(saved.run, saved.steps[-1] if saved.steps else None)

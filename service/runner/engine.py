@@ -98,7 +98,8 @@ class Engine:
         with self._worker.reserve() as reservation:
             submitted = await submit(claim=reservation is not None)
             run = submitted.run
-            first = await self._publisher.publish(run, build.step(submitted.step), *build.run(run))
+            events = [build.step(submitted.step, run), *build.run(run)]
+            first = await self._publisher.publish(run, *events)
             await self._hand_over(run, submitted.claim, reservation)
         return run, first
 

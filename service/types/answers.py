@@ -12,6 +12,7 @@ from google.protobuf.message import Message as ProtoMessage
 
 from service.types import assistants, messages, paging, runs, steps, threads
 from service.types.json_value import Json
+from service.types.steps import WithContents
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage
@@ -31,6 +32,7 @@ Answer = (
     | rows.Message
     | rows.Run
     | rows.RunStep
+    | WithContents
     | Found
     | Page[Any]
     | Deleted
@@ -79,6 +81,7 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     rows.Message: messages.to_json,
     rows.Run: runs.to_json,
     rows.RunStep: steps.to_json,
+    WithContents: lambda step: steps.to_json(step.row, contents=True),
     Found: _found,
     Page: _page,
     RunPage: _page,
@@ -93,5 +96,6 @@ _FIELDS: Mapping[type, Callable[[Any], Json]] = {
     rows.Message: lambda row: messages.to_fields(messages.to_json(row)),
     rows.Run: lambda row: runs.to_fields(runs.to_json(row), runs.extensions(row)),
     rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
+    WithContents: lambda step: steps.to_fields(steps.to_json(step.row, contents=True)),
     Found: lambda found: runs.to_fields(_found(found), runs.extensions(found.run)),
 }

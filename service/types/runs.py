@@ -6,6 +6,7 @@ from typing import Any
 
 from service.types import (
     checks,
+    include,
     last_error,
     metadata,
     reasoning_effort,
@@ -38,6 +39,7 @@ def _check_choice(stored: Stored) -> None:
 
 
 FIELDS: tuple[Field, ...] = (
+    include.FIELD,
     Field("tools", partial(tools.parse, maximum=20), default=INHERITED, check=_check_tools),
     Field("model", partial(checks.required_text, maximum=256), default=INHERITED, required=True),
     Field("instructions", _INSTRUCTIONS, default=INHERITED),
@@ -61,9 +63,8 @@ MODIFIABLE: tuple[Field, ...] = (metadata.FIELD,)
 
 def inherited(assistant: Assistant) -> Stored:
     """Returns what a run has of its assistant where its request does not say otherwise."""
-    return {
-        field.name: getattr(assistant, field.name) for field in FIELDS if field.default is INHERITED
-    }
+    names = [field.name for field in FIELDS if field.default is INHERITED]
+    return {name: getattr(assistant, name) for name in ("tool_resources", *names)}
 
 
 def to_json(row: Run, pending: RunStep | None = None) -> Json:

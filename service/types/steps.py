@@ -1,4 +1,8 @@
-"""Run steps. Rows hold `step_details` as answers show them."""
+"""Run steps. Rows hold `step_details` as answers show them, with all that may be asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from service.types import last_error, metadata, tool_calls, usage
 from service.types.json_value import Json
@@ -9,8 +13,20 @@ NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 """What a step shows that has ended, of which the model server counted nothing."""
 
 
-def to_json(row: RunStep) -> Json:
-    """Returns a RunStepObject."""
+@dataclass(frozen=True, slots=True)
+class WithContents:
+    """A step of which the texts of search results are shown, too."""
+
+    row: RunStep
+
+    @property
+    def id(self) -> str:
+        """The step's id."""
+        return str(self.row.id)
+
+
+def to_json(row: RunStep, *, contents: bool = False) -> Json:
+    """Returns a RunStepObject, with the `contents` of search results if they are asked for."""
     ended = row.status != StepStatus.in_progress
     return {
         "id": row.id,
@@ -21,7 +37,7 @@ def to_json(row: RunStep) -> Json:
         "run_id": row.run_id,
         "type": row.type,
         "status": row.status,
-        "step_details": row.step_details,
+        "step_details": row.step_details if contents else _without_contents(row.step_details),
         "last_error": last_error.to_json(row.last_error),
         "expired_at": row.expired_at,
         "cancelled_at": row.cancelled_at,
@@ -30,6 +46,12 @@ def to_json(row: RunStep) -> Json:
         "metadata": metadata.to_json(row.metadata_),
         "usage": usage.to_json(row.usage or NO_USAGE) if ended else None,
     }
+
+
+def _without_contents(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "tool_calls" not in details:
+        return details
+    return {**details, "tool_calls": [*map(tool_calls.without_contents, details["tool_calls"])]}
 
 
 def to_fields(value: Json) -> Json:

@@ -38,6 +38,17 @@ def without_output(call: Mapping[str, Any]) -> Json:
     return {"id": call["id"], "type": "function", "function": named}
 
 
+def without_contents(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a call without the texts of what a search has found."""
+    if call["type"] != FILE_SEARCH:
+        return call
+    results = [
+        {name: value for name, value in result.items() if name != "content"}
+        for result in call[FILE_SEARCH].get("results", [])
+    ]
+    return {**call, FILE_SEARCH: {**call[FILE_SEARCH], "results": results}}
+
+
 def first_piece(index: int, call: Mapping[str, Any]) -> Json:
     """Returns the piece that introduces a call which has just begun."""
     return {"index": index, **call}

@@ -18,7 +18,8 @@ from storage import Storage
 from storage.errors import NotFound
 from storage.openings import open_message
 from storage.pages import PageRequest
-from storage.tables import RunStep, Thread
+from storage.rows import RunStep
+from storage.tables import Thread
 from tests.runs.test_attempts import BEGUN, PAST
 from tests.support.model_server import ModelServer
 from tests.support.runs.engines import CALLER, Engines, Following
@@ -81,12 +82,15 @@ class Callers:
     async def get_step(self) -> str:
         """Reads the step."""
         request = runs_pb2.GetRunStepRequest(**self._run, step_id=self.step.id)
-        return written_by(await self._runs.GetRunStep(request, CALLER))
+        step = await self._runs.GetRunStep(request, CALLER)
+        assert isinstance(step, RunStep)
+        return written_by(step)
 
     async def list_steps(self) -> str:
         """Reads the run's steps."""
         found = await self._runs.ListRunSteps(runs_pb2.ListRunStepsRequest(**self._run), CALLER)
         [step] = found.data
+        assert isinstance(step, RunStep)
         return written_by(step)
 
     async def copy(self) -> str:

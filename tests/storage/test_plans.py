@@ -10,11 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import Storage, ids, rows, tables
+from storage.segments import number
 from storage.transaction import Transaction
 from tests.support.storage.declared import Named, declared, is_built
 from tests.support.storage.everything import do_everything
 from tests.support.storage.recording import plan, transactions
-from tests.support.storage.rows import execute, fetch
+from tests.support.storage.rows import PROJECT, execute, fetch
 
 NEVER_EXECUTED = {
     "transitions.END_STEPS[failed]",
@@ -69,8 +70,40 @@ async def _fill(storage: Storage) -> None:
         positions = [ids.new_position() for _ in range(MANY)]
         copies = [row(**values | {"id": f"{at}", "position": at}) for at in positions]
         await storage.database.write(partial(_insert, copies))
+    await _fill_vector_store(storage)
     if storage.database.url.get_backend_name() == "postgresql":
         await execute(storage, sa.text("ANALYZE"))
+
+
+async def _fill_vector_store(storage: Storage) -> None:
+    """Makes files, in one vector store, of one chunk each."""
+    common: dict[str, Any] = {"project_id": PROJECT, "created_at": 0}
+    store = rows.VectorStore(
+        id="vs_1", position=ids.new_position(), last_active_at=0, metadata_={}, **common
+    )
+    positions = [ids.new_position() for _ in range(MANY)]
+    files = [
+        rows.File(id=at, position=at, filename="a", purpose="assistants", bytes=1, **common)
+        for at in positions
+    ]
+    entries = [
+        rows.VectorStoreFile(
+            id=at,
+            position=at,
+            vector_store_id=store.id,
+            file_id=at,
+            status="completed",
+            queued_at=0.0,
+            attributes={},
+            chunking_strategy={},
+            segment=1000 + n,
+            **common,
+        )
+        for n, at in enumerate(positions)
+    ]
+    chunks = [rows.Chunk(id=number(1000 + n), start=0, tokens=1, text="text") for n in range(MANY)]
+    for each in ([store], files, entries, chunks):
+        await storage.database.write(partial(_insert, each))
 
 
 def _insert(copies: list[Any], tx: Transaction) -> None:

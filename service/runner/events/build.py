@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from service.errors import ApiError
-from service.types import deltas, messages, runs, steps, threads, tool_calls
+from service.types import deltas, include, messages, runs, steps, threads, tool_calls
 from service.types.events import DONE, ERROR, Event
 from storage import tables
 from storage.claims import Withdrawn
@@ -72,9 +72,13 @@ def run_created(row: tables.Run) -> list[Event]:
     return [_created(RUN, queued[0]), *queued]
 
 
-def step(row: tables.RunStep) -> Event:
-    """Returns `thread.run.step.<status>`."""
-    return Event(f"{STEP}{row.status}", _data(steps.to_json(row)), row.id)
+def step(row: tables.RunStep, of: tables.Run | None = None) -> Event:
+    """Returns `thread.run.step.<status>`.
+
+    The run that it is of says what is shown besides what all may see; without it, that is nothing.
+    """
+    contents = of is not None and include.has_contents(of.include)
+    return Event(f"{STEP}{row.status}", _data(steps.to_json(row, contents=contents)), row.id)
 
 
 def message(row: tables.Message) -> Event:
@@ -102,7 +106,7 @@ def ended(end: Ended) -> list[Event]:
     """Returns the events of a run that was not ended by its worker; its own come last."""
     return [
         *map(message, end.messages),
-        *map(step, end.steps),
+        *(step(each, end.run) for each in end.steps),
         *run(end.run),
     ]
 

@@ -65,7 +65,10 @@ class Publisher:
         What is stored as ended gets that end: only the answer to its commit was lost.
         """
         begun = await self._open(run.id)
-        stored = [*map(build.message, rows.ended_messages), *map(build.step, rows.ended_steps)]
+        stored = [
+            *map(build.message, rows.ended_messages),
+            *(build.step(step, run) for step in rows.ended_steps),
+        ]
         ends = [event for event in stored if event.id in begun]
         for event in ends:
             del begun[str(event.id)]

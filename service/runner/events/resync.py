@@ -75,7 +75,7 @@ class Resync:
                     for event in _message(message, transcript):
                         yield event
             if step.status != StepStatus.in_progress:
-                yield build.step(step)
+                yield build.step(step, run)
 
     async def _steps(self, run: Run, after: str | None) -> AsyncIterator[RunStep]:
         more = True

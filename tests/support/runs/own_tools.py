@@ -17,7 +17,6 @@ from service.runner.tools.tool import (
 from storage.rows import Run
 from tests.support.types.samples import SEARCHED
 
-
 WRITTEN = {"/mnt/data/x y.csv": "file-2", "/mnt/data/z.csv": "file-3"}
 
 

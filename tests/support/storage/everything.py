@@ -1,10 +1,14 @@
 """Everything that storage can do, done once: so that each of its statements is executed."""
 
-from storage import Storage
+from storage import Storage, packed_vectors
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
 from storage.openings import open_tool_calls
+from storage.packed_vectors import PackedVectors
 from storage.pages import PageRequest
+from storage.scope import Scope
+from storage.segments import NewChunk
 from storage.tables import Run, RunStatus, StepStatus, Thread
+from storage.transaction import Transaction
 from tests.support.storage.rows import (
     PROJECT,
     assistant_values,
@@ -27,7 +31,17 @@ ENDS = {RunStatus.completed: StepStatus.completed, RunStatus.failed: StepStatus.
 
 async def do_everything(storage: Storage) -> None:
     """Calls every method of every repository, in all ways that differ by their statements."""
-    for calls in (_assistants, _threads, _messages, _runs, _work, _ends, _outsiders, _keys):
+    for calls in (
+        _assistants,
+        _threads,
+        _messages,
+        _runs,
+        _work,
+        _ends,
+        _outsiders,
+        _keys,
+        _segments,
+    ):
         await calls(storage)
 
 
@@ -170,3 +184,28 @@ async def _abandoned(storage: Storage) -> tuple[Thread, Run]:
     run = await make_run(storage, thread)
     await start_message(storage, await claimed(storage, run))
     return thread, run
+
+
+async def _segments(storage: Storage) -> None:
+    scope = Scope(("vs_1",))
+    segment = await storage.segments.begin(PROJECT, "vs_1", "an embedder")
+    await storage.segments.add(PROJECT, segment, 0, [NewChunk(0, 2, "some words")], _add_vectors)
+    await storage.segments.with_words(PROJECT, scope, "words", 9)
+    await storage.segments.found(PROJECT, [1])
+    await storage.segments.embedders(PROJECT, ["vs_1"])
+    await storage.segments.chunks(PROJECT, segment, 0, 9)
+    vectors = PackedVectors(storage.database)
+    await vectors.segments(PROJECT, scope)
+    await vectors.rows(PROJECT, [segment])
+    assert await storage.segments.orphans(-60) == [segment]
+    assert await storage.segments.remove(segment, _remove_vectors)
+
+
+def _add_vectors(tx: Transaction, first: int) -> int:
+    packed_vectors.add(tx, first, 1, b"12345678")
+    return 8
+
+
+def _remove_vectors(tx: Transaction, first: int) -> int:
+    packed_vectors.remove(tx, first)
+    return 8

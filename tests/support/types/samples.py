@@ -4,6 +4,8 @@ from typing import Any
 
 from service.types import tool_calls, tools
 from service.types.answers import Answer, Deleted
+from service.types.include import CONTENTS
+from service.types.steps import WithContents
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage
@@ -144,9 +146,10 @@ OUTPUTS: list[dict[str, Any]] = [
 ]
 PUT_OUT = [{"index": index, **output} for index, output in enumerate(OUTPUTS)]
 RESULT = {"file_id": "file-1", "file_name": "a.txt", "score": 0.5}
+RESULTS = [RESULT, {**RESULT, "content": [{"type": "text", "text": "a"}]}]
 SEARCHED = {
     "ranking_options": {"ranker": "auto", "score_threshold": 0.5},
-    "results": [RESULT, {**RESULT, "content": [{"type": "text", "text": "a"}]}],
+    "results": RESULTS,
 }
 BEGUN = [
     tool_calls.function("call_1", "f"),
@@ -190,6 +193,7 @@ FULL_RUN = run(
     parallel_tool_calls=True,
     response_format=FORMATS[-1],
     reasoning_effort="low",
+    include=[CONTENTS],
     last_error={"message": "m", "code": "invalid_prompt"},
     incomplete_reason="max_prompt_tokens",
     usage=USAGE,
@@ -224,6 +228,7 @@ ANSWERS: list[tuple[str, str, Answer]] = [
     *(("MessageObject", "Message", row) for row in MESSAGES),
     *(("RunObject", "Run", row) for row in RUNS),
     *(("RunStepObject", "RunStep", row) for row in STEPS),
+    *(("RunStepObject", "RunStep", WithContents(row)) for row in STEPS),
     *(
         (name, name, page)
         for name, found in (

@@ -10,6 +10,7 @@ from assistants.v1 import assistants_pb2, messages_pb2, run_objects_pb2, runs_pb
 from google.protobuf.message import Message
 
 from service.types import answers
+from service.types.steps import WithContents
 from tests.support.schemas import validate, validate_response
 from tests.support.types import samples, walker
 
@@ -104,6 +105,16 @@ def test_pending_calls_have_no_output_and_those_of_steps_have() -> None:
     assert pending["function"].keys() == {"name", "arguments"}
     calls = in_json(samples.FULL_STEP)["step_details"]["tool_calls"]
     assert [each["function"]["output"] for each in calls] == ["42", "", None]
+
+
+def test_contents_of_results_are_shown_to_those_who_ask_for_them() -> None:
+    def contents(step: answers.Answer) -> list[Any]:
+        calls = in_json(step)["step_details"]["tool_calls"]
+        searches = [call["file_search"] for call in calls if call["type"] == "file_search"]
+        return [each for search in searches for each in search["results"] if "content" in each]
+
+    assert contents(samples.MIXED_STEP) == []
+    assert contents(WithContents(samples.MIXED_STEP)) == samples.RESULTS[1:]
 
 
 def test_only_steps_that_have_ended_count_tokens() -> None:

@@ -37,7 +37,7 @@ from tests.support.types import samples
             runs_pb2.CreateRunRequest,
             runs.FIELDS,
             {
-                *("thread_id", "assistant_id", "additional_messages", "stream", "include"),
+                *("thread_id", "assistant_id", "additional_messages", "stream"),
                 *("override_mask", "when_active", "cancel_on_disconnect"),
             },
         ),

@@ -27,7 +27,7 @@ from tests.support.types import samples, walker
 from tests.support.types.type_samples import NOTHING, PAIRS, TOOLS, TYPES, Trip, Way
 
 RESOURCES = {"assistants", "threads", "messages", "runs", "steps"}
-NOT_SHOWN = {"paging", "tool_outputs"}
+NOT_SHOWN = {"include", "paging", "tool_outputs"}
 """What requests have and no resource shows."""
 
 

@@ -1,0 +1,151 @@
+"""Hybrid search: full text and vectors, fused by score.
+
+A chunk's score is `(1 - w) * words / best words + w * cosine`, w being the embedder's weight: 0 to
+1. Of several queries each chunk has its best score.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+
+from service.files.embeddings import Embedder, EmbeddingFailed, Matrix
+from service.files.vectors import Scores, VectorIndex
+from storage.scope import Scope
+from storage.segments import Segments
+
+log = structlog.get_logger(__name__)
+
+CANDIDATES = 100
+"""Chunks that each kind of search contributes, at least."""
+
+MORE = 2
+"""Candidates for each result that is asked for, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A chunk that was found."""
+
+    vector_store_id: str
+    file_id: str
+    filename: str
+    attributes: dict[str, Any]
+    score: float
+    text: str
+    tokens: int
+    chunk: int
+
+
+class Search:
+    """Searches in vector stores."""
+
+    def __init__(self, segments: Segments, vectors: VectorIndex, embedder: Embedder) -> None:
+        """Searches what an Indexer of the same parts has built."""
+        self._segments = segments
+        self._vectors = vectors
+        self._embedder = embedder
+
+    async def search(
+        self,
+        project: str,
+        scope: Scope,
+        queries: Sequence[str],
+        limit: int,
+        threshold: float = 0.0,
+    ) -> list[Result]:
+        """Returns the best chunks in scope, each once, the best first.
+
+        Scores below `threshold` are left out; equals are in the order of files and places. Where
+        there are no embeddings to be had, words alone decide.
+        """
+        count = max(CANDIDATES, MORE * limit)
+        words, near = await asyncio.gather(
+            self._by_words(project, scope, queries, count),
+            self._by_vectors(project, scope, queries, count),
+        )
+        vectors, cosines = near
+        if len(vectors):
+            await self._complete(project, vectors, words, cosines)
+        scores = _fused(words, cosines, self._embedder.weight)
+        ranked = sorted(
+            ((score, id) for id, score in scores.items() if score >= threshold), reverse=True
+        )
+        return await self._results(project, ranked[: 2 * limit], limit)
+
+    async def _complete(
+        self, project: str, vectors: Matrix, words: Sequence[Scores], cosines: Sequence[Scores]
+    ) -> None:
+        """Adds the cosines of the candidates that are not the nearest to each of the queries."""
+        candidates = {id for each in (*words, *cosines) for id in each}
+        known = set.intersection(*map(set, cosines))
+        scores = await self._vectors.scores(project, vectors, sorted(candidates - known))
+        for each, more in zip(cosines, scores, strict=True):
+            each |= more
+
+    async def _by_words(
+        self, project: str, scope: Scope, queries: Sequence[str], count: int
+    ) -> list[Scores]:
+        return list(
+            await asyncio.gather(
+                *(self._segments.with_words(project, scope, each, count) for each in queries)
+            )
+        )
+
+    async def _by_vectors(
+        self, project: str, scope: Scope, queries: Sequence[str], count: int
+    ) -> tuple[Matrix, list[Scores]]:
+        """Returns the queries' vectors and the nearest chunks; none if there are no vectors."""
+        nothing = np.zeros((0, 0), dtype=np.float32), [Scores() for _ in queries]
+        embedders = await self._segments.embedders(project, scope.stores)
+        stores = tuple(id for id, name in embedders.items() if name == self._embedder.name)
+        others = [id for id, name in embedders.items() if name not in (None, self._embedder.name)]
+        if others:
+            # What vectors say of the others means nothing, be it that they are as long.
+            log.warning("vector stores have vectors of another embedder: reindex", stores=others)
+            return nothing
+        if not stores:
+            return nothing
+        try:
+            vectors = await self._embedder.queries(queries)
+        except EmbeddingFailed as error:
+            log.warning("search goes by words alone", problem=str(error))
+            return nothing
+        found = await self._vectors.nearest(project, Scope(stores, scope.filter), vectors, count)
+        return vectors, found
+
+    async def _results(
+        self, project: str, ranked: Sequence[tuple[float, int]], limit: int
+    ) -> list[Result]:
+        found = await self._segments.found(project, [id for _, id in ranked])
+        results = [
+            Result(
+                vector_store_id=each.vector_store_id,
+                file_id=each.file_id,
+                filename=each.filename,
+                attributes=each.attributes,
+                score=score,
+                text=each.text,
+                tokens=each.tokens,
+                chunk=id,
+            )
+            for score, id in ranked
+            if (each := found.get(id)) is not None
+        ]
+        results.sort(key=lambda each: (-each.score, each.file_id, each.chunk))
+        return results[:limit]
+
+
+def _fused(words: Sequence[Scores], cosines: Sequence[Scores], weight: float) -> Scores:
+    """Returns the best score of each chunk, over all queries."""
+    best: Scores = {}
+    for texts, vectors in zip(words, cosines, strict=True):
+        most = max(texts.values(), default=0.0)
+        for id in texts.keys() | vectors.keys():
+            text = texts.get(id, 0.0) / most if most > 0 else 0.0
+            score = (1 - weight) * text + weight * min(max(vectors.get(id, 0.0), 0.0), 1.0)
+            best[id] = max(best.get(id, 0.0), score)
+    return best

@@ -1,0 +1,59 @@
+"""Vectors in rows of the database, many to a row.
+
+What stands in a row is the index's own business: this module reads and writes bytes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage import tables
+from storage.dialects import in_numbers
+from storage.file_tables import CHUNK_BITS
+from storage.filters import Filtered
+from storage.repository import Repository, reads
+from storage.rows import ChunkVectors, table
+from storage.scope import ENTRIES, Scope, visible
+from storage.statements import Statement, param
+from storage.transaction import Transaction
+
+_TABLE = table(tables.ChunkVectors)
+_ID = sa.column("", sa.BigInteger())
+_OF = _TABLE.c.segment == param("segment", _ID)
+
+SEGMENTS: Filtered[Any] = Filtered(
+    lambda where: sa.select(ENTRIES.c.segment).where(visible(where)).order_by(ENTRIES.c.segment)
+)
+OF_SEGMENTS = Statement(
+    sa.select(_TABLE)
+    .where(in_numbers(_TABLE.c.segment, "segments"))
+    .order_by(_TABLE.c.segment, _TABLE.c.id),
+    ChunkVectors,
+)
+DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_OF, _TABLE.c.id >= param("first", _ID)))
+
+
+class PackedVectors(Repository):
+    """Rows of vectors."""
+
+    @reads
+    def segments(self, tx: Transaction, scope: Scope) -> list[int]:
+        """Returns the numbers of the segments in scope."""
+        statement, params = SEGMENTS.of(scope.filter, ENTRIES.c.attributes)
+        return [row[0] for row in tx.all(statement, stores=list(scope.stores), **params)]
+
+    @reads
+    def rows(self, tx: Transaction, segments: Sequence[int]) -> list[ChunkVectors]:
+        """Returns the rows of some segments, in order."""
+        return tx.all(OF_SEGMENTS, segments=list(segments))
+
+
+def add(tx: Transaction, first: int, rows: int, packed: bytes) -> None:
+    """Adds a row of the vectors of chunks from a number on."""
+    tx.insert(ChunkVectors(id=first, segment=first >> CHUNK_BITS, rows=rows, packed=packed))
+
+
+def remove(tx: Transaction, first: int) -> None:
+    """Removes the rows of a segment from the chunk of a number on."""
+    tx.run(DELETE, segment=first >> CHUNK_BITS, first=first)
