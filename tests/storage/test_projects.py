@@ -192,7 +192,7 @@ def test_what_returns_no_rows_of_a_class_names_the_project() -> None:
         and statement._row is None
         and PROJECT_ID not in statement.parameters()
     }
-    assert found == IN_A_PARENT | {"runs.STATUSES"}
+    assert found == IN_A_PARENT | {"runs.STATUSES", "threads.EXISTING"}
 
 
 async def test_what_a_statement_leaves_out_is_left_out(storage: Storage) -> None:
