@@ -6,6 +6,9 @@ are as they are, and `google.api.HttpBody` is the output, because the server ren
 gateway/rest.py). Envoy loads the result, which `python -m gateway.descriptor` writes to
 gateway/rest.binpb; `methods` is the same as a table.
 
+Methods whose input is a stream of bytes (`RAW`) take multipart/form-data on REST: their derived
+input has the path's variables, and the body as it comes.
+
 What the edge must know of paths and bodies is derived from it too: Lua tables, which stand before
 the text of gateway/edge.lua in gateway/rest.lua.
 """
@@ -20,23 +23,26 @@ from typing import Any
 
 import orjson
 from google.api import annotations_pb2
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 
 from service.api.services import SERVICES
+from service.api.typed import DOWNLOAD
 
 PACKAGE = "assistants.v1"
 REST_PACKAGE = f"{PACKAGE}.rest"
 PATH = Path(__file__).with_name("rest.binpb")
 EDGE_PATH = Path(__file__).with_name("rest.lua")
-NOT_IN_REST = {"update_mask", "override_mask", "parts"}
-"""Fields for gRPC callers; REST says the same by the body's keys and by `content`."""
+NOT_IN_REST = {"update_mask", "override_mask", "parts", "offset", "length"}
+"""Fields for gRPC callers; REST says the same by the body's keys, by `content`, by a header."""
 
 IN_QUERY = "include[]"
 """The one parameter that stands in the query also where there is a body."""
 
 
 _HTTP_BODY = "google/api/httpbody.proto"
+_BODY = "body"
 _EDGE = Path(__file__).with_name("edge.lua")
 _FREE = {"google.protobuf.Struct": "free", "google.protobuf.Value": "any"}
 _TYPES: dict[int, str] = {
@@ -51,6 +57,9 @@ STREAMS = {
 }
 """The methods that answer with events where `stream` is true, and those that then do the work."""
 
+
+RAW = {"UploadFile": "file", "AddUploadPart": "data"}
+"""The methods that take a stream of bytes, and the form's field with the bytes."""
 
 POLLED = "GetRun"
 """The method that the official clients' polling helpers call until a run has ended."""
@@ -68,6 +77,8 @@ class Method:
     streaming: bool
     events: bool
     """Whether the typed method itself answers with events."""
+    raw: bool
+    """Whether the body goes through as it comes."""
 
     @property
     def variables(self) -> list[str]:
@@ -107,6 +118,10 @@ def derive() -> descriptor_pb2.FileDescriptorSet:
             entry.CopyFrom(method)
             entry.output_type = ".google.api.HttpBody"
             entry.server_streaming = _streams(method)
+            if method.name in RAW:
+                rest.message_type.append(_raw_input(method))
+                entry.input_type = f".{_raw_type(method)}"
+                entry.options.Extensions[annotations_pb2.http].body = _BODY
         rest.dependency.append(file.name)
     result.file.append(rest)
     return result
@@ -115,6 +130,45 @@ def derive() -> descriptor_pb2.FileDescriptorSet:
 def write(path: Path = PATH) -> None:
     """Writes the derived set for Envoy."""
     path.write_bytes(derive().SerializeToString(deterministic=True))
+
+
+@cache
+def raw_message(method: Method) -> type[Message]:
+    """Returns the class of the derived input of a method that takes a stream of bytes."""
+    return message_factory.GetMessageClass(_rest_pool().FindMessageTypeByName(method.input_type))
+
+
+@cache
+def _rest_pool() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    for file in derive().file:
+        pool.Add(file)
+    return pool
+
+
+def _raw_type(method: descriptor_pb2.MethodDescriptorProto) -> str:
+    return f"{REST_PACKAGE}.{method.name}Form"
+
+
+def _raw_input(method: descriptor_pb2.MethodDescriptorProto) -> descriptor_pb2.DescriptorProto:
+    """Returns the message of a piece of a body: the path's variables, and the bytes."""
+    result = descriptor_pb2.DescriptorProto(name=_raw_type(method).rpartition(".")[2])
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for number, name in enumerate(_VARIABLE.findall(_path(method)), 1):
+        result.field.add(
+            name=name,
+            number=number,
+            label=kinds.LABEL_OPTIONAL,
+            type=kinds.TYPE_STRING,
+        )
+    result.field.add(
+        name=_BODY,
+        number=len(result.field) + 1,
+        label=kinds.LABEL_OPTIONAL,
+        type=kinds.TYPE_MESSAGE,
+        type_name=".google.api.HttpBody",
+    )
+    return result
 
 
 def shapes() -> dict[str, Any]:
@@ -134,6 +188,8 @@ def shapes() -> dict[str, Any]:
                 add(inner, NOT_IN_REST)
 
     for method in _with_body():
+        if method.raw:
+            continue
         add(method.input_type, {*NOT_IN_REST, *method.variables})
     return result
 
@@ -158,13 +214,16 @@ def write_edge(path: Path = EDGE_PATH) -> None:
 
 
 def _routes() -> dict[str, Any]:
-    """Returns a tree of the segments of the paths that take a body; `*` stands for a variable."""
+    """Returns a tree of the segments of the paths that take a body; `*` stands for a variable.
+
+    At its leaves is the name of the body, or `raw`.
+    """
     root: dict[str, Any] = {"next": {}}
     for method in _with_body():
         node = root
         for segment in _VARIABLE.sub("*", method.path).strip("/").split("/"):
             node = node["next"].setdefault(segment, {"next": {}})
-        node["body"] = method.input_type
+        node |= {"raw": True} if method.raw else {"body": method.input_type}
     return root
 
 
@@ -224,17 +283,25 @@ def _streams(method: descriptor_pb2.MethodDescriptorProto) -> bool:
 
 
 def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method:
-    rule = method.options.Extensions[annotations_pb2.http]
-    verb = rule.WhichOneof("pattern")
+    raw = method.name in RAW
     return Method(
         service=service,
         name=method.name,
-        input_type=method.input_type.removeprefix("."),
-        verb=verb.upper(),
-        path=getattr(rule, verb),
+        input_type=_raw_type(method) if raw else method.input_type.removeprefix("."),
+        verb=_verb(method).upper(),
+        path=_path(method),
         streaming=_streams(method),
-        events=method.server_streaming,
+        events=method.server_streaming and method.name != DOWNLOAD,
+        raw=raw,
     )
+
+
+def _verb(method: descriptor_pb2.MethodDescriptorProto) -> str:
+    return str(method.options.Extensions[annotations_pb2.http].WhichOneof("pattern"))
+
+
+def _path(method: descriptor_pb2.MethodDescriptorProto) -> str:
+    return str(getattr(method.options.Extensions[annotations_pb2.http], _verb(method)))
 
 
 if __name__ == "__main__":

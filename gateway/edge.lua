@@ -3,10 +3,12 @@
 -- Requests: a body is compared with what its method takes, because the transcoder drops unknown keys
 -- and does not say where a list or an object stands that must not; the names of its top-level keys go
 -- into a header, because the transcoder reads null as absent (gateway/requests.py reads the header).
--- Responses: every error gets OpenAI's body, whoever refused the request.
+-- A stream of bytes, as of a file, goes through as it comes.
+-- Responses: every error gets OpenAI's body, whoever refused the request; headers that the service names
+-- as the edge's (`x-edge-…`) become those of the answer.
 --
 -- gateway/descriptor.py writes what it takes from the descriptor before this text. ROUTES leads from a
--- POST's path, segment by segment (`*` is any), to the name of its body; SHAPES says by that name what
+-- POST's path, segment by segment (`*` is any), to the name of its body, or to `raw`; SHAPES says by that name what
 -- each key may be:
 --   scalar = its type, or object = the name of its own shape, map = texts by key, free = any object,
 --   any = any value; and list, if it is one of these.
@@ -346,16 +348,16 @@ local function body_keys(text, name)
   return table.concat(walk.keys, ",")
 end
 
--- Returns the name of the body that a POST to the path takes, or nil if there is no such method. The
--- transcoder, too, takes a name before any, ignores slashes at the end, and reads no escapes.
-local function body_name(path)
+-- Returns the node of a POST to the path, with the name of its body, or nil if there is no such method.
+-- The transcoder, too, takes a name before any, ignores slashes at the end, and reads no escapes.
+local function route(path)
   local segments = {}
   for segment in path:gsub("?.*", ""):gsub("/+$", ""):gmatch("/([^/]*)") do
     segments[#segments + 1] = segment
   end
   local function follow(node, place)
     if not node then return nil end
-    if place > #segments then return node.body end
+    if place > #segments then return (node.body or node.raw) and node end
     return follow(node.next[segments[place]], place + 1) or follow(node.next["*"], place + 1)
   end
   return follow(ROUTES, 1)
@@ -416,6 +418,21 @@ local function without_query(path)
   return (path:gsub("[?#].*", ""))
 end
 
+-- Returns what the service says of the answer in the edge's name: its headers, without their prefix.
+local function answer_headers(headers)
+  local found = {}
+  for name, value in pairs(headers) do
+    if name:match(EDGE) then found[name:gsub(EDGE, "")] = value end
+  end
+  return found
+end
+
+local function set(headers, given)
+  for name, value in pairs(given) do
+    headers:replace(name == "status" and ":status" or name, value)
+  end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local grpc = is_grpc(headers)
@@ -438,14 +455,15 @@ function envoy_on_request(handle)
   metadata:set("edge", "path", without_query(path))
   -- What is not the API's is refused at once, without its body, which may have no end.
   if headers:get(":method") ~= "POST" or not headers:get(":path"):match("^/v1/") then return end
-  local name = body_name(headers:get(":path"))
-  if not name then
+  local found = route(headers:get(":path"))
+  if not found then
     handle:respond({ [":status"] = "404" }, "")
     return
   end
+  if found.raw then return end
   local body = handle:body()
   if body == nil or body:length() == 0 then return end
-  local keys, fault = body_keys(body:getBytes(0, body:length()), name)
+  local keys, fault = body_keys(body:getBytes(0, body:length()), found.body)
   if not keys then
     handle:respond({ [":status"] = "400", ["openai-error"] = fault }, "")
     return
@@ -461,8 +479,10 @@ function envoy_on_response(handle)
   local known, override = headers:get("openai-error"), headers:get("openai-status")
   -- The server has cancelled the call, as it does at its end. 499 would be the client's doing.
   if status == 499 then status, override = 503, "503" end
+  local given = answer_headers(headers)
   remove(headers, ours)
   if status < 400 then
+    set(headers, given)
     if polls(request) then headers:add("openai-poll-after-ms", POLL_AFTER_MS) end
     local trailers = handle:trailers()
     if trailers then remove(trailers, ours) end
@@ -473,6 +493,7 @@ function envoy_on_response(handle)
   -- An answer to HEAD has none: the client would take it for the beginning of the next answer.
   if request.method ~= "HEAD" then body:setBytes(known or translate(status, text, request)) end
   headers = handle:headers()
+  set(headers, given)
   headers:replace("content-type", "application/json")
   -- A request that Envoy cannot read, such as one in an unknown transfer coding, is the client's.
   if not override and not request.method and status >= 500 then override = "400" end

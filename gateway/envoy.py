@@ -52,7 +52,11 @@ def configuration(settings: Settings) -> dict[str, Any]:
 def _limit(listener: Any, manager: Any, config: Any, settings: Settings) -> None:
     listener["per_connection_buffer_limit_bytes"] = settings.max_body_bytes
     manager["request_headers_timeout"] = f"{settings.headers_timeout:g}s"
-    manager["request_timeout"] = f"{settings.request_timeout:g}s"
+    # It is of all requests: Envoy has none for those of a route.
+    manager["request_timeout"] = f"{max(settings.upload_timeout, settings.request_timeout):g}s"
+    [host] = manager["route_config"]["virtual_hosts"]
+    [bodies] = [route for route in host["routes"] if route["name"] == "bodies"]
+    bodies["route"]["idle_timeout"] = f"{settings.request_timeout:g}s"
     manager["max_request_headers_kb"] = settings.max_header_kib
     manager["common_http_protocol_options"]["idle_timeout"] = f"{settings.idle_timeout:g}s"
     manager["http2_protocol_options"]["max_concurrent_streams"] = settings.max_streams

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from gateway.descriptor import IN_QUERY, NOT_IN_REST, Method
+from gateway.descriptor import IN_QUERY, NOT_IN_REST, Method, raw_message
 from service.errors import ApiError, Kind
 
 BODY_KEYS_HEADER = "x-edge-body-keys"
@@ -51,9 +51,18 @@ class Schema:
 
     @cached_property
     def message(self) -> type[Message]:
-        """The class of the request."""
+        """The class of the request, or of a piece of it."""
+        if self.method.raw:
+            return raw_message(self.method)
         descriptor = descriptor_pool.Default().FindMessageTypeByName(self.method.input_type)
         return message_factory.GetMessageClass(descriptor)
+
+    def request(self) -> Any:
+        """Returns an empty message of the typed method."""
+        service = descriptor_pool.Default().FindServiceByName(self.method.service)
+        return message_factory.GetMessageClass(
+            service.methods_by_name[self.method.name].input_type
+        )()
 
     @cached_property
     def query(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ The handler completes the request (gateway/requests.py), calls the servicer, and
 trailing metadata, OpenAI's body and the HTTP status, of which gateway/edge.lua makes the response.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import groupby
 from json import dumps
@@ -18,9 +18,12 @@ import orjson
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
-from gateway import descriptor, sse
+from gateway import descriptor, downloads, sse
+from gateway.forms import Form
 from gateway.requests import Schema
 from service.access import Identify
+from service.api.transfers import Download
+from service.api.typed import DOWNLOAD
 from service.calls import Call, Caller, Chain, Ending, Work
 from service.errors import ApiError, Kind
 from service.runner.events.build import error as error_event
@@ -69,14 +72,25 @@ def _handler(
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     schema = Schema(method)
     execute = getattr(servicer, method.name)
-    if not method.streaming:
+    if method.raw:
+        work = _form(schema, execute)
+    elif method.name == DOWNLOAD:
+        work = _download(schema, execute)
+    elif not method.streaming:
         work = _single(schema, execute)
     elif method.events:
         work = _chunked(schema, None, execute, keep_alive)
     else:
         stream = getattr(servicer, descriptor.STREAMS.get(method.name, ""), None)
         work = _chunked(schema, execute, stream, keep_alive)
-    return chain.handler(method.name, schema.message, HttpBody, work, streaming=method.streaming)
+    return chain.handler(
+        method.name,
+        schema.message,
+        HttpBody,
+        work,
+        streaming=method.streaming,
+        streamed=method.raw,
+    )
 
 
 Execute = Callable[[Any, Caller], Awaitable[Answer]]
@@ -87,6 +101,39 @@ def _single(schema: Schema, execute: Execute) -> Work:
     async def work(request: Message | None, call: Call) -> HttpBody:
         answer = await call.execute(execute, schema.complete(request, call.metadata))
         return HttpBody(content_type=_JSON, data=_body(answer))
+
+    return work
+
+
+def _form(schema: Schema, execute: Callable[..., Awaitable[Answer]]) -> Work:
+    """Hands over a form as it comes."""
+
+    async def work(messages: AsyncIterator[Any], call: Call) -> HttpBody:
+        stream = aiter(messages)
+        first = await anext(stream, None)
+        if first is not None:
+            schema.complete(first, call.metadata)
+        request = schema.request()
+        for name in schema.method.variables:
+            setattr(request, name, getattr(first, name, ""))
+        form = Form(_and_then(first, stream), descriptor.RAW[schema.method.name], request)
+        answer = await call.execute(execute, form)
+        return HttpBody(content_type=_JSON, data=_body(answer))
+
+    return work
+
+
+async def _and_then(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    if first is not None:
+        yield first
+    async for message in rest:
+        yield message
+
+
+def _download(schema: Schema, execute: Callable[..., Awaitable[Download]]) -> Work:
+    async def work(request: Message | None, call: Call) -> None:
+        complete = schema.complete(request, call.metadata)
+        await downloads.send(await call.execute(execute, complete), call)
 
     return work
 
@@ -166,8 +213,10 @@ def _body(answer: Answer) -> bytes:
 
 def _trailers(error: ApiError) -> Ending:
     """Renders an error for the edge, which takes the response from the trailing metadata."""
-    trailers = (("openai-error", error_header(error)), ("openai-status", str(error.spec.http)))
-    return error.spec.grpc, error.kind.value, trailers
+    trailers = [("openai-error", error_header(error)), ("openai-status", str(error.spec.http))]
+    if isinstance(error, downloads.RangeNotSatisfiable):
+        trailers.append((f"{downloads.EDGE}content-range", f"bytes */{error.size}"))
+    return error.spec.grpc, error.kind.value, tuple(trailers)
 
 
 def error_header(error: ApiError) -> str:

@@ -37,10 +37,13 @@ REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
 """Characters of a caller's id that are logged."""
 
-READS = ("Get", "List", "StreamRunEvents")
+READS = ("Get", "List", "Download", "StreamRunEvents")
 """How the names of those methods begin that change nothing."""
 
-NAMED = ("run_id", "message_id", "thread_id", "assistant_id")
+NAMED = (
+    *("run_id", "message_id", "thread_id", "assistant_id"),
+    *("upload_id", "file_id"),
+)
 """The fields of requests that name an object, innermost first."""
 
 _ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
@@ -66,7 +69,7 @@ class Caller:
 class Call:
     """One call, as its transport sees it."""
 
-    __slots__ = ("caller", "metadata", "object", "request_id", "status", "write")
+    __slots__ = ("begin", "caller", "metadata", "object", "request_id", "status", "write")
 
     caller: Caller
 
@@ -77,6 +80,7 @@ class Call:
         self.request_id = given[:MAX_REQUEST_ID] if given else secrets.token_hex(16)
         self.object: str | None = None
         self.write: Callable[[Message], Awaitable[None]] = context.write
+        self.begin: Callable[[Any], Awaitable[None]] = context.send_initial_metadata
         self.status = grpc.StatusCode.OK
 
     async def admit(self, identify: Identify) -> None:
@@ -108,8 +112,9 @@ class Call:
 
 
 Work = Callable[[Any, Call], Awaitable[Message | None]]
-"""Executes a method. Takes the request, None if its bytes are no such message. Returns the
-response, or, where the method streams, writes the responses to the call.
+"""Executes a method. Takes the request, None if its bytes are no such message, or, where the caller
+streams, an iterator of those. Returns the response, or, where the method streams, writes the
+responses to the call.
 """
 
 Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
@@ -132,18 +137,23 @@ class Chain:
         work: Work,
         *,
         streaming: bool,
+        streamed: bool = False,
     ) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Returns the handler of a method that `work` executes."""
-        make = (
-            grpc.unary_stream_rpc_method_handler
-            if streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        return make(
+        """Returns the handler of a method that `work` executes.
+
+        `streaming` methods answer with a stream, `streamed` ones take one.
+        """
+        make: Any = grpc.unary_unary_rpc_method_handler
+        if streaming:
+            make = grpc.unary_stream_rpc_method_handler
+        elif streamed:
+            make = grpc.stream_unary_rpc_method_handler
+        handler: grpc.RpcMethodHandler[Any, Any] = make(
             self._wrap(method, work),
             request_deserializer=parsed_or_none(request.FromString),
             response_serializer=response.SerializeToString,
         )
+        return handler
 
     def _wrap(self, method: str, work: Work) -> Callable[[Any, Context], Awaitable[Message | None]]:
         render, identify = self._render, self._identify

@@ -57,6 +57,10 @@ class BusClosed(StreamError):
         super().__init__("The server is shutting down.")
 
 
+class FilesUnavailable(Exception):
+    """The store of files does not answer, refuses us, or is full; the message is one line."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
     """How one kind of error looks on both transports. `code` is OpenAI's, where it gives one."""
@@ -78,6 +82,9 @@ class Kind(StrEnum):
     wrong_status = "wrong_status"
     wrong_tool_outputs = "wrong_tool_outputs"
     unavailable_tool = "unavailable_tool"
+    malformed = "malformed"
+    too_large = "too_large"
+    range_not_satisfiable = "range_not_satisfiable"
     missing = "missing_required_parameter"
     unknown_parameter = "unknown_parameter"
     duplicate_parameter = "duplicate_parameter"
@@ -113,6 +120,9 @@ TABLE: dict[Kind, ErrorSpec] = {
     Kind.wrong_status: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_tool_outputs: _bad(None),
     Kind.unavailable_tool: _bad(None),
+    Kind.malformed: _bad(None),
+    Kind.too_large: ErrorSpec(413, grpc.StatusCode.RESOURCE_EXHAUSTED, _INVALID, None),
+    Kind.range_not_satisfiable: ErrorSpec(416, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
     Kind.missing: _bad(Kind.missing),
     Kind.unknown_parameter: _bad(Kind.unknown_parameter),
     Kind.duplicate_parameter: _bad(Kind.duplicate_parameter),
@@ -196,6 +206,11 @@ def from_exception(error: Exception) -> ApiError:
         case storage_errors.Unreachable():
             log.warning("database unreachable", reason=str(error))
             return ApiError(Kind.unavailable, "The database cannot be reached. Try again later.")
+        case FilesUnavailable():
+            log.error("files cannot be stored or read", reason=str(error))
+            return ApiError(Kind.unavailable, "Files cannot be reached. Try again later.")
+        case storage_errors.NoSuchFile():
+            return ApiError(Kind.not_found, f"No such File object: {error.id}", "id")
         case storage_errors.NotFound():
             return ApiError(Kind.not_found, f"No {error.kind} found with id '{error.id}'.")
         case storage_errors.LockedThread():
@@ -218,6 +233,12 @@ def from_exception(error: Exception) -> ApiError:
             return ApiError(
                 Kind.wrong_status,
                 f'Runs in status "{error.status}" do not accept tool outputs.',
+            )
+        case storage_errors.UploadEnded():
+            return ApiError(Kind.wrong_status, f"Upload {error.upload_id} is {error.status}.")
+        case storage_errors.WrongSize():
+            return ApiError(
+                Kind.malformed, f"Expected {error.expected} bytes, but the parts have {error.got}."
             )
         case storage_errors.WrongToolOutputs():
             return ApiError(

@@ -24,6 +24,8 @@ from service.access import Identify, Keyring, anybody
 from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
+from service.files.blobs.contents import open_store
+from service.files.sweeping import Sweeping
 from service.models.client import ChatModel
 from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
@@ -54,6 +56,11 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.absolute_max_metadata_size", 256 * 2**10),
     # Else two servers share a port silently, and each gets half of the calls.
     ("grpc.so_reuseport", 0),
+]
+
+EDGE_OPTIONS: list[tuple[str, Any]] = [
+    # Windows do not grow with what Envoy could send: an upload that is stored slowly is held there.
+    ("grpc.http2.bdp_probe", 0),
 ]
 
 EdgeHandlers = Callable[[Mapping[str, object], Identify], list[grpc.GenericRpcHandler]]
@@ -91,7 +98,9 @@ class Server:
                 settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
             ),
         )
-        self._servicers = servicers(self._storage, self._engine, settings)
+        self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
+        self._sweeping = Sweeping(self._storage.files, self._storage.uploads, self._blobs)
+        self._servicers = servicers(self._storage, self._engine, settings, self._blobs)
         self._edge_handlers = edge_handlers
         self._health = health_aio.HealthServicer()
 
@@ -110,6 +119,7 @@ class Server:
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             engine = asyncio.create_task(self._engine.work(), name="engine")
             watching = asyncio.create_task(self._watch_keys(), name="keys")
+            sweeping = asyncio.create_task(self._sweeping.work(), name="sweeping")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
             # What is loaded by now stays: to look through it again and again would hold the loop
             # for a tenth of a second each time.
@@ -120,12 +130,14 @@ class Server:
             await asyncio.wait({engine, watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             await self._drain(public, edge, engine)
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+            for task in (watching, sweeping):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         finally:
             await public.stop(None)
             await edge.stop(None)
+            await self._blobs.close()
             await self._storage.database.close()
 
     async def _open_database(self) -> None:
@@ -174,7 +186,7 @@ class Server:
 
     def _edge_server(self) -> grpc.aio.Server:
         # Envoy has bounded the body, and answered in OpenAI's form.
-        server = _grpc_server(GROWTH * self._settings.max_body_bytes)
+        server = _grpc_server(GROWTH * self._settings.max_body_bytes, *EDGE_OPTIONS)
         handlers = self._edge_handlers(self._servicers, self._identify)
         server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -182,9 +194,10 @@ class Server:
         return server
 
 
-def _grpc_server(max_request: int) -> grpc.aio.Server:
+def _grpc_server(max_request: int, *options: tuple[str, Any]) -> grpc.aio.Server:
     """Returns a server that takes requests of up to so many bytes."""
-    return grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", max_request)])
+    limit = ("grpc.max_receive_message_length", max_request)
+    return grpc.aio.server(options=[*OPTIONS, limit, *options])
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:

@@ -43,6 +43,12 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _blobs_url(value: str) -> str:
+    if not re.fullmatch(r"s3://[^/\s]+(/\S*)?", value):
+        raise ValueError("expected s3://BUCKET or s3://BUCKET/PREFIX")
+    return value
+
+
 def _bootstrap_key(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
@@ -117,6 +123,25 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=16 * 2**20, ge=2**16, le=64 * 2**20)
     """Bytes of a body of REST at most. A longer one is a 413."""
 
+    max_file_bytes: int = Field(default=512 * 2**20, ge=1)
+    """Bytes of a file that comes in one call at most. A larger one is a 413."""
+
+    max_upload_bytes: int = Field(default=8 * 2**30, ge=1)
+    """Bytes of a file that comes in parts at most."""
+
+    max_part_bytes: int = Field(default=64 * 2**20, ge=1)
+    """Bytes of such a part at most. A larger one is a 413."""
+
+    blobs_url: Annotated[str, AfterValidator(_blobs_url)] | None = None
+    """`s3://BUCKET/PREFIX`: where the bytes of files are kept. Default: in the data directory.
+
+    Region, keys and endpoint are read from AWS_REGION, AWS_ENDPOINT_URL and so on. Servers that
+    share a database must share the files, too.
+    """
+
+    upload_timeout: float = Field(default=3600.0, ge=0.001)
+    """Seconds that the upload of a file or part may take. A minute without a byte ends it, too."""
+
     max_header_kib: int = Field(default=60, ge=8, le=96)
     """KiB of a request's headers at most. More are a 431."""
 
@@ -130,9 +155,9 @@ class Settings(BaseSettings):
     """Seconds that the headers of a request may take to arrive."""
 
     request_timeout: float = Field(default=120.0, ge=0.001)
-    """Seconds that a request may take to arrive with its body; then it is a 408.
+    """Seconds without a byte of a request that is not whole; then it is a 408.
 
-    Not its answer: streams have no limit, and get comments while they are silent.
+    Not of its answer: streams have no limit, and get comments while they are silent.
     """
 
     idle_timeout: float = Field(default=600.0, ge=0.001)

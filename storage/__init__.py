@@ -1,14 +1,16 @@
-"""Assistants, threads, messages, runs and keys in a database: tables behind repositories."""
+"""Assistants, threads, messages, runs, files and keys in a database: tables behind repositories."""
 
 from storage.assistants import Assistants
 from storage.claims import Claims
 from storage.database import Database
+from storage.files import Files
 from storage.keys import Keys
 from storage.messages import Messages
 from storage.runs import Runs
 from storage.segments import Segments
 from storage.stale_runs import StaleRuns
 from storage.threads import Threads
+from storage.uploads import Uploads
 
 
 class Storage:
@@ -22,6 +24,8 @@ class Storage:
         self.messages = Messages(database)
         self.runs = Runs(database, lease_seconds)
         self.claims = Claims(database, lease_seconds)
+        self.files = Files(database)
+        self.uploads = Uploads(database)
         self.segments = Segments(database)
         self.keys = Keys(database)
         self.stale_runs = StaleRuns(database)

@@ -16,13 +16,20 @@ class DiskFull(Unreachable):
 class NotFound(StorageError):
     """There is no such object in the project, or not under the named parent.
 
-    `kind` is one of `assistant`, `thread`, `message`, `run`, `run step`.
+    `kind` is one of `assistant`, `thread`, `message`, `run`, `run step`, `file`, `upload`, `part`.
     """
 
     def __init__(self, kind: str, id: str) -> None:
         super().__init__(f"no {kind} {id}")
         self.kind = kind
         self.id = id
+
+
+class NoSuchFile(NotFound):
+    """There is no file of that id, which is the object of the call."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__("file", id)
 
 
 class ActiveRun(StorageError):
@@ -61,6 +68,23 @@ class NotCancellable(WrongStatus):
 
 class NotAwaitingOutputs(WrongStatus):
     """The run does not wait for tool outputs."""
+
+
+class UploadEnded(WrongStatus):
+    """The upload is not pending any more."""
+
+    def __init__(self, upload_id: str, status: str) -> None:
+        super().__init__(status)
+        self.upload_id = upload_id
+
+
+class WrongSize(StorageError):
+    """The parts of an upload have not as many bytes as it was to have."""
+
+    def __init__(self, expected: int, got: int) -> None:
+        super().__init__(f"expected {expected} bytes, got {got}")
+        self.expected = expected
+        self.got = got
 
 
 class WrongToolOutputs(StorageError):

@@ -1,7 +1,8 @@
 """Ids and positions.
 
-An id is `<prefix>_<ULID>`. The ULID is the object's position too: the key that orders it in every
-list. So the position of an id that was made here is read from the id, without a look-up.
+An id is `<prefix>_<ULID>`, or, of a file, `file-<ULID>`. The ULID is the object's position too: the
+key that orders it in every list. So the position of an id that was made here is read from the id,
+without a look-up.
 """
 
 import secrets
@@ -18,6 +19,13 @@ STEP: Final = "step"
 CALL: Final = "call"
 PROJECT: Final = "proj"
 KEY: Final = "key"
+FILE: Final = "file"
+UPLOAD: Final = "upload"
+PART: Final = "part"
+BLOB: Final = "blob"
+
+_SEPARATORS = {FILE: "-"}
+"""What stands between prefix and position where it is no underscore."""
 
 _ALPHABET = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _lock = threading.Lock()
@@ -52,7 +60,7 @@ def ahead_of(position: str, by: int) -> str:
 
 def make_id(prefix: str, position: str) -> str:
     """Returns the id of the object at `position`."""
-    return f"{prefix}_{position}"
+    return f"{prefix}{_SEPARATORS.get(prefix, '_')}{position}"
 
 
 def new_id(prefix: str) -> str:
@@ -62,7 +70,7 @@ def new_id(prefix: str) -> str:
 
 def position_of(prefix: str, id: str) -> str | None:
     """Returns the position in an id of this kind, or None for an id that was not made here."""
-    head, _, position = id.partition("_")
+    head, _, position = id.partition(_SEPARATORS.get(prefix, "_"))
     if head != prefix or len(position) != 26 or not _ALPHABET.issuperset(position):
         return None
     return position if position[0] <= "7" else None

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What page is asked for: `limit` 1 to 100, cursors are ids of the listed kind."""
+    """What page is asked for: `limit` is at least 1, cursors are ids of the listed kind."""
 
     limit: int = 20
     order: Literal["asc", "desc"] = "desc"

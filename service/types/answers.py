@@ -10,19 +10,20 @@ from typing import Any, Literal
 
 from google.protobuf.message import Message as ProtoMessage
 
-from service.types import assistants, messages, paging, runs, steps, threads
+from service.types import assistants, files, messages, paging, runs, steps, threads, uploads
 from service.types.json_value import Json
 from service.types.steps import WithContents
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage
+from storage.uploads import Part, Shown
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
     """An object of this kind was deleted."""
 
-    kind: Literal["assistant", "thread", "thread.message"]
+    kind: Literal["assistant", "thread", "thread.message", "file"]
     id: str
 
 
@@ -33,6 +34,9 @@ Answer = (
     | rows.Run
     | rows.RunStep
     | WithContents
+    | rows.File
+    | Shown
+    | Part
     | Found
     | Page[Any]
     | Deleted
@@ -68,7 +72,9 @@ def _items(page: Page[Any]) -> list[Any]:
 
 
 def _deleted(answer: Deleted) -> Json:
-    return {"id": answer.id, "object": f"{answer.kind}.deleted", "deleted": True}
+    # Of a file, the hosted API does not say that it is a deletion.
+    name = answer.kind if answer.kind == "file" else f"{answer.kind}.deleted"
+    return {"id": answer.id, "object": name, "deleted": True}
 
 
 def _found(found: Found) -> Json:
@@ -82,6 +88,9 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     rows.Run: runs.to_json,
     rows.RunStep: steps.to_json,
     WithContents: lambda step: steps.to_json(step.row, contents=True),
+    rows.File: files.to_json,
+    Shown: uploads.to_json,
+    Part: uploads.part_to_json,
     Found: _found,
     Page: _page,
     RunPage: _page,
@@ -97,5 +106,8 @@ _FIELDS: Mapping[type, Callable[[Any], Json]] = {
     rows.Run: lambda row: runs.to_fields(runs.to_json(row), runs.extensions(row)),
     rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
     WithContents: lambda step: steps.to_fields(steps.to_json(step.row, contents=True)),
+    rows.File: lambda row: files.to_fields(files.to_json(row)),
+    Shown: lambda shown: uploads.to_fields(uploads.to_json(shown)),
+    Part: lambda part: uploads.part_to_fields(uploads.part_to_json(part)),
     Found: lambda found: runs.to_fields(_found(found), runs.extensions(found.run)),
 }

@@ -24,6 +24,7 @@ _TYPE_NAMES = {
     type(None): "null",
 }
 _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]+")
+_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 def missing(param: str) -> NoReturn:
@@ -164,6 +165,22 @@ def function_name(param: str, value: str) -> str:
             param,
         )
     return value
+
+
+def object_id(param: str, value: str, prefix: str) -> str:
+    """Returns an id that begins with `prefix`."""
+    required_text(param, value, 512)
+    if not _ID.fullmatch(value):
+        expected = (
+            "contains letters, numbers, underscores, or dashes, but this value contained "
+            "additional characters"
+        )
+    elif not value.startswith(prefix):
+        expected = f"begins with '{prefix}'"
+    else:
+        return value
+    message = f"Invalid '{param}': '{value}'. Expected an ID that {expected}."
+    raise ApiError(Kind.invalid_value, message, param)
 
 
 def json_object(param: str, value: Any, keys: Iterable[str]) -> dict[str, Any]:

@@ -18,17 +18,20 @@ class ListRequest(Protocol):
     limit: int
     order: str
     after: str
-    before: str
 
     def HasField(self, name: Any) -> bool:
         """Returns whether the caller gave a value."""
 
 
-def parse(request: ListRequest) -> PageRequest:
-    """Returns the page that a list request asks for."""
-    limit = DEFAULT_LIMIT
+def parse(
+    request: ListRequest, *, limit: int = DEFAULT_LIMIT, maximum: int = MAX_LIMIT
+) -> PageRequest:
+    """Returns the page that a list request asks for, of `limit` objects unless it says.
+
+    Not all requests have `before`.
+    """
     if request.HasField("limit"):
-        limit = checks.integer("limit", request.limit, 1, MAX_LIMIT)
+        limit = checks.integer("limit", request.limit, 1, maximum)
     order = "desc"
     if request.HasField("order"):
         order = checks.choice("order", request.order, ("asc", "desc"))
@@ -36,7 +39,7 @@ def parse(request: ListRequest) -> PageRequest:
         limit=limit,
         order="asc" if order == "asc" else "desc",
         after=_cursor(request, "after"),
-        before=_cursor(request, "before"),
+        before=_cursor(request, "before") if hasattr(request, "before") else None,
     )
 
 

@@ -38,9 +38,13 @@ class Field:
     """Refuses a value that does not go with those of the fields ahead of it."""
 
 
-def create(request: Message, fields: Iterable[Field]) -> Stored:
-    """Returns the values of a new row."""
-    return _read(fields, _given(request), {}, checks.missing)
+def create(
+    request: Message,
+    fields: Iterable[Field],
+    refuse: Callable[[str], NoReturn] = checks.missing,
+) -> Stored:
+    """Returns the values of a new row. What is required and not there is refused by `refuse`."""
+    return _read(fields, _given(request), {}, refuse)
 
 
 def modify(request: Any, fields: Sequence[Field]) -> Stored:

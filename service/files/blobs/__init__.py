@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from service.errors import FilesUnavailable
+
 PIECE = 256 * 2**10
 """Bytes that a reader yields at a time, about."""
 
@@ -28,7 +30,7 @@ class BlobNotFound(BlobError):
         self.key = key
 
 
-class BlobsUnavailable(BlobError):
+class BlobsUnavailable(BlobError, FilesUnavailable):
     """The store does not answer, refuses us, or is full."""
 
 
