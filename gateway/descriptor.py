@@ -48,7 +48,7 @@ _FREE = {"google.protobuf.Struct": "free", "google.protobuf.Value": "any"}
 _TYPES: dict[int, str] = {
     number: name for name, number in descriptor_pb2.FieldDescriptorProto.Type.items()
 }
-_VARIABLE = re.compile(r"{(\w+)}")
+_VARIABLE = re.compile(r"{(\w+)(?:=\*\*)?}")
 
 STREAMS = {
     "CreateRun": "StreamRun",

@@ -5,7 +5,7 @@ only: to Envoy, a caller that goes away ends its body as one does that is done.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 from urllib.parse import unquote
 
@@ -29,9 +29,6 @@ MAX_VALUE = 4 * 2**10
 MAX_AROUND = 2**20
 """Bytes of a form besides its file."""
 
-HIDDEN = {"data", "bytes", "filename"}
-"""Fields of messages that a form has no field for: the file's part says as much."""
-
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*([\w-]+)'[^']*'([^;\s]+)", re.IGNORECASE)
 _NESTED = re.compile(r"(\w+)\[(\w+)\]")
 
@@ -41,14 +38,17 @@ class Form:
 
     announced = False
 
-    def __init__(self, pieces: AsyncIterator[Any], field: str, request: Any) -> None:
+    def __init__(
+        self, pieces: AsyncIterator[Any], field: str, request: Any, others: Collection[str]
+    ) -> None:
         """Reads messages with a piece of a body each. `field` is the name of the file's.
 
-        `request` is a message that gets the values of the other fields.
+        `request` is a message that gets the values of the `others`.
         """
         self.request = request
         self._pieces = pieces
         self._field = field
+        self._others = others
         self._seen: set[str] = set()
         self._values: dict[str, bytearray] = {}
 
@@ -84,7 +84,7 @@ class Form:
         if self._field not in self._seen:
             raise ApiError(Kind.malformed, f"'{self._field}' is a required property")
         for name, value in self._values.items():
-            _set(self.request, name, value)
+            self._set(name, value)
 
     def _begin(self, segment: MultipartSegment) -> str:
         """Notes that a field begins, and returns its name."""
@@ -102,7 +102,7 @@ class Form:
                 self.request.filename = filename
         else:
             # Refused at once if there is no such field.
-            _target(self.request, name)
+            self._target(name)
             self._values[name] = bytearray()
         self._seen.add(name)
         return name
@@ -113,6 +113,41 @@ class Form:
         if len(value) > MAX_VALUE:
             message = f"Invalid '{name}': string too long."
             raise ApiError(Kind.string_above_max, message, name)
+
+    def _target(self, name: str) -> tuple[Message, FieldDescriptor]:
+        """Returns the message and its field that a form's field, such as `a` or `a[b]`, stands for."""
+        outer, inner = name, ""
+        if (nested := _NESTED.fullmatch(name)) is not None:
+            outer, inner = nested.groups()
+        target: Any = self.request
+        field = target.DESCRIPTOR.fields_by_name[outer] if outer in self._others else None
+        if inner and field is not None and field.message_type is not None:
+            target = getattr(target, outer)
+            field = target.DESCRIPTOR.fields_by_name.get(inner)
+        elif inner:
+            field = None
+        if field is None or field.message_type is not None:
+            message = f"Unknown parameter: '{name[:100]}'."
+            raise ApiError(Kind.unknown_parameter, message, name[:100])
+        return target, field
+
+    def _set(self, name: str, value: bytearray) -> None:
+        target, field = self._target(name)
+        path = name.replace("[", ".").replace("]", "")
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            raise ApiError(
+                Kind.invalid_value, f"Invalid '{path}': it is not UTF-8.", path
+            ) from None
+        if field.type == FieldDescriptor.TYPE_STRING:
+            setattr(target, field.name, text)
+            return
+        try:
+            setattr(target, field.name, int(text))
+        except ValueError:
+            message = f"Invalid type for '{path}': expected an integer, but got a string instead."
+            raise ApiError(Kind.invalid_type, message, path) from None
 
 
 def _parser(content_type: str) -> PushMultipartParser:
@@ -172,38 +207,3 @@ def _extended(disposition: str) -> str | None:
         return unquote(found[2].strip('"'), encoding=found[1], errors="strict")
     except (LookupError, UnicodeError):
         raise _unreadable("a name is not in the encoding that it names") from None
-
-
-def _target(request: Message, name: str) -> tuple[Message, FieldDescriptor]:
-    """Returns the message and its field that a form's field, such as `a` or `a[b]`, stands for."""
-    outer, inner = name, ""
-    if (nested := _NESTED.fullmatch(name)) is not None:
-        outer, inner = nested.groups()
-    target: Any = request
-    field = None if outer in HIDDEN else target.DESCRIPTOR.fields_by_name.get(outer)
-    if inner and field is not None and field.message_type is not None:
-        target = getattr(target, outer)
-        field = target.DESCRIPTOR.fields_by_name.get(inner)
-    elif inner:
-        field = None
-    if field is None or field.message_type is not None:
-        message = f"Unknown parameter: '{name[:100]}'."
-        raise ApiError(Kind.unknown_parameter, message, name[:100])
-    return target, field
-
-
-def _set(request: Message, name: str, value: bytearray) -> None:
-    target, field = _target(request, name)
-    path = name.replace("[", ".").replace("]", "")
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        raise ApiError(Kind.invalid_value, f"Invalid '{path}': it is not UTF-8.", path) from None
-    if field.type == FieldDescriptor.TYPE_STRING:
-        setattr(target, field.name, text)
-        return
-    try:
-        setattr(target, field.name, int(text))
-    except ValueError:
-        message = f"Invalid type for '{path}': expected an integer, but got a string instead."
-        raise ApiError(Kind.invalid_type, message, path) from None

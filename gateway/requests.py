@@ -20,6 +20,9 @@ from google.protobuf.message import Message
 from gateway.descriptor import IN_QUERY, NOT_IN_REST, Method, raw_message
 from service.errors import ApiError, Kind
 
+ABOUT_FILE = frozenset({"data", "bytes", "filename"})
+"""Fields of gRPC's messages that the part of a file in a form says."""
+
 BODY_KEYS_HEADER = "x-edge-body-keys"
 ORIGINAL_PATH_HEADER = "x-envoy-original-path"
 
@@ -56,6 +59,12 @@ class Schema:
             return raw_message(self.method)
         descriptor = descriptor_pool.Default().FindMessageTypeByName(self.method.input_type)
         return message_factory.GetMessageClass(descriptor)
+
+    @cached_property
+    def form(self) -> frozenset[str]:
+        """The names of a form's fields, but for the file's, whose part says as much as those."""
+        names = {field.name for field in self.request().DESCRIPTOR.fields}
+        return frozenset(names - {*self.method.variables, *ABOUT_FILE})
 
     def request(self) -> Any:
         """Returns an empty message of the typed method."""

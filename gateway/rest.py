@@ -116,7 +116,8 @@ def _form(schema: Schema, execute: Callable[..., Awaitable[Answer]]) -> Work:
         request = schema.request()
         for name in schema.method.variables:
             setattr(request, name, getattr(first, name, ""))
-        form = Form(_and_then(first, stream), descriptor.RAW[schema.method.name], request)
+        field = descriptor.RAW[schema.method.name]
+        form = Form(_and_then(first, stream), field, request, schema.form)
         answer = await call.execute(execute, form)
         return HttpBody(content_type=_JSON, data=_body(answer))
 

@@ -125,6 +125,8 @@ async def _model(settings: Settings) -> AsyncIterator[ChatModel]:
                 context=context or embedded.context,
                 slots=embedded.slots,
                 options=embedded.options,
+                functions=embedded.calls_functions,
+                models=embedded.models,
                 quirks=quirks,
             )
         stack.push_async_callback(model.close)

@@ -42,7 +42,7 @@ READS = ("Get", "List", "Download", "StreamRunEvents")
 
 NAMED = (
     *("run_id", "message_id", "thread_id", "assistant_id"),
-    *("upload_id", "file_id"),
+    *("upload_id", "batch_id", "file_id", "vector_store_id"),
 )
 """The fields of requests that name an object, innermost first."""
 

@@ -78,6 +78,7 @@ class Kind(StrEnum):
     """What went wrong. The value is ErrorInfo's reason; it is OpenAI's code where there is one."""
 
     not_found = "not_found"
+    model_not_found = "model_not_found"
     active_run = "active_run"
     wrong_status = "wrong_status"
     wrong_tool_outputs = "wrong_tool_outputs"
@@ -85,6 +86,7 @@ class Kind(StrEnum):
     malformed = "malformed"
     too_large = "too_large"
     range_not_satisfiable = "range_not_satisfiable"
+    unsupported_file = "unsupported_file"
     missing = "missing_required_parameter"
     unknown_parameter = "unknown_parameter"
     duplicate_parameter = "duplicate_parameter"
@@ -116,6 +118,7 @@ def _unknown(code: str | None) -> ErrorSpec:
 
 TABLE: dict[Kind, ErrorSpec] = {
     Kind.not_found: ErrorSpec(404, grpc.StatusCode.NOT_FOUND, _INVALID, None),
+    Kind.model_not_found: ErrorSpec(404, grpc.StatusCode.NOT_FOUND, _INVALID, Kind.model_not_found),
     Kind.active_run: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_status: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_tool_outputs: _bad(None),
@@ -123,6 +126,7 @@ TABLE: dict[Kind, ErrorSpec] = {
     Kind.malformed: _bad(None),
     Kind.too_large: ErrorSpec(413, grpc.StatusCode.RESOURCE_EXHAUSTED, _INVALID, None),
     Kind.range_not_satisfiable: ErrorSpec(416, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
+    Kind.unsupported_file: _bad(Kind.unsupported_file),
     Kind.missing: _bad(Kind.missing),
     Kind.unknown_parameter: _bad(Kind.unknown_parameter),
     Kind.duplicate_parameter: _bad(Kind.duplicate_parameter),
@@ -211,6 +215,11 @@ def from_exception(error: Exception) -> ApiError:
             return ApiError(Kind.unavailable, "Files cannot be reached. Try again later.")
         case storage_errors.NoSuchFile():
             return ApiError(Kind.not_found, f"No such File object: {error.id}", "id")
+        case storage_errors.NotInStore():
+            return ApiError(
+                Kind.not_found,
+                f"No file found with id '{error.id}' in vector store '{error.store_id}'.",
+            )
         case storage_errors.NotFound():
             return ApiError(Kind.not_found, f"No {error.kind} found with id '{error.id}'.")
         case storage_errors.LockedThread():
@@ -244,6 +253,20 @@ def from_exception(error: Exception) -> ApiError:
             return ApiError(
                 Kind.wrong_tool_outputs,
                 f"Expected tool outputs for call_ids {error.expected}, got {error.got}",
+            )
+        case storage_errors.StoreExpiredForRun():
+            return ApiError(Kind.wrong_status, f"Vector store {error.store_id} is expired")
+        case storage_errors.StoreExpired():
+            message = f"Vector store '{error.store_id}' has expired"
+            return ApiError(Kind.wrong_status, message)
+        case storage_errors.StoreFull():
+            message = f"Vector store '{error.store_id}' can have {error.maximum} files at most."
+            return ApiError(Kind.array_above_max, message)
+        case storage_errors.NotCompleted():
+            return ApiError(
+                Kind.wrong_status,
+                f"The content of file '{error.file_id}' in vector store '{error.store_id}' cannot "
+                f"be read while its status is '{error.status}'.",
             )
         case EventsGone():
             return ApiError(Kind.events_gone, str(error))

@@ -8,7 +8,7 @@ edge. The calls of both pass through the same chain (service/calls.py).
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,17 @@ from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
 from service.files.blobs.contents import open_store
-from service.files.sweeping import Sweeping
+from service.files.library import Library, embedder_of
 from service.models.client import ChatModel
+from service.models.rewriting import rewriting
 from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
 from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
+from service.runner.tools.file_search import FileSearch, SearchLimits
 from service.runner.tools.registry import Registry
+from service.runner.tools.tool import ServerTool
 from service.settings import Settings
 from storage import Storage
 from storage.database import Database
@@ -77,19 +80,39 @@ class Server:
         settings: Settings,
         model: ChatModel,
         edge_handlers: EdgeHandlers,
-        tools: Registry | None = None,
+        tools: Iterable[ServerTool] = (),
     ) -> None:
-        """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
+        """Wires the server, which `serve` starts. Runs get `model`, file search and `tools`."""
         self._settings = settings
         self._storage = Storage(
             Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
         )
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
+        self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
+        self._library = Library(
+            self._storage,
+            self._blobs,
+            embedder_of(
+                None if (url := settings.embeddings_base_url) is None else str(url),
+                settings.embeddings_model,
+                settings.embeddings_api_key.get_secret_value(),
+            ),
+            rewriting(model, settings.rewriting_model),
+            concurrency=settings.indexing_concurrency,
+            lease_seconds=settings.lease_seconds,
+        )
+        search = FileSearch(
+            self._storage.vector_stores,
+            self._library.search,
+            model.calls_functions,
+            settings.file_search,
+            SearchLimits(settings.file_search_results, settings.file_search_tokens),
+        )
         self._engine = Engine(
             self._storage,
             model,
-            tools or Registry(),
+            Registry([search, *tools]),
             MemoryBus(max_bytes=settings.events_max_bytes),
             MemoryQueue(),
             # Who waits for the model waits in the queue, not for a first byte that is late.
@@ -98,9 +121,7 @@ class Server:
                 settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
             ),
         )
-        self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
-        self._sweeping = Sweeping(self._storage.files, self._storage.uploads, self._blobs)
-        self._servicers = servicers(self._storage, self._engine, settings, self._blobs)
+        self._servicers = servicers(self._storage, self._engine, settings, self._library)
         self._edge_handlers = edge_handlers
         self._health = health_aio.HealthServicer()
 
@@ -119,7 +140,7 @@ class Server:
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             engine = asyncio.create_task(self._engine.work(), name="engine")
             watching = asyncio.create_task(self._watch_keys(), name="keys")
-            sweeping = asyncio.create_task(self._sweeping.work(), name="sweeping")
+            library = asyncio.create_task(self._library.work(), name="library")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
             # What is loaded by now stays: to look through it again and again would hold the loop
             # for a tenth of a second each time.
@@ -127,16 +148,19 @@ class Server:
             gc.freeze()
             gc.set_threshold(GARBAGE)
             serving.set()
-            await asyncio.wait({engine, watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {engine, watching, library, stopped}, return_when=asyncio.FIRST_COMPLETED
+            )
             stopped.cancel()
             await self._drain(public, edge, engine)
-            for task in (watching, sweeping):
+            for task in (watching, library):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         finally:
             await public.stop(None)
             await edge.stop(None)
+            await self._library.close()
             await self._blobs.close()
             await self._storage.database.close()
 

@@ -92,6 +92,7 @@ Address = Annotated[str, AfterValidator(_address)]
 
 
 WhenActive = Literal["reject", "queue"]
+FileSearchMode = Literal["auto", "tool", "always"]
 
 
 class Settings(BaseSettings):
@@ -224,6 +225,37 @@ class Settings(BaseSettings):
 
     A model server that answers fewer at once must queue the others for less than the idle timeout.
     """
+
+    embeddings_base_url: HttpUrl | None = None
+    """An OpenAI-compatible server of embeddings, up to and with its `/v1`.
+
+    Default: static vectors of words, which need no server. See docs/file-search.md.
+    """
+
+    embeddings_model: str = "text-embedding-3-small"
+    """The model that this server is asked for."""
+
+    embeddings_api_key: SecretStr = SecretStr("none")
+    """What it wants as its key."""
+
+    indexing_concurrency: int = Field(default=2, ge=1, le=64)
+    """Files of vector stores that this server indexes at once. More wait."""
+
+    rewriting_model: str | None = None
+    """The model that words queries anew where a search asks for it. Default: they stay."""
+
+    file_search: FileSearchMode = "auto"
+    """How runs search in files: `tool`, the model calls a function; `always`, ahead of its answer.
+
+    `auto` is `always` for the embedded model, and for a model whose server refuses functions. Set
+    `always` for others that call none.
+    """
+
+    file_search_results: int = Field(default=20, ge=1, le=50)
+    """Chunks that a model gets of one search at most, unless its run says."""
+
+    file_search_tokens: int = Field(default=16_000, ge=256)
+    """Tokens of chunks that a model gets of one search at most; less where its context is small."""
 
     when_active: WhenActive = "reject"
     """What happens to a run or a message whose thread has an active run, unless the call says.

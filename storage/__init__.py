@@ -3,6 +3,7 @@
 from storage.assistants import Assistants
 from storage.claims import Claims
 from storage.database import Database
+from storage.entry_claims import EntryClaims
 from storage.files import Files
 from storage.keys import Keys
 from storage.messages import Messages
@@ -11,6 +12,9 @@ from storage.segments import Segments
 from storage.stale_runs import StaleRuns
 from storage.threads import Threads
 from storage.uploads import Uploads
+from storage.vector_store_batches import VectorStoreBatches
+from storage.vector_store_files import VectorStoreFiles
+from storage.vector_stores import VectorStores
 
 
 class Storage:
@@ -26,6 +30,10 @@ class Storage:
         self.claims = Claims(database, lease_seconds)
         self.files = Files(database)
         self.uploads = Uploads(database)
+        self.vector_stores = VectorStores(database)
+        self.vector_store_files = VectorStoreFiles(database)
+        self.vector_store_batches = VectorStoreBatches(database)
+        self.entry_claims = EntryClaims(database, lease_seconds)
         self.segments = Segments(database)
         self.keys = Keys(database)
         self.stale_runs = StaleRuns(database)

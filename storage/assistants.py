@@ -5,11 +5,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import ids, pages, tables
-from storage.errors import NotFound
+from storage import ids, pages, resources, store_lock, tables
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
 from storage.repository import Repository, gets, writes
+from storage.resources import Resources
 from storage.rows import Assistant, table
 from storage.statements import Statement, param, project
 from storage.transaction import Transaction
@@ -19,7 +19,9 @@ _ONE = sa.select(_TABLE).where(_TABLE.c.project_id == project(), _TABLE.c.id == 
 GET = Statement(_ONE, Assistant)
 LOCK = Statement(_ONE.with_for_update(), Assistant)
 DELETE: Statement[Any] = Statement(
-    sa.delete(_TABLE).where(_TABLE.c.project_id == project(), _TABLE.c.id == param("id"))
+    sa.delete(_TABLE)
+    .where(_TABLE.c.project_id == project(), _TABLE.c.id == param("id"))
+    .returning(_TABLE.c.tool_resources)
 )
 LIST = pages.List(Assistant, ids.ASSISTANT, _TABLE.c.project_id == project())
 
@@ -29,14 +31,20 @@ class Assistants(Repository):
 
     @writes
     def create(self, tx: Transaction, values: Mapping[str, Any]) -> Assistant:
-        """Inserts an assistant of these attributes and returns it."""
-        position = ids.new_position()
+        """Inserts an assistant of these attributes and returns it.
+
+        `tool_resources` are Resources. Raises NotFound (a file, a vector store).
+        """
+        given: Resources = values["tool_resources"]
+        store_lock.lock_files(tx, given.files)
+        now, position = tx.now(), ids.new_position()
+        id = ids.make_id(ids.ASSISTANT, position)
         assistant = Assistant(
-            id=ids.make_id(ids.ASSISTANT, position),
+            id=id,
             project_id=tx.project,
             position=position,
-            created_at=int(tx.now()),
-            **values,
+            created_at=int(now),
+            **{**values, "tool_resources": resources.settle(tx, id, given, now)},
         )
         tx.insert(assistant)
         return assistant
@@ -53,11 +61,19 @@ class Assistants(Repository):
 
     @writes
     def modify(self, tx: Transaction, assistant_id: str, changes: Mapping[str, Any]) -> Assistant:
-        """Replaces the given attributes. Raises NotFound."""
-        return tx.update(by_id(tx, LOCK, "assistant", assistant_id), **changes)
+        """Replaces the given attributes. Raises NotFound (also a file, a vector store)."""
+        given: Resources | None = changes.get("tool_resources")
+        if given is None:
+            return tx.update(by_id(tx, LOCK, "assistant", assistant_id), **changes)
+        by_id(tx, GET, "assistant", assistant_id)
+        store_lock.lock_files(tx, given.files)
+        assistant = by_id(tx, LOCK, "assistant", assistant_id)
+        before = assistant.tool_resources
+        stored = resources.settle(tx, assistant_id, given, tx.now(), before=before)
+        return tx.update(assistant, **{**changes, "tool_resources": stored})
 
     @writes
     def delete(self, tx: Transaction, assistant_id: str) -> None:
         """Deletes an assistant; its runs stay. Raises NotFound."""
-        if "\0" in assistant_id or not tx.run(DELETE, id=assistant_id):
-            raise NotFound("assistant", assistant_id)
+        (stored,) = by_id(tx, DELETE, "assistant", assistant_id)
+        resources.forget(tx, assistant_id, stored)

@@ -16,7 +16,8 @@ class DiskFull(Unreachable):
 class NotFound(StorageError):
     """There is no such object in the project, or not under the named parent.
 
-    `kind` is one of `assistant`, `thread`, `message`, `run`, `run step`, `file`, `upload`, `part`.
+    `kind` is one of `assistant`, `thread`, `message`, `run`, `run step`, `file`, `upload`, `part`,
+    `vector store`, `batch`.
     """
 
     def __init__(self, kind: str, id: str) -> None:
@@ -30,6 +31,45 @@ class NoSuchFile(NotFound):
 
     def __init__(self, id: str) -> None:
         super().__init__("file", id)
+
+
+class NotInStore(NotFound):
+    """The vector store has no such file."""
+
+    def __init__(self, store_id: str, file_id: str) -> None:
+        super().__init__("file", file_id)
+        self.store_id = store_id
+
+
+class StoreExpired(StorageError):
+    """The vector store has expired: nothing can be done with it, but to delete it."""
+
+    def __init__(self, store_id: str) -> None:
+        super().__init__(store_id)
+        self.store_id = store_id
+
+
+class StoreExpiredForRun(StoreExpired):
+    """A run would search in a vector store that has expired."""
+
+
+class StoreFull(StorageError):
+    """The vector store would have more files than it may."""
+
+    def __init__(self, store_id: str, maximum: int) -> None:
+        super().__init__(f"{store_id}: more than {maximum} files")
+        self.store_id = store_id
+        self.maximum = maximum
+
+
+class NotCompleted(StorageError):
+    """The file of a vector store has no text to read: it is not completed."""
+
+    def __init__(self, store_id: str, file_id: str, status: str) -> None:
+        super().__init__(f"{file_id} in {store_id} is {status}")
+        self.store_id = store_id
+        self.file_id = file_id
+        self.status = status
 
 
 class ActiveRun(StorageError):

@@ -20,6 +20,11 @@ CHUNK_BITS = 20
 """A chunk's number is its segment's, shifted by these, and its place in it."""
 
 
+EXPIRES = text("expires_at IS NOT NULL AND NOT expired")
+IN_PROGRESS = text("status = 'in_progress'")
+"""Conditions of indexes: queries use them that say the same, to the letter."""
+
+
 class EntryStatus(StrEnum):
     """How far the indexing of a file in a vector store is."""
 
@@ -128,8 +133,8 @@ class VectorStore(SQLModel, table=True):
         Index(
             "expiring_vector_stores",
             "expires_at",
-            sqlite_where=text("expires_at IS NOT NULL"),
-            postgresql_where=text("expires_at IS NOT NULL"),
+            sqlite_where=EXPIRES,
+            postgresql_where=EXPIRES,
         ),
     )
 
@@ -138,6 +143,7 @@ class VectorStore(SQLModel, table=True):
     position: str = position()
     created_at: int = seconds(nullable=False)
     name: str | None = None
+    description: str | None = None
     metadata_: dict[str, str] = metadata()
     last_active_at: int = seconds(nullable=False)
     expires_after: dict[str, Any] | None = optional_document()
@@ -150,6 +156,8 @@ class VectorStore(SQLModel, table=True):
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    of_thread: bool = False
+    """Whether it was made along with a thread, and goes with the last one that names it."""
 
 
 class VectorStoreBatch(SQLModel, table=True):
@@ -177,14 +185,14 @@ class VectorStoreFile(SQLModel, table=True):
         Index("vector_store_files_by_file", "vector_store_id", "file_id", unique=True),
         Index("vector_store_files_by_position", "vector_store_id", "position", unique=True),
         Index("vector_store_files_by_batch", "batch_id", "position"),
-        Index("entries_of_file", "file_id"),
+        Index("entries_of_file", "file_id", "vector_store_id"),
         Index("entries_by_segment", "segment", unique=True),
         Index("segments_of_vector_store", "vector_store_id", "segment"),
         Index(
             "entries_in_progress",
             "queued_at",
-            sqlite_where=text("status = 'in_progress'"),
-            postgresql_where=text("status = 'in_progress'"),
+            sqlite_where=IN_PROGRESS,
+            postgresql_where=IN_PROGRESS,
         ),
     )
 
@@ -199,6 +207,8 @@ class VectorStoreFile(SQLModel, table=True):
     status: str
     attempt: int = 0
     """Grows with every claim, as a run's does."""
+    crashes: int = 0
+    """How many of its claims were lost."""
     lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     queued_at: float = Field(sa_column=Column(Float(53), nullable=False))
     last_error: dict[str, str] | None = optional_document()
@@ -207,6 +217,17 @@ class VectorStoreFile(SQLModel, table=True):
     usage_bytes: int = _big(0)
     segment: int | None = Field(default=None, sa_column=Column(BigInteger))
     """What search looks through; null until it is whole."""
+
+
+class ResourceUse(SQLModel, table=True):
+    """That an assistant or a thread names a file or a vector store in its tool resources."""
+
+    __tablename__ = "resource_uses"
+    __table_args__ = (Index("resource_uses_by_owner", "owner_id"),)
+
+    resource_id: str = Field(primary_key=True)
+    owner_id: str = Field(primary_key=True)
+    project_id: str
 
 
 class Segment(SQLModel, table=True):

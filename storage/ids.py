@@ -26,6 +26,10 @@ BLOB: Final = "blob"
 
 _SEPARATORS = {FILE: "-"}
 """What stands between prefix and position where it is no underscore."""
+VECTOR_STORE: Final = "vs"
+BATCH: Final = "vsfb"
+ENTRY: Final = "entry"
+"""Of a file's entry in a vector store; callers know it by the file's id."""
 
 _ALPHABET = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _lock = threading.Lock()

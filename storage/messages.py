@@ -1,12 +1,12 @@
 """Messages in the database."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
-from storage import ids, pages, tables, thread_lock
+from storage import attachments, ids, pages, store_lock, tables, thread_lock
+from storage.attachments import NewMessage as NewMessage
 from storage.errors import LockedThread
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
@@ -33,16 +33,6 @@ LIST_OF_RUN = pages.List(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A message to insert; `content` is a list of parts as responses show them."""
-
-    role: str
-    content: list[dict[str, Any]]
-    attachments: list[dict[str, Any]] = field(default_factory=list)
-    metadata: dict[str, str] = field(default_factory=dict)
-
-
 class Messages(Repository):
     """Messages of a project's threads."""
 
@@ -53,15 +43,18 @@ class Messages(Repository):
         """Adds a message to the end of a thread.
 
         While a run is active this raises LockedThread, unless `queue` is true: then the message is
-        for the next run. Raises NotFound.
+        for the next run. Raises NotFound (also an attached file, or the thread's vector store),
+        StoreExpired, StoreFull.
         """
-        thread = thread_lock.lock(tx, thread_id)
+        thread = lock(tx, thread_id, [new])
         now, active = thread_lock.state(tx, thread)
         if active is not None and not queue:
             raise LockedThread(thread.id, active)
         message = _row(thread, new, int(now))
         tx.insert(message)
         thread_lock.advance(tx, thread)
+        if attachments.attach(tx, thread, [new], now):
+            tx.update(thread, tool_resources=thread.tool_resources)
         return message
 
     @gets
@@ -100,9 +93,25 @@ class Messages(Repository):
         tx.run(DELETE, thread_id=thread_id, id=message_id)
 
 
-def add_messages(tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: int) -> None:
-    """Adds messages, oldest first, to the end of a locked thread, whose row is not written yet."""
-    tx.insert(*new_messages(thread, messages, now))
+def lock(tx: Transaction, thread_id: str, messages: Sequence[NewMessage]) -> Thread:
+    """Locks the files that messages have attached, and then their thread. Raises NotFound."""
+    if named := attachments.named(messages):
+        # The thread is what is wrong first.
+        thread_lock.find(tx, thread_id)
+        store_lock.lock_files(tx, named)
+    return thread_lock.lock(tx, thread_id)
+
+
+def add_messages(
+    tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: float
+) -> None:
+    """Adds messages, oldest first, to the end of a thread that `lock` has locked.
+
+    Its last position is not written yet.
+    """
+    tx.insert(*new_messages(thread, messages, int(now)))
+    if attachments.attach(tx, thread, messages, now):
+        tx.update(thread, tool_resources=thread.tool_resources)
 
 
 def new_messages(thread: Thread, messages: Sequence[NewMessage], now: int) -> list[Message]:

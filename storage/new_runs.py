@@ -1,6 +1,6 @@
 """New runs: what a request decides, what its assistant adds, and the rows that are inserted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,8 @@ class Draft:
     assistant_id: str
     complete: Callable[[Assistant], NewRun]
     """Adds the assistant's values. What it raises, the caller of the repository gets."""
+    files: Sequence[str] = ()
+    """The files that the request gives to the run's tools."""
 
 
 @dataclass(frozen=True, slots=True)

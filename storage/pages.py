@@ -39,18 +39,22 @@ class List(Generic[T]):
     def __init__(
         self,
         row: type[T],
-        prefix: str,
+        prefix: str | None,
         parent: sa.ColumnElement[bool],
         *where: sa.ColumnElement[bool],
+        key: str = "id",
     ) -> None:
-        """Lists objects whose ids begin with `prefix`."""
+        """Lists objects whose ids begin with `prefix`, and hold their positions; or, without it,
+        objects that callers know by a `key` that is the id of something else.
+        """
         self._row = row
         self._prefix = prefix
         self._table = table(getattr(tables, row.__name__))
         self._where = (parent, *where)
         self._statements: dict[tuple[bool, ...], Packed[T]] = {}
         # An id that was imported from elsewhere may hold no position.
-        imported = sa.select(self._table.c.position).where(parent, self._table.c.id == param("id"))
+        known = self._table.c[key] == param("id")
+        imported = sa.select(self._table.c.position).where(parent, known)
         self._position: Statement[Any] = Statement(imported)
 
     def page(self, tx: Transaction, page: PageRequest, **params: Any) -> Page[T]:
@@ -75,7 +79,8 @@ class List(Generic[T]):
         return Page(data[::-1] if backwards else data, has_more=len(rows) > page.limit)
 
     def _position_of(self, tx: Transaction, name: str, cursor: str, params: dict[str, Any]) -> str:
-        if (position := ids.position_of(self._prefix, cursor)) is not None:
+        prefix = self._prefix
+        if prefix is not None and (position := ids.position_of(prefix, cursor)) is not None:
             return position
         known = self._position.parameters()
         found = None

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from storage.file_tables import Chunk as Chunk
     from storage.file_tables import ChunkVectors as ChunkVectors
     from storage.file_tables import File as File
+    from storage.file_tables import ResourceUse as ResourceUse
     from storage.file_tables import Segment as Segment
     from storage.file_tables import Upload as Upload
     from storage.file_tables import VectorStore as VectorStore
@@ -92,6 +93,7 @@ else:
     Chunk = _row_class(tables.Chunk)
     ChunkVectors = _row_class(tables.ChunkVectors)
     File = _row_class(tables.File)
+    ResourceUse = _row_class(tables.ResourceUse)
     Segment = _row_class(tables.Segment)
     Upload = _row_class(tables.Upload)
     VectorStore = _row_class(tables.VectorStore)

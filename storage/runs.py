@@ -6,13 +6,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import ids, pages, tables, thread_lock, threads, transitions
+from storage import (
+    attachments,
+    ids,
+    pages,
+    resources,
+    store_lock,
+    tables,
+    thread_lock,
+    threads,
+    transitions,
+)
 from storage.claims import Claim
 from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ActiveRun, NotAwaitingOutputs, NotCancellable, WrongToolOutputs
 from storage.lookup import by_id
-from storage.messages import NewMessage, add_messages, new_messages
+from storage.messages import NewMessage, add_messages, lock
 from storage.new_runs import Created, Draft, complete, first_claim, new_row, taken
 from storage.pages import Page, PageRequest
 from storage.repository import (
@@ -23,6 +33,7 @@ from storage.repository import (
     writes,
     writes_to_thread,
 )
+from storage.resources import Resources
 from storage.rows import Run, RunStep, table
 from storage.statements import Statement, one_of, param
 from storage.tables import RunStatus, StepStatus
@@ -103,15 +114,17 @@ class Runs(Repository):
 
         With `claim`, the run is claimed at once, unless it has to wait. While another run is active
         this raises ActiveRun, unless `queue` is true: then the run waits behind it, and reads all
-        that the thread has when it is released. Raises NotFound (the assistant, the thread).
+        that the thread has when it is released. Raises NotFound (the assistant, the thread, a file,
+        a vector store), StoreExpired.
         """
         # Ahead of the lock: an assistant belongs to no thread.
         values = complete(tx, new)
-        thread = thread_lock.lock(tx, thread_id)
+        thread = lock(tx, thread_id, messages)
         now, active = thread_lock.state(tx, thread)
         if active is not None and not queue:
             raise ActiveRun(thread.id, active)
-        add_messages(tx, thread, messages, int(now))
+        resources.check_run(tx, values.values, thread.tool_resources)
+        add_messages(tx, thread, messages, now)
         run = new_row(thread, values, now, waiting=active is not None)
         held = taken(run, now, self._lease) if claim and not run.waiting else None
         tx.insert(held.run if held else run)
@@ -123,7 +136,7 @@ class Runs(Repository):
         self,
         tx: Transaction,
         metadata: Mapping[str, str],
-        tool_resources: Mapping[str, Any],
+        tool_resources: Resources,
         messages: Sequence[NewMessage],
         new: Draft,
         *,
@@ -131,12 +144,14 @@ class Runs(Repository):
     ) -> Created:
         """Inserts a thread with its messages, and queues a run of it; claims it with `claim`.
 
-        Raises NotFound (the assistant).
+        Raises NotFound (the assistant, a file, a vector store), StoreExpired.
         """
         values = complete(tx, new)
+        files = [*new.files, *tool_resources.files, *attachments.named(messages)]
+        store_lock.lock_files(tx, files)
         now = tx.now()
-        thread = threads.new_thread(tx, metadata, tool_resources, int(now))
-        rows = new_messages(thread, messages, int(now))
+        thread, rows = threads.begun(tx, metadata, tool_resources, messages, now)
+        resources.check_run(tx, values.values, thread.tool_resources)
         run = new_row(thread, values, now)
         held = taken(run, now, self._lease, rows) if claim else None
         tx.insert(thread)

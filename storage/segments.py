@@ -91,6 +91,11 @@ DELETE_CHUNKS: Statement[Any] = Statement(sa.delete(_CHUNKS).where(_IN_SEGMENT))
 DELETE: Statement[Any] = Statement(
     sa.delete(_SEGMENTS).where(_SEGMENTS.c.id == param("segment", _ID))
 )
+ABANDON: Statement[Any] = Statement(
+    sa.update(_SEGMENTS)
+    .where(in_numbers(_SEGMENTS.c.id, "segments"))
+    .values(touched_at=sa.literal(0.0))
+)
 ORPHANS: Statement[Any] = Statement(
     sa.select(_SEGMENTS.c.id)
     .where(
@@ -192,6 +197,11 @@ class Segments(Repository):
             PORTION_OF, first=number(segment, place), end=number(segment + 1), limit=limit
         )
 
+    @writes_all
+    def abandon(self, tx: Transaction, segments: Sequence[int]) -> None:
+        """Leaves segments to be removed as soon as no entry names them."""
+        abandon(tx, segments)
+
     @reads_all
     def orphans(self, tx: Transaction, idle: float, limit: int = 100) -> list[int]:
         """Returns segments that no entry names, and that nobody has added to for some seconds."""
@@ -218,6 +228,12 @@ class Segments(Repository):
             return True
         tx.run(TOUCH, segment=segment, added_chunks=-PORTION, added_bytes=-freed)
         return False
+
+
+def abandon(tx: Transaction, segments: Sequence[int]) -> None:
+    """Leaves segments that nobody writes any more to be removed as soon as no entry names them."""
+    if segments:
+        tx.run(ABANDON, segments=[*segments])
 
 
 def number(segment: int, place: int = 0) -> int:

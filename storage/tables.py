@@ -24,6 +24,7 @@ from storage.file_tables import Blob as Blob
 from storage.file_tables import Chunk as Chunk
 from storage.file_tables import ChunkVectors as ChunkVectors
 from storage.file_tables import File as File
+from storage.file_tables import ResourceUse as ResourceUse
 from storage.file_tables import Segment as Segment
 from storage.file_tables import Upload as Upload
 from storage.file_tables import VectorStore as VectorStore

@@ -6,7 +6,16 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from storage import ids, pages, tables, thread_lock, transitions
+from storage import (
+    attachments,
+    ids,
+    pages,
+    resources,
+    store_lock,
+    tables,
+    thread_lock,
+    transitions,
+)
 from storage.dialects import has_pairs, in_list
 from storage.lookup import by_id
 from storage.messages import PORTION, NewMessage, new_messages
@@ -20,7 +29,8 @@ from storage.repository import (
     writes_to_thread,
     writes_whole_thread,
 )
-from storage.rows import Thread, table
+from storage.resources import Resources
+from storage.rows import Message, Thread, table
 from storage.statements import Statement, one_of, param, project
 from storage.tables import ACTIVE, MessageStatus
 from storage.transaction import Transaction
@@ -86,13 +96,15 @@ class Threads(Repository):
         self,
         tx: Transaction,
         metadata: Mapping[str, str],
-        tool_resources: Mapping[str, Any],
+        tool_resources: Resources,
         messages: Sequence[NewMessage],
     ) -> Thread:
-        """Inserts a thread with its first messages, oldest first, and returns it."""
-        now = int(tx.now())
-        thread = new_thread(tx, metadata, tool_resources, now)
-        rows = new_messages(thread, messages, now)
+        """Inserts a thread with its first messages, oldest first, and returns it.
+
+        Raises NotFound (a file, a vector store).
+        """
+        store_lock.lock_files(tx, [*tool_resources.files, *attachments.named(messages)])
+        thread, rows = begun(tx, metadata, tool_resources, messages, tx.now())
         tx.insert(thread)
         tx.insert(*rows)
         return thread
@@ -125,6 +137,7 @@ class Threads(Repository):
         now = int(tx.now())
         thread = new_thread(tx, source.metadata_, source.tool_resources, now)
         tx.insert(thread)
+        resources.note(tx, thread.id, thread.tool_resources, None)
         _copy_messages(tx, copied, thread)
         if copied:
             thread_lock.advance(tx, thread)
@@ -132,28 +145,61 @@ class Threads(Repository):
 
     @writes_to_thread
     def modify(self, tx: Transaction, thread_id: str, changes: Mapping[str, Any]) -> Thread:
-        """Replaces the given attributes. Raises NotFound."""
-        return tx.update(thread_lock.lock(tx, thread_id), **changes)
+        """Replaces the given attributes. Raises NotFound (also a file, a vector store).
+
+        `tool_resources` are Resources.
+        """
+        given: Resources | None = changes.get("tool_resources")
+        if given is None:
+            return tx.update(thread_lock.lock(tx, thread_id), **changes)
+        if given.files:
+            thread_lock.find(tx, thread_id)
+            store_lock.lock_files(tx, given.files)
+        thread = thread_lock.lock(tx, thread_id)
+        before = thread.tool_resources
+        stored = resources.settle(tx, thread_id, given, tx.now(), before=before)
+        return tx.update(thread, **{**changes, "tool_resources": stored})
 
     @writes_whole_thread
     def delete(self, tx: Transaction, thread_id: str) -> Sequence[Ended]:
         """Deletes a thread with all it holds; returns the active runs that it cancelled.
 
+        With it goes a vector store that was made along with it, unless something else names that.
         Raises NotFound.
         """
-        thread_lock.lock(tx, thread_id)
+        thread = thread_lock.lock(tx, thread_id)
         now = tx.now()
         ended = [
             transitions.end(tx, run_id, transitions.DISCARD, now)
             for (run_id,) in tx.all(ACTIVE_RUNS, thread_id=thread_id)
         ]
         tx.run(DELETE, id=thread_id)
+        resources.forget(tx, thread_id, thread.tool_resources)
         return [each for each in ended if each is not None]
 
     @reads_all
     def existing(self, tx: Transaction, thread_ids: Sequence[str]) -> set[str]:
         """Returns those of the ids that threads of any project have."""
         return {id for (id,) in tx.all(EXISTING, ids=list(thread_ids))}
+
+
+def begun(
+    tx: Transaction,
+    metadata: Mapping[str, str],
+    tool_resources: Resources,
+    messages: Sequence[NewMessage],
+    now: float,
+) -> tuple[Thread, list[Message]]:
+    """Returns a thread and its first messages, which are not inserted yet.
+
+    All files that they name are locked (see store_lock.lock_files). Raises NotFound (a vector
+    store).
+    """
+    thread = new_thread(tx, metadata, {}, int(now))
+    stored = resources.settle(tx, thread.id, tool_resources, now, of_thread=True)
+    thread.tool_resources = stored
+    attachments.attach(tx, thread, messages, now)
+    return thread, new_messages(thread, messages, int(now))
 
 
 def new_thread(

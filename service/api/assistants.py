@@ -40,7 +40,7 @@ class AssistantsServicer:
         self, request: assistants_pb2.ModifyAssistantRequest, caller: Caller
     ) -> Assistant:
         """Replaces the fields that are given."""
-        changes = requests.modify(request, assistants.FIELDS)
+        changes = requests.modify(request, assistants.MODIFIABLE)
         return await self._storage.assistants.modify(caller.project, request.assistant_id, changes)
 
     async def DeleteAssistant(

@@ -5,7 +5,7 @@ from assistants.v1 import files_pb2
 from service.api.transfers import Download, Incoming
 from service.calls import Caller
 from service.files.blobs import BlobStore
-from service.files.sweeping import discard
+from service.files.leftovers import discard
 from service.types import checks, files, paging, requests
 from service.types.answers import Deleted
 from storage import Storage, ids
@@ -26,12 +26,12 @@ class FilesServicer:
     async def UploadFile(self, incoming: Incoming, caller: Caller) -> File:
         """Stores a file: first its bytes, then its row, so that no row names what is half."""
         if incoming.announced:
-            requests.create(incoming.request, files.FIELDS, files.missing)
+            requests.create(incoming.request, files.FIELDS, refuse=files.missing)
         key = ids.new_id(ids.BLOB)
         async with self._blobs.create(key) as blob:
             async for piece in incoming.pieces(self._max_bytes):
                 await blob.write(piece)
-            values = requests.create(incoming.request, files.FIELDS, files.missing)
+            values = requests.create(incoming.request, files.FIELDS, refuse=files.missing)
             await blob.accept()
         # If that fails, the blob is swept.
         new = NewBlob(key, blob.size)

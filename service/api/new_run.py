@@ -29,8 +29,10 @@ def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -
     """
     known = {} if assistant is None else runs.inherited(assistant)
     chosen = requests.override(request, runs.FIELDS, OVERRIDABLE, known)
+    files = list[str]()
     if isinstance(request, runs_pb2.CreateThreadAndRunRequest) and request.HasField(RESOURCES):
-        chosen[RESOURCES] = tool_resources.parse(RESOURCES, request.tool_resources)
+        given = tool_resources.parse_existing(RESOURCES, request.tool_resources)
+        chosen[RESOURCES], files = dict(given.given), given.files
 
     def complete(assistant: Assistant) -> NewRun:
         values = runs.inherited(assistant) | chosen
@@ -39,7 +41,7 @@ def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -
         values["instructions"] = f"{first}\n{added}" if first and added else first or added
         return NewRun(assistant.id, values, lifetime)
 
-    return Draft(request.assistant_id, complete)
+    return Draft(request.assistant_id, complete, files)
 
 
 def refuse_stream(request: Request | runs_pb2.SubmitToolOutputsRequest, instead: str) -> None:

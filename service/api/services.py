@@ -7,44 +7,57 @@ envoy.yaml repeats the names, because Envoy runs it as it is; a test compares th
 from collections.abc import Callable, Mapping
 
 from service.api.assistants import AssistantsServicer
+from service.api.catalog import Catalog
 from service.api.files import FilesServicer
 from service.api.messages import MessagesServicer
+from service.api.models import ModelsServicer
 from service.api.runs import RunsServicer
 from service.api.threads import ThreadsServicer
 from service.api.uploads import UploadsServicer
-from service.files.blobs import BlobStore
+from service.api.vector_store_files import VectorStoreFilesServicer
+from service.api.vector_stores import VectorStoresServicer
+from service.files.library import Library
 from service.runner.engine import Engine
 from service.settings import Settings
 from storage import Storage
 
-SERVICES: Mapping[str, Callable[[Storage, Engine, Settings, BlobStore], object]] = {
-    "assistants.v1.AssistantsService": lambda storage, engine, settings, blobs: AssistantsServicer(
-        storage
+SERVICES: Mapping[str, Callable[[Storage, Engine, Settings, Library], object]] = {
+    "assistants.v1.AssistantsService": lambda storage, engine, settings, library: (
+        AssistantsServicer(storage)
     ),
-    "assistants.v1.ThreadsService": lambda storage, engine, settings, blobs: ThreadsServicer(
+    "assistants.v1.ThreadsService": lambda storage, engine, settings, library: ThreadsServicer(
         storage, engine
     ),
-    "assistants.v1.MessagesService": lambda storage, engine, settings, blobs: MessagesServicer(
+    "assistants.v1.MessagesService": lambda storage, engine, settings, library: MessagesServicer(
         storage, engine, settings.when_active
     ),
-    "assistants.v1.RunsService": lambda storage, engine, settings, blobs: RunsServicer(
+    "assistants.v1.RunsService": lambda storage, engine, settings, library: RunsServicer(
         storage, engine, settings.run_lifetime, settings.when_active
     ),
-    "assistants.v1.FilesService": lambda storage, engine, settings, blobs: FilesServicer(
-        storage, blobs, settings.max_file_bytes
+    "assistants.v1.ModelsService": lambda storage, engine, settings, library: ModelsServicer(
+        Catalog(engine.list_models)
     ),
-    "assistants.v1.UploadsService": lambda storage, engine, settings, blobs: UploadsServicer(
+    "assistants.v1.FilesService": lambda storage, engine, settings, library: FilesServicer(
+        storage, library.blobs, settings.max_file_bytes
+    ),
+    "assistants.v1.UploadsService": lambda storage, engine, settings, library: UploadsServicer(
         storage,
-        blobs,
+        library.blobs,
         max_bytes=settings.max_upload_bytes,
         max_part_bytes=settings.max_part_bytes,
+    ),
+    "assistants.v1.VectorStoresService": lambda storage, engine, settings, library: (
+        VectorStoresServicer(storage, library)
+    ),
+    "assistants.v1.VectorStoreFilesService": lambda storage, engine, settings, library: (
+        VectorStoreFilesServicer(storage, library)
     ),
 }
 """What makes the servicer of each service, by the service's full name."""
 
 
 def servicers(
-    storage: Storage, engine: Engine, settings: Settings, blobs: BlobStore
+    storage: Storage, engine: Engine, settings: Settings, library: Library
 ) -> dict[str, object]:
     """Returns a servicer for each service, by its full name."""
-    return {name: make(storage, engine, settings, blobs) for name, make in SERVICES.items()}
+    return {name: make(storage, engine, settings, library) for name, make in SERVICES.items()}

@@ -2,6 +2,7 @@
 
 from assistants.v1 import threads_pb2
 
+from service.api.entries import check_attachments
 from service.calls import Caller
 from service.runner.engine import Engine
 from service.types import checks, messages, metadata, paging, requests, threads, tool_resources
@@ -23,12 +24,11 @@ class ThreadsServicer:
         self, request: threads_pb2.CreateThreadRequest, caller: Caller
     ) -> Thread:
         """Creates a thread."""
-        return await self._storage.threads.create(
-            caller.project,
-            metadata.parse("metadata", request.metadata),
-            tool_resources.parse("tool_resources", request.tool_resources),
-            await messages.parse_all("messages", request.messages),
-        )
+        pairs = metadata.parse("metadata", request.metadata)
+        resources = tool_resources.parse("tool_resources", request.tool_resources)
+        first = await messages.parse_all("messages", request.messages)
+        await check_attachments(self._storage, caller.project, first)
+        return await self._storage.threads.create(caller.project, pairs, resources, first)
 
     async def GetThread(self, request: threads_pb2.GetThreadRequest, caller: Caller) -> Thread:
         """Returns a thread."""
@@ -52,7 +52,7 @@ class ThreadsServicer:
         self, request: threads_pb2.ModifyThreadRequest, caller: Caller
     ) -> Thread:
         """Replaces the fields that are given."""
-        changes = requests.modify(request, threads.FIELDS)
+        changes = requests.modify(request, threads.MODIFIABLE)
         return await self._storage.threads.modify(caller.project, request.thread_id, changes)
 
     async def DeleteThread(

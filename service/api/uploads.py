@@ -11,7 +11,7 @@ from service.errors import ApiError, Kind
 from service.files.blobs import BlobStore
 from service.files.blobs.contents import Part as Piece
 from service.files.blobs.contents import read
-from service.files.sweeping import discard
+from service.files.leftovers import discard
 from service.types import checks, requests, uploads
 from storage import Storage, ids
 from storage.files import NewBlob

@@ -1,6 +1,7 @@
 """Indexing: the text of a file becomes a segment of a vector store."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from service.files.chunking import Chunk, Chunker, Strategy, TooManyTokens
 from service.files.embeddings import Embedder
 from service.files.parsing import failed
 from service.files.vectors import VectorIndex
+from storage.errors import StorageError
 from storage.segments import NewChunk, Segments
 
 BATCH = 64
@@ -40,6 +42,17 @@ class Indexer:
         happens, what is half is invisible, and is swept.
         """
         segment = await self._segments.begin(project, vector_store_id, self._embedder.name)
+        try:
+            return await self._fill(project, segment, text, strategy)
+        except BaseException:
+            # Or else it is swept when nobody has added to it for a while.
+            with contextlib.suppress(StorageError):
+                await asyncio.shield(self._segments.abandon([segment]))
+            raise
+
+    async def _fill(
+        self, project: str, segment: int, text: AsyncIterator[str], strategy: Strategy
+    ) -> Built:
         chunker = Chunker(strategy)
         waiting: list[Chunk] = []
         count = 0

@@ -6,13 +6,12 @@ A chunk's score is `(1 - w) * words / best words + w * cosine`, w being the embe
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import structlog
 
 from service.files.embeddings import Embedder, EmbeddingFailed, Matrix
+from service.files.results import Result
 from service.files.vectors import Scores, VectorIndex
 from storage.scope import Scope
 from storage.segments import Segments
@@ -24,20 +23,6 @@ CANDIDATES = 100
 
 MORE = 2
 """Candidates for each result that is asked for, at least."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A chunk that was found."""
-
-    vector_store_id: str
-    file_id: str
-    filename: str
-    attributes: dict[str, Any]
-    score: float
-    text: str
-    tokens: int
-    chunk: int
 
 
 class Search:

@@ -6,7 +6,7 @@ The run engine asks it for one answer at a time; what servers do differently is 
 
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -22,7 +22,7 @@ from service.models.chunks import (
     storable,
 )
 from service.models.connections import Broken, Client, Failure, Refused, Silent
-from service.models.dialect import Dialects, Negotiation, Quirk
+from service.models.dialect import Dialects, Negotiation, Quirk, refuses_tools
 from service.models.failures import (
     KEY_REFUSED,
     NO_ANSWER,
@@ -67,7 +67,8 @@ class ChatModel:
     and knows the model's `context`, in tokens, where it is given or a refusal names it. `slots`
     is how many answers the server gives at once while more wait; None where that is its own affair.
     `options` are parameters that each request gets besides its own, `quirks` what its server wants
-    otherwise than in OpenAI's form; more is found out.
+    otherwise than in OpenAI's form; more is found out. `functions` is whether its models call some,
+    unless they refuse them. `models` are the names of all its models, where it is not to be asked.
     """
 
     def __init__(
@@ -80,17 +81,35 @@ class ChatModel:
         slots: int | None = None,
         options: Mapping[str, Any] | None = None,
         quirks: Collection[Quirk] = (),
+        functions: bool = True,
+        models: Sequence[str] = (),
     ) -> None:
         """Prepares the client; the first request connects."""
         self.slots = slots
+        self._functions = functions
+        self._models = models
         self._dialects = Dialects(quirks)
         self._options = {"stream": True, "stream_options": {"include_usage": True}}
         self._options |= options or {}
         self._api_key = api_key
         self._idle_timeout = idle_timeout
         self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._models_url = f"{base_url.rstrip('/')}/models"
         self._client = Client(base_url, api_key, idle_timeout)
         self.tokens = TokenCounter(self._client, base_url, context)
+
+    async def list_models(self) -> object:
+        """Returns the server's list of its models, in whatever form. Raises ModelError."""
+        if self._models:
+            return self._models
+        try:
+            return await self._client.fetch(self._models_url)
+        except _FAILURES as error:
+            raise self._model_error(error) from error
+
+    def calls_functions(self, model: str) -> bool:
+        """Returns whether a model calls functions, as far as is known."""
+        return self._functions and not self._dialects.refuses_tools(model)
 
     async def stream(self, request: Mapping[str, Any]) -> AsyncGenerator[list[Chunk], None]:
         """Yields the answer as it comes, and Finished once, last.
@@ -116,7 +135,10 @@ class ChatModel:
                 if answered:
                     raise
                 if not negotiation.failed(failure):
-                    raise negotiation.error(failure)  # noqa: B904 (it may be the failure itself)
+                    error = negotiation.error(failure)
+                    if error.refusal is not None and refuses_tools(error.refusal, request):
+                        self._dialects.learn_refusal_of_tools(request["model"])
+                    raise error  # noqa: B904 (it may be the failure itself)
 
     async def _answer(
         self, request: Mapping[str, Any], negotiation: Negotiation

@@ -138,7 +138,22 @@ class Client:
 
         A server that names another place is asked there.
         """
-        data = values.dump(body)
+        return await self._request(url, values.dump(body))
+
+    async def ask(self, url: str, body: Mapping[str, Any]) -> object:
+        """Sends a request; returns the JSON of its answer. Raises Failure and ValueError."""
+        return await _json(await self.post(url, body))
+
+    async def fetch(self, url: str) -> object:
+        """Returns the JSON behind an address. Raises Failure and ValueError."""
+        return await _json(await self._request(url, None))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _request(self, url: str, data: bytes | None) -> Response:
         # Credentials in the address have become a header.
         place = URL(url).with_user(None)
         headers = {"Authorization": self._authorization}
@@ -160,32 +175,21 @@ class Client:
                 response.close()
         return response
 
-    async def ask(self, url: str, body: Mapping[str, Any]) -> object:
-        """Sends a request; returns the JSON of its answer. Raises Failure and ValueError."""
-        response = await self.post(url, body)
-        try:
-            return values.load(await response.whole())
-        finally:
-            response.close()
-
-    async def close(self) -> None:
-        """Closes all connections."""
-        if self._session is not None:
-            await self._session.close()
-
-    async def _send(self, place: URL, data: bytes, headers: Mapping[str, str]) -> Response:
+    async def _send(self, place: URL, data: bytes | None, headers: Mapping[str, str]) -> Response:
         """Sends a request once, and again while the connection that it went out on was gone.
 
-        Servers may close one that is kept at any time, llama.cpp's right after a streamed answer.
+        Without data it is a GET. Servers may close one that is kept at any time, llama.cpp's right
+        after a streamed answer.
         """
         if self._session is None:
             self._session = self._opened()
+        method = "GET" if data is None else "POST"
         while True:
-            body = Body(data, self._idle_timeout)
+            body = Body(data or b"", self._idle_timeout)
             try:
                 async with asyncio.timeout(None) as body.patience:
-                    response = await self._session.post(
-                        place, data=body, headers=headers, allow_redirects=False
+                    response = await self._session.request(
+                        method, place, data=body, headers=headers, allow_redirects=False
                     )
                 return Response(response)
             except _BROKEN as error:
@@ -240,6 +244,13 @@ def _failure(error: Exception) -> Failure:
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return Silent(str(error))
     return Broken(str(error) or type(error).__name__)
+
+
+async def _json(response: Response) -> object:
+    try:
+        return values.load(await response.whole())
+    finally:
+        response.close()
 
 
 async def _error(response: Response) -> object:

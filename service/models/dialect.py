@@ -82,6 +82,16 @@ _UNRELATED = re.compile(
 )
 """Words of refusals that have nothing to do with the turns of the conversation."""
 
+_NO_TOOLS = re.compile(
+    r"(?:tools?|functions?)[\s\S]{0,40}(?:not (?:supported|allowed|available|enabled|permitted)"
+    r"|unsupported)"
+    r"|(?:not support|no support for|unsupported|not allowed|unknown|unrecognized|unexpected"
+    r"|extra)[\s\S]{0,60}\b(?:tools?|function)\b"
+    r"|enable-auto-tool-choice|tool-call-parser|\btools param\b.*--jinja",
+    re.IGNORECASE,
+)
+"""Words of servers whose model calls no functions: Ollama, vLLM, llama.cpp, and most proxies."""
+
 _TEMPLATE = re.compile(r"jinja|template|\broles?\b|nonetype", re.IGNORECASE)
 """Words of faults that come from the turns: any other may pass by itself, and is no lesson."""
 
@@ -116,6 +126,18 @@ class Dialects:
         """Knows of `quirks` that all models of the server have."""
         self._quirks = frozenset(quirks)
         self._learned: OrderedDict[str, frozenset[Quirk]] = OrderedDict()
+        self._without_tools: OrderedDict[str, None] = OrderedDict()
+
+    def refuses_tools(self, model: str) -> bool:
+        """Returns whether a model is known to take no tools."""
+        return model in self._without_tools
+
+    def learn_refusal_of_tools(self, model: str) -> None:
+        """Remembers that a model takes no tools."""
+        log.info("tools refused", model=model)
+        self._without_tools[model] = None
+        if len(self._without_tools) > MAX_MODELS:
+            self._without_tools.popitem(last=False)
 
     def of(self, model: str) -> frozenset[Quirk]:
         """Returns the quirks that a model is known to have."""
@@ -198,6 +220,13 @@ class Negotiation:
             _names(_parameter(quirk), words) for quirk in self._change.quirks
         )
         return failure if helped else self._cause
+
+
+def refuses_tools(refusal: Refusal, request: Mapping[str, Any]) -> bool:
+    """Returns whether a refusal is one of tools as such, be they right or wrong."""
+    if not request.get("tools"):
+        return False
+    return _NO_TOOLS.search(refusal.words) is not None
 
 
 def _change(

@@ -26,6 +26,8 @@ class EmbeddedModel:
 
     context = llama.CONTEXT
     slots = llama.SLOTS
+    models = ("SmolLM2-135M-Instruct",)
+    calls_functions = False
     options: ClassVar = {"return_progress": True}
     """It reads some hundred tokens a second: what it sends meanwhile shows that it is alive."""
 

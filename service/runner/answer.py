@@ -103,6 +103,12 @@ class Answer:
         return self._message is not None or self._call_step is not None
 
     @property
+    def tokens(self) -> int:
+        """How many tokens the prompt and the answer took, as far as the model server said."""
+        usage = None if self._finished is None else self._finished.usage
+        return 0 if usage is None else usage["total_tokens"]
+
+    @property
     def has_calls(self) -> bool:
         """Whether the model has called a tool."""
         return bool(self._calls)
@@ -130,10 +136,17 @@ class Answer:
         """Takes the next pieces of the answer. Raises Unreachable."""
         await self._publish(*[event for piece in pieces for event in await self._take(piece)])
 
+    async def call_ahead(self, arguments: str) -> None:
+        """Calls the tools that are called ahead of the model's first turn."""
+        names = enumerate(self._toolbox.ahead)
+        await self.add(*(CallDelta(index, None, name, arguments) for index, name in names))
+
     async def model_finished(self, finished: Finished) -> None:
         """Takes the end of the model's answer, with what it took. Raises Unreachable."""
         self._finished = finished
         await self._end_text()
+        if self._composition is not None and self._toolbox.ahead and finished.reason == "stop":
+            await self._publish(*self._composition.cite())
 
     async def add_to_call(self, call: Called, details: dict[str, Any]) -> None:
         """Adds a piece to a call that the server executes."""

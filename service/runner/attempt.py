@@ -21,7 +21,7 @@ from service.runner.stops import STOPPED
 from service.runner.tools.execution import execute
 from service.runner.tools.registry import Registry, Toolbox
 from service.runner.tools.tool import ToolUnavailable
-from service.runner.turn import Turn, failed
+from service.runner.turn import ToolsRefused, Turn, failed
 from storage.claims import Claim, Claims, Saved
 from storage.errors import ClaimLost, Unreachable
 from storage.tables import Run, RunStatus
@@ -135,6 +135,8 @@ class Attempt:
             return working.result()
         except Unreachable:
             raise
+        except ToolUnavailable as problem:
+            return failed("server_error", str(problem))
         except asyncio.CancelledError as cause:
             # Something that it waited for was cancelled; the run would wait for its lease to end.
             defect = RuntimeError("A turn was cancelled that nobody has stopped.")
@@ -144,36 +146,62 @@ class Attempt:
             return failed("server_error", from_exception(error).message)
 
     async def _work(self) -> Ending:
-        """Has the model answer, and executes what it calls of the server's tools."""
+        """Has the model answer, and executes what it calls of the server's tools.
+
+        Raises ToolUnavailable.
+        """
         run = self.claim.run
         if self._toolbox is None:
             self._toolbox = await self._tools.toolbox(run)
-        if self._toolbox.problem is not None:
-            return failed("server_error", self._toolbox.problem)
         if self._history is None:
             self._history = await History.begin(self._claims, self.claim)
         self._answer.equip(self._toolbox, References.of(self._history.context))
-        ending = await Turn(
-            run,
-            self._model,
-            self._history,
-            self._toolbox,
-            self._answer,
-            self._limits,
-            deadline=self._deadline,
-            claimed_at=None if self._tool_turns else self._claimed_at,
-        ).take()
+        if await self._called_ahead(self._toolbox, self._history):
+            return Ending(status=RunStatus.in_progress)
+        try:
+            ending = await self._take_turn(self._toolbox, self._history)
+        except ToolsRefused as refused:
+            # Asked again, tools that can do without the model's calls are executed ahead of it.
+            known, self._toolbox = self._toolbox, await self._tools.toolbox(run)
+            if self._toolbox.ahead.keys() <= known.ahead.keys():
+                return refused.ending
+            return await self._work()
         if ending.status != RunStatus.requires_action or not self._answer.server_calls:
             return ending
         if self._tool_turns == self._limits.tool_turns:
             return failed("server_error", TOO_MANY_TURNS.format(self._tool_turns))
         self._tool_turns += 1
-        try:
-            await execute(self._answer, run)
-        except ToolUnavailable as problem:
-            return failed("server_error", str(problem))
+        await self._execute_calls()
         # Functions are the caller's: with their outputs, the model gets all results.
         return ending if self._answer.awaits_outputs else Ending(status=RunStatus.in_progress)
+
+    async def _called_ahead(self, toolbox: Toolbox, history: History) -> bool:
+        """Executes what is to be called ahead of the first turn; returns whether anything is."""
+        first = not history.context.steps and self.claim.run.tool_choice != "none"
+        question = await history.question() if toolbox.ahead and first else ""
+        if question:
+            await self._answer.call_ahead(question)
+            await self._execute_calls()
+        return bool(question)
+
+    async def _take_turn(self, toolbox: Toolbox, history: History) -> Ending:
+        return await Turn(
+            self.claim.run,
+            self._model,
+            history,
+            toolbox,
+            self._answer,
+            self._limits,
+            deadline=self._deadline,
+            claimed_at=None if self._tool_turns else self._claimed_at,
+        ).take()
+
+    async def _execute_calls(self) -> None:
+        """Executes the server's calls of the turn. Raises ToolUnavailable."""
+        context = self._model.tokens.context(self.claim.run.model)
+        # The other half is for the answer, and for what comes after it.
+        room = None if context is None else max(context - self._answer.tokens, 0) // 2
+        await execute(self._answer, self.claim.run, room)
 
     async def _go_on(self, saved: Saved) -> None:
         """Makes ready for another turn, which sees what the last one has stored."""

@@ -62,6 +62,14 @@ class Composition:
         shown = [event for part in self._marks.rest() for event in await self._show(part)]
         return shown if self._parts else self._plain("")
 
+    def cite(self) -> list[Event]:
+        """Adds the mark of the result that the text is about, if it has none; see `nearest`."""
+        text = "".join(self._parts.get("text", ()))
+        if any(each["type"] == "file_citation" for each in self._annotations):
+            return []
+        found = self._references.nearest(text)
+        return [] if found is None else self._annotated(found.mark, "file_citation", found.in_delta)
+
     @property
     def content(self) -> list[Json]:
         """The content, as far as it has come."""
@@ -87,8 +95,7 @@ class Composition:
                 return self._plain(text)
             case Mark(text):
                 if (cited := self._references.citation(part)) is not None:
-                    file = {"file_id": cited.file_id, "quote": cited.quote}
-                    return self._annotated(text, "file_citation", file)
+                    return self._annotated(text, "file_citation", cited.in_delta)
                 return [] if part.is_certain else self._plain(text)
             case Link(text):
                 file_id = self._references.file(part.path) or await self._linked(part.path)

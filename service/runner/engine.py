@@ -49,6 +49,7 @@ class Engine:
         self._background = BackgroundTasks(StorageError)
         self._publisher = Publisher(bus)
         self.streams = RunStreams(storage, bus)
+        self.list_models = model.list_models
         self._worker = Worker(
             storage.claims,
             queue,

@@ -68,6 +68,17 @@ class History:
         """Returns how many turns have been read."""
         return len(self._turns)
 
+    async def question(self) -> str:
+        """Returns the text of the newest message of the user; empty where there is none."""
+        while self.least is None and await self.extend():
+            pass
+        if self.least is None:
+            return ""
+        content = self._turns[self.least - 1]["content"]
+        if isinstance(content, str):
+            return content
+        return "\n".join(part["text"] for part in content if part["type"] == "text")
+
     def newest(self, count: int) -> list[dict[str, Any]]:
         """Returns the newest turns that were read, oldest first."""
         return self._turns[:count][::-1]
@@ -99,7 +110,7 @@ class History:
 
     def _show(self, earlier: list[Message]) -> None:
         for row in reversed(earlier):
-            turn = turn_of(row)
+            turn = turn_of(row, cited=False)
             if not turn["content"]:
                 continue
             self._turns.append(turn)
@@ -112,18 +123,31 @@ class History:
             self._oldest = earlier[0]
 
 
-def turn_of(message: Message) -> dict[str, Any]:
+def turn_of(message: Message, *, cited: bool = True) -> dict[str, Any]:
     """Returns a message as a turn; its content is empty where there is nothing to send.
 
+    Without what it has `cited`, it has no marks: those of another run's results mean nothing.
     So it is where an answer was broken off by a crash, and where a model wrote nothing but blanks:
     servers refuse an empty turn, and would refuse it in every later run of the thread.
     """
-    parts = list(filter(None, map(_part, message.content)))
+    content = message.content if cited else map(_without_marks, message.content)
+    parts = list(filter(None, map(_part, content)))
     if message.role == "user" and any(part["type"] != "text" for part in parts):
         return {"role": "user", "content": parts}
     # Plain text is what every server understands; an assistant's turn cannot hold images.
     texts = [part["text"] for part in parts if part["type"] == "text"]
     return {"role": message.role, "content": "\n".join(texts)}
+
+
+def _without_marks(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    match part:
+        case {"type": "text", "text": {"value": str(value), "annotations": [*annotations]}}:
+            for each in reversed(annotations):
+                if each["type"] == "file_citation":
+                    value = value[: each["start_index"]] + value[each["end_index"] :]
+            return {"type": "text", "text": {"value": value}}
+        case _:
+            return part
 
 
 def _part(part: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,14 +8,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAX_MARK = 400
-"""Characters of a mark: a file's name has up to 255. What is longer is a text."""
+MAX_NAME = 255
+"""Characters of a file's name in a mark."""
+
+MAX_MARK = MAX_NAME + 145
+"""Characters of a mark. What is longer is a text."""
 
 MAX_LINK = 1024
 """Characters of a link."""
 
 _OPEN, _CLOSE, _DAGGER = "【", "】", "†"
 _SCHEME = "sandbox:/"
+_UNMARKED = str.maketrans(dict.fromkeys(f"{_OPEN}{_CLOSE}{_DAGGER}\n\r", "_"))
 
 _MARK = re.compile(r"【\s*(\d{1,9})\s*:\s*(\d{1,9})\s*(?:†.*)?】", re.DOTALL)
 _BROKEN_OFF = re.compile(r"【\s*\d+\s*(?::\s*\d*\s*)?(?:†.*)?", re.DOTALL)
@@ -26,6 +30,12 @@ _END_OF_LINK = re.compile(r"[\s)\]>\"'`】]")
 _TITLE = re.compile(r"\s+(?:\"[^\"]*\"|'[^']*')$")
 _AFTER_LINK = ".,;:!?"
 """What ends a sentence, and not a path."""
+
+
+def mark(number: int, index: int, filename: str) -> str:
+    """Returns the mark by which texts cite a result of a call, by their numbers."""
+    name = filename.translate(_UNMARKED)
+    return f"{_OPEN}{number}:{index}{_DAGGER}{name[:MAX_NAME]}{_CLOSE}"
 
 
 @dataclass(frozen=True, slots=True)

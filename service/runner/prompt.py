@@ -46,16 +46,17 @@ async def build(
     """
     context = history.context
     system = [{"role": "system", "content": run.instructions}] if run.instructions else []
-    own = _own(context)
+    own, excerpts = _own(context, toolbox)
     request = _parameters(run, toolbox, context, own)
     if request.get("max_completion_tokens") == 0:
         # No model takes this for a limit.
         raise OutOfTokens("max_completion_tokens")
-    rest = sizes.of_turns([*system, *own]).plus(sizes.of_options(request))
+    added = [{"role": "user", "content": text} for text in excerpts]
+    rest = sizes.of_turns([*system, *added, *own]).plus(sizes.of_options(request))
 
     def prompt(count: int) -> Prompt:
         def text() -> str:
-            read = [*sizes.texts(system), *history.texts(count), *sizes.texts(own)]
+            read = [*sizes.texts(system), *history.texts(count), *excerpts, *sizes.texts(own)]
             return "\n".join([*read, *sizes.option_texts(request)])
 
         return Prompt(run.model, rest.plus(history.size(count)), text)
@@ -77,7 +78,7 @@ async def build(
         count = history.least or 0
         if left is not None and not await tokens.fits(prompt(count), left):
             raise OutOfTokens("max_prompt_tokens")
-    request["messages"] = [*system, *history.newest(count), *own]
+    request["messages"] = [*system, *_with_excerpts(history.newest(count), excerpts), *own]
     # A long one is put into JSON next, in one go: others get their turn before.
     await asyncio.sleep(0)
     return request
@@ -158,12 +159,29 @@ def _response_format(value: Any) -> Any:
     return None if value == "auto" or value["type"] == "text" else value
 
 
-def _own(context: Context) -> list[dict[str, Any]]:
+def _with_excerpts(
+    turns: Sequence[dict[str, Any]], excerpts: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns the turns with what was found ahead of them, in the newest one of the user."""
+    newest = max((at for at, turn in enumerate(turns) if turn["role"] == "user"), default=None)
+    if newest is None or not excerpts:
+        return [*turns]
+    content = turns[newest]["content"]
+    text = "\n\n".join(excerpts)
+    asked: Any = f"{text}\n\n{content}"
+    if not isinstance(content, str):
+        asked = [{"type": "text", "text": text}, *content]
+    return [*turns[:newest], {**turns[newest], "content": asked}, *turns[newest + 1 :]]
+
+
+def _own(context: Context, toolbox: Toolbox) -> tuple[list[dict[str, Any]], list[str]]:
     """Returns what the run itself has written and called so far, as turns of the conversation.
 
-    What only their server understands of them goes back to it as it came.
+    What only their server understands of them goes back to it as it came. What was called ahead of
+    the model's first turn is no turn of it: only the outputs are returned, apart.
     """
     turns: list[dict[str, Any]] = []
+    excerpts: list[str] = []
     for step in context.steps:
         replay = step.replay or {}
         if step.type == "message_creation":
@@ -171,6 +189,9 @@ def _own(context: Context) -> list[dict[str, Any]]:
             message = context.step_messages.get(message_id)
             if message and (turn := turn_of(message))["content"]:
                 turns.append(replay.get("turn", {}) | turn)
+            continue
+        if _is_ahead(step, toolbox):
+            excerpts += (each["output"] for each in replay["executed"])
             continue
         spoken = turns and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]
         turn = turns.pop() if spoken else {"role": "assistant", "content": None}
@@ -189,7 +210,13 @@ def _own(context: Context) -> list[dict[str, Any]]:
             }
             for call, function in zip(sent, functions, strict=True)
         ]
-    return turns
+    return turns, excerpts
+
+
+def _is_ahead(step: RunStep, toolbox: Toolbox) -> bool:
+    """Returns whether the server has called the tools of a step, and the model knows none."""
+    executed = (step.replay or {}).get("executed") or [None]
+    return all(each is not None and each["name"] in toolbox.ahead for each in executed)
 
 
 def _calls(

@@ -1,10 +1,11 @@
 """What the texts of a run may refer to: all that the calls of the server's tools have given it."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from service.runner.marks import Mark
+from service.runner.marks import Mark, mark
 from service.types.tool_calls import CODE_INTERPRETER, FILE_SEARCH
 from storage.conversation import Context
 from storage.rows import RunStep
@@ -12,13 +13,25 @@ from storage.rows import RunStep
 MAX_QUOTE = 1000
 """Characters of a result that are shown where it is cited."""
 
+MIN_SHARE, MIN_WORDS = 0.5, 2
+"""The part of a text's words, and how many of them, that a result has which it is about."""
+
+_WORD = re.compile(r"\w{4,}|\d{2,}")
+"""Shorter words tell nothing, but for numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
     """A result that a text cites."""
 
+    mark: str
     file_id: str
     quote: str
+
+    @property
+    def in_delta(self) -> dict[str, Any]:
+        """The citation as deltas show it."""
+        return {"file_id": self.file_id, "quote": self.quote}
 
 
 @dataclass(slots=True)
@@ -45,18 +58,26 @@ class References:
             found.attached.update(each["file_id"] for each in message.attachments)
         return found
 
-    @property
-    def has_results(self) -> bool:
-        """Whether there is anything to be cited."""
-        return bool(self._results)
-
     def citation(self, mark: Mark) -> Citation | None:
         """Returns the result that a mark names, if there is one."""
         result = self._results.get((mark.number, mark.index))
-        if result is None:
+        return None if result is None else _citation(mark.text, result)
+
+    def nearest(self, text: str) -> Citation | None:
+        """Returns the result that has most words of a text, the first of equals.
+
+        None where it has less than half of the different words of four letters and more, and of the
+        numbers, or only one.
+        """
+        words = _words(text)
+        if not words or not self._results:
             return None
-        texts = (part["text"] for part in result.get("content", ()))
-        return Citation(result["file_id"], "\n".join(texts)[:MAX_QUOTE])
+        shared = {at: len(words & _words(_text(each))) for at, each in self._results.items()}
+        best = max(shared, key=lambda at: shared[at])
+        if shared[best] < max(MIN_SHARE * len(words), MIN_WORDS):
+            return None
+        result = self._results[best]
+        return _citation(mark(*best, result["file_name"]), result)
 
     def file(self, path: str) -> str | None:
         """Returns the file that was written under a path, be it escaped as in URLs or not."""
@@ -78,3 +99,15 @@ class References:
             if call["type"] == CODE_INTERPRETER:
                 images = (each["image"] for each in details["outputs"] if each["type"] == "image")
                 self.images += (image["file_id"] for image in images)
+
+
+def _citation(mark: str, result: dict[str, Any]) -> Citation:
+    return Citation(mark, result["file_id"], _text(result)[:MAX_QUOTE])
+
+
+def _text(result: dict[str, Any]) -> str:
+    return "\n".join(part["text"] for part in result.get("content", ()))
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))

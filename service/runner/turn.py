@@ -39,6 +39,14 @@ def failed(code: str, message: str) -> Ending:
     )
 
 
+class ToolsRefused(Exception):
+    """The model calls no functions; `ending` is how the turn ends if it is to call some."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__()
+        self.ending = ending
+
+
 class Turn:
     """One request to the model and its answer, with all that it takes to get one."""
 
@@ -72,15 +80,19 @@ class Turn:
     async def take(self) -> Ending:
         """Has the model answer, and returns what that makes of the run.
 
-        With calls that is `requires_action`, whoever is to answer them.
+        With calls that is `requires_action`, whoever is to answer them. Raises ToolsRefused.
         """
+        able = self._model.calls_functions(self._run.model)
         try:
             with metrics.TURN_SECONDS.time():
                 finished = await self._ask()
         except prompt.OutOfTokens as error:
             return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
         except ModelError as error:
-            return failed(error.code, _message(error))
+            ending = failed(error.code, _message(error))
+            if able and not self._model.calls_functions(self._run.model):
+                raise ToolsRefused(ending) from error
+            return ending
         if finished.usage is not None:
             for kind in ("prompt", "completion"):
                 metrics.TOKENS.labels(kind).inc(finished.usage[f"{kind}_tokens"])

@@ -10,20 +10,38 @@ from typing import Any, Literal
 
 from google.protobuf.message import Message as ProtoMessage
 
-from service.types import assistants, files, messages, paging, runs, steps, threads, uploads
+from service.types import (
+    assistants,
+    files,
+    messages,
+    models,
+    paging,
+    runs,
+    steps,
+    threads,
+    uploads,
+    vector_store_files,
+    vector_store_search,
+    vector_stores,
+)
 from service.types.json_value import Json
+from service.types.models import Model, Models
 from service.types.steps import WithContents
+from service.types.vector_store_search import Results
 from storage import rows
 from storage.pages import Page
 from storage.runs import Found, RunPage
 from storage.uploads import Part, Shown
+from storage.vector_store_files import Entry, Text
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
     """An object of this kind was deleted."""
 
-    kind: Literal["assistant", "thread", "thread.message", "file"]
+    kind: Literal[
+        "assistant", "thread", "thread.message", "file", "vector_store", "vector_store.file"
+    ]
     id: str
 
 
@@ -33,10 +51,17 @@ Answer = (
     | rows.Message
     | rows.Run
     | rows.RunStep
-    | WithContents
     | rows.File
     | Shown
     | Part
+    | WithContents
+    | Model
+    | Models
+    | rows.VectorStore
+    | rows.VectorStoreBatch
+    | Entry
+    | Text
+    | Results
     | Found
     | Page[Any]
     | Deleted
@@ -87,14 +112,21 @@ _JSON: Mapping[type, Callable[[Any], Json]] = {
     rows.Message: messages.to_json,
     rows.Run: runs.to_json,
     rows.RunStep: steps.to_json,
-    WithContents: lambda step: steps.to_json(step.row, contents=True),
     rows.File: files.to_json,
     Shown: uploads.to_json,
     Part: uploads.part_to_json,
+    WithContents: lambda step: steps.to_json(step.row, contents=True),
+    rows.VectorStore: vector_stores.to_json,
+    rows.VectorStoreBatch: vector_store_files.batch_to_json,
+    Entry: vector_store_files.to_json,
+    Text: vector_store_files.text_to_json,
+    Results: vector_store_search.to_json,
     Found: _found,
     Page: _page,
     RunPage: _page,
     Deleted: _deleted,
+    Model: models.to_json,
+    Models: models.list_to_json,
 }
 
 _FIELDS: Mapping[type, Callable[[Any], Json]] = {
@@ -105,9 +137,20 @@ _FIELDS: Mapping[type, Callable[[Any], Json]] = {
     rows.Message: lambda row: messages.to_fields(messages.to_json(row)),
     rows.Run: lambda row: runs.to_fields(runs.to_json(row), runs.extensions(row)),
     rows.RunStep: lambda row: steps.to_fields(steps.to_json(row)),
-    WithContents: lambda step: steps.to_fields(steps.to_json(step.row, contents=True)),
     rows.File: lambda row: files.to_fields(files.to_json(row)),
     Shown: lambda shown: uploads.to_fields(uploads.to_json(shown)),
     Part: lambda part: uploads.part_to_fields(uploads.part_to_json(part)),
+    WithContents: lambda step: steps.to_fields(steps.to_json(step.row, contents=True)),
+    rows.VectorStore: lambda row: vector_stores.to_fields(
+        vector_stores.to_json(row), vector_stores.extensions(row)
+    ),
+    rows.VectorStoreBatch: lambda row: vector_store_files.batch_to_fields(
+        vector_store_files.batch_to_json(row)
+    ),
+    Entry: lambda entry: vector_store_files.to_fields(vector_store_files.to_json(entry)),
+    Text: lambda text: vector_store_files.text_to_fields(vector_store_files.text_to_json(text)),
+    Results: lambda found: vector_store_search.to_fields(vector_store_search.to_json(found)),
+    Model: lambda model: models.to_fields(models.to_json(model)),
+    Models: lambda found: {"data": [models.to_fields(models.to_json(each)) for each in found.data]},
     Found: lambda found: runs.to_fields(_found(found), runs.extensions(found.run)),
 }

@@ -30,7 +30,12 @@ FIELDS: tuple[Field, ...] = (
     Field("top_p", sampling.parse_top_p),
     Field("response_format", response_format.parse, default=response_format.AUTO),
 )
-"""What a caller may write of an assistant, in the order of checking."""
+"""What a caller may write of a new assistant, in the order of checking."""
+
+MODIFIABLE: tuple[Field, ...] = tuple(
+    tool_resources.MODIFIED if field is tool_resources.FIELD else field for field in FIELDS
+)
+"""What a caller may modify."""
 
 
 def to_json(row: Assistant) -> Json:

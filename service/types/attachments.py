@@ -5,21 +5,23 @@ from typing import Any
 
 from assistants.v1 import messages_pb2
 
-from service.types import checks, files, tools
+from service.types import checks, tools
 
 
 def parse(param: str, given: Sequence[messages_pb2.Attachment]) -> list[dict[str, Any]]:
-    """Returns attachments, of which there can be none: this server keeps no files.
+    """Returns attachments as both transports show them.
 
-    Both transports show the stored form.
+    Whether there are such files, storage finds out.
     """
+    found = []
     for index, attachment in enumerate(given):
         name = f"{param}[{index}]"
         for place, tool in enumerate(attachment.tools):
             checks.choice(f"{name}.tools[{place}].type", tool.type, tools.SERVER_KINDS)
-        checks.required_text(f"{name}.file_id", attachment.file_id, 512)
-        files.unknown(attachment.file_id)
-    return []
+        file_id = checks.object_id(f"{name}.file_id", attachment.file_id, "file")
+        kinds = [{"type": tool.type} for tool in attachment.tools]
+        found.append({"file_id": file_id, "tools": kinds})
+    return found
 
 
 def attachment(file_id: str, tool: str) -> dict[str, Any]:

@@ -32,6 +32,11 @@ def missing(param: str) -> NoReturn:
     raise ApiError(Kind.missing, f"Missing required parameter: '{param}'.", param)
 
 
+def unknown(param: str) -> NoReturn:
+    """Refuses a request that has `param`, which does not belong there."""
+    raise ApiError(Kind.unknown_parameter, f"Unknown parameter: '{param}'.", param)
+
+
 def wrong_type(param: str, expected: str, value: Any) -> NoReturn:
     """Refuses a value of the wrong JSON type; `expected` reads like `a string`."""
     got = _TYPE_NAMES[type(value)]
@@ -183,14 +188,33 @@ def object_id(param: str, value: str, prefix: str) -> str:
     raise ApiError(Kind.invalid_value, message, param)
 
 
+def properties(param: str, count: int, maximum: int) -> None:
+    """Refuses an object with too many properties."""
+    if count > maximum:
+        raise ApiError(
+            Kind.too_many_properties,
+            f"Invalid '{param}': too many properties. Expected an object with at most {maximum} "
+            f"properties, but got an object with {count} properties instead.",
+            param,
+        )
+
+
+def scalar(param: str, value: Any, maximum: int) -> str | int | float | bool:
+    """Returns a JSON value that is a string of at most `maximum` characters, number or boolean."""
+    if isinstance(value, str):
+        return text(param, value, maximum)
+    if not isinstance(value, bool | int | float):
+        wrong_type(param, "one of a string, a number or a boolean", value)
+    return value
+
+
 def json_object(param: str, value: Any, keys: Iterable[str]) -> dict[str, Any]:
     """Returns a JSON object with `keys` only: others are refused, or left out if null."""
     if not isinstance(value, dict):
         wrong_type(param, "an object", value)
     for key, item in value.items():
         if key not in keys and item is not None:
-            path = f"{param}.{key}"
-            raise ApiError(Kind.unknown_parameter, f"Unknown parameter: '{path}'.", path)
+            unknown(f"{param}.{key}")
     return {key: item for key, item in value.items() if key in keys}
 
 

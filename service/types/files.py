@@ -1,6 +1,6 @@
 """Files: what requests for them say, and how they are shown.
 
-`unknown` and `unknown_vector_store` refuse ids in tool resources, of which none is taken yet.
+`unknown` refuses ids in the contents of messages, of which none is taken yet.
 """
 
 from typing import Any, NoReturn
@@ -46,7 +46,7 @@ def filename(param: str, value: str) -> str:
     return checks.required_text(param, value, MAX_FILENAME)
 
 
-def expires_after(param: str, given: files_pb2.ExpiresAfter) -> dict[str, Any]:
+def expires_after(param: str, given: files_pb2.FileExpiresAfter) -> dict[str, Any]:
     """Returns when a file goes."""
     anchor = checks.choice(f"{param}.anchor", given.anchor, ("created_at",))
     if not given.HasField("seconds"):
@@ -90,8 +90,3 @@ def to_fields(value: Json) -> Json:
 def unknown(file_id: str) -> NoReturn:
     """Refuses a file that is named."""
     raise ApiError(Kind.not_found, f"No file found with id '{file_id}'.")
-
-
-def unknown_vector_store(vector_store_id: str) -> NoReturn:
-    """Refuses a vector store that is named."""
-    raise ApiError(Kind.not_found, f"No vector store found with id '{vector_store_id}'.")

@@ -16,13 +16,7 @@ MAX_VALUE = 512
 
 def parse(param: str, given: Mapping[str, str]) -> dict[str, str]:
     """Returns metadata within its limits."""
-    if len(given) > MAX_PAIRS:
-        raise ApiError(
-            Kind.too_many_properties,
-            f"Invalid '{param}': too many properties. Expected an object with at most {MAX_PAIRS} "
-            f"properties, but got an object with {len(given)} properties instead.",
-            param,
-        )
+    checks.properties(param, len(given), MAX_PAIRS)
     for key, value in given.items():
         checks.text(f"{param} key", key, MAX_KEY)
         checks.text(f"{param}.{key}", value, MAX_VALUE)

@@ -41,10 +41,14 @@ class Field:
 def create(
     request: Message,
     fields: Iterable[Field],
+    path: str = "",
     refuse: Callable[[str], NoReturn] = checks.missing,
 ) -> Stored:
-    """Returns the values of a new row. What is required and not there is refused by `refuse`."""
-    return _read(fields, _given(request), {}, refuse)
+    """Returns the values of a new row; `path`, of its place in a request, ends in a dot.
+
+    What is required and not there is refused by `refuse`.
+    """
+    return _read(fields, _given(request), {}, refuse, path)
 
 
 def modify(request: Any, fields: Sequence[Field]) -> Stored:
@@ -104,14 +108,16 @@ def _read(
     given: Mapping[str, Any],
     inherited: Stored,
     refuse: Callable[[str], NoReturn],
+    path: str = "",
 ) -> Stored:
     stored = dict(inherited)
     for field in fields:
+        param = path + field.name
         if field.name in given:
-            stored[field.attribute or field.name] = field.parse(field.name, given[field.name])
+            stored[field.attribute or field.name] = field.parse(param, given[field.name])
         elif field.default is not INHERITED:
             if field.required:
-                refuse(field.name)
+                refuse(param)
             stored[field.attribute or field.name] = field.default
         if field.check is not None:
             field.check(stored)

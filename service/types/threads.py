@@ -8,6 +8,9 @@ from storage.rows import Thread
 FIELDS: tuple[Field, ...] = (tool_resources.FIELD, metadata.FIELD)
 """What a caller may write of a thread, in the order of checking, but for its first messages."""
 
+MODIFIABLE: tuple[Field, ...] = (tool_resources.MODIFIED, metadata.FIELD)
+"""What a caller may modify."""
+
 
 def to_json(row: Thread) -> Json:
     """Returns a ThreadObject."""

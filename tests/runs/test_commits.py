@@ -10,6 +10,7 @@ from service.api.runs import RunsServicer
 from service.runner.events.build import MESSAGE_DELTA
 from service.runner.events.streams import EventStream
 from storage import Storage, claims, conversation, stale_runs
+from storage.resources import NOTHING
 from storage.rows import Run, RunStep
 from storage.statements import insert
 from storage.tables import RunStatus
@@ -70,7 +71,7 @@ async def test_a_run_of_a_thread(
 ) -> None:
     model = models.script(Answer("Hello there"))
     assistant = await storage.assistants.create(PROJECT, assistant_values(model=model))
-    thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
+    thread = await storage.threads.create(PROJECT, {}, NOTHING, [user("Hi")])
     request = runs_pb2.CreateRunRequest(
         thread_id=thread.id, assistant_id=assistant.id, additional_messages=[MESSAGE]
     )
@@ -103,7 +104,7 @@ async def test_a_run_that_calls_functions(
     model = models.script(Calls(("f", {"a": 1})), Answer("Hello there"))
     values = assistant_values(model=model, tools=TOOLS)
     assistant = await storage.assistants.create(PROJECT, values)
-    thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
+    thread = await storage.threads.create(PROJECT, {}, NOTHING, [user("Hi")])
     request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=assistant.id)
     with transactions() as executed:
         events = await read(await servicer.StreamRun(request, CALLER))

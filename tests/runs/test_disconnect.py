@@ -10,6 +10,7 @@ from service.api.runs import RunsServicer
 from service.runner.events import streams as streams_module
 from storage import Storage
 from storage.pages import PageRequest
+from storage.resources import NOTHING
 from storage.tables import ACTIVE, Run
 from tests.support.gone import reported
 from tests.support.model_server import ModelServer
@@ -79,7 +80,7 @@ async def test_a_stream_that_the_server_breaks_off(
 async def scene(storage: Storage, model: str, cancel: bool) -> runs_pb2.CreateRunRequest:
     """Makes an assistant and a thread, and returns what runs the one on the other."""
     assistant = await storage.assistants.create(PROJECT, assistant_values(model=model))
-    thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
+    thread = await storage.threads.create(PROJECT, {}, NOTHING, [user("Hi")])
     return runs_pb2.CreateRunRequest(
         thread_id=thread.id, assistant_id=assistant.id, cancel_on_disconnect=cancel
     )

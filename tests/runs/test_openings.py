@@ -18,6 +18,7 @@ from storage import Storage
 from storage.errors import NotFound
 from storage.openings import open_message
 from storage.pages import PageRequest
+from storage.resources import NOTHING
 from storage.rows import RunStep
 from storage.tables import Thread
 from tests.runs.test_attempts import BEGUN, PAST
@@ -153,7 +154,7 @@ async def test_what_could_not_be_stored_at_once_is_stored_later(
     await engines.rename("run_steps", "hidden")
     run, first = await engine.start(
         lambda claim: storage.runs.create_with_thread(
-            PROJECT, {}, {}, [user("Hi")], new, claim=claim
+            PROJECT, {}, NOTHING, [user("Hi")], new, claim=claim
         )
     )
     following = Following(run, engine.streams.follow(run, first + 1))
@@ -233,7 +234,7 @@ async def test_it_stands_behind_all_that_a_faster_clock_has_given(storage: Stora
 async def start(engines: Engines, engine: Engine, model: str) -> Following:
     """Starts a run as the servicers do, in their project."""
     storage = engines.storage
-    thread = await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
+    thread = await storage.threads.create(PROJECT, {}, NOTHING, [user("Hi")])
     assistant = await storage.assistants.create(PROJECT, assistant_values())
     new = new_run(model=model, assistant_id=assistant.id)
     run, first = await engine.start(

@@ -12,6 +12,7 @@ from service.errors import ApiError, from_exception
 from storage import Storage
 from storage.errors import StorageError
 from storage.pages import PageRequest
+from storage.resources import NOTHING
 from storage.rows import Thread
 from tests.support.runs.engines import CALLER, Engines
 from tests.support.runs.schedule import TOOLS
@@ -97,7 +98,7 @@ async def servicer(storage: Storage, engines: Engines) -> RunsServicer:
 @pytest.fixture
 async def thread(storage: Storage) -> Thread:
     """A thread with a message."""
-    return await storage.threads.create(PROJECT, {}, {}, [user("Hi")])
+    return await storage.threads.create(PROJECT, {}, NOTHING, [user("Hi")])
 
 
 async def assistant(storage: Storage, kind: str) -> str:

@@ -15,6 +15,7 @@ from storage import Storage
 from storage.database import Database, parse_url
 from storage.messages import NewMessage
 from storage.new_runs import Draft, NewRun
+from storage.resources import NOTHING
 from tests.support import marked
 from tests.support.grpc.client import connect
 from tests.support.grpc.stubs import Run, Stubs, function
@@ -181,7 +182,7 @@ async def create(url: str, like: Run, model: str) -> Run:
     message = NewMessage("user", [{"type": "text", "text": {"value": "Hi", "annotations": []}}])
     new = NewRun(found.assistant_id, values, 600)
     created = await storage.runs.create_with_thread(
-        "default", {}, {}, [message], Draft(new.assistant_id, lambda _: new), claim=True
+        "default", {}, NOTHING, [message], Draft(new.assistant_id, lambda _: new), claim=True
     )
     assert created.claim is not None
     await database.close()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from assistants.v1 import assistants_pb2, messages_pb2, runs_pb2, threads_pb2
 
-from storage import claims, stale_runs
+from storage import claims, entry_claims, segments, stale_runs, vector_stores
 from tests.support.grpc.stubs import Run, RunEvent, Stubs, function, last_run, user
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Calls, Hold
@@ -59,7 +59,10 @@ COSTS = {
     "StreamToolOutputs": Cost(23, 3),
 }
 
-BACKGROUND = (stale_runs.QUEUED, stale_runs.COUNTS, claims.ATTEMPTS)
+BACKGROUND = (
+    *(stale_runs.QUEUED, stale_runs.COUNTS, claims.ATTEMPTS),
+    *(entry_claims.DUE, vector_stores.DUE, segments.ORPHANS),
+)
 """What the server asks by itself, again and again."""
 
 

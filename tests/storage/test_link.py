@@ -12,6 +12,7 @@ from assistants.v1 import assistants_pb2, runs_pb2, threads_pb2
 from storage import Storage, postgresql
 from storage.database import Database
 from storage.errors import Unreachable
+from storage.resources import NOTHING
 from storage.transaction import Transaction
 from tests.support.grpc.stubs import Stubs, user
 from tests.support.link import Link
@@ -57,7 +58,7 @@ async def outcomes(storage: Storage, thread_id: str) -> list[Any]:
         for call in (
             storage.threads.get(PROJECT, thread_id),
             storage.messages.create(PROJECT, thread_id, from_user("Hi"), queue=True),
-            storage.runs.create_with_thread(PROJECT, {}, {}, [], new_run()),
+            storage.runs.create_with_thread(PROJECT, {}, NOTHING, [], new_run()),
         )
     ]
     async with asyncio.timeout(SECONDS):

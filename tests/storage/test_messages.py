@@ -13,6 +13,7 @@ from tests.support.storage.rows import (
     PROJECT,
     claimed,
     execute,
+    make_file,
     make_run,
     make_thread,
     start_message,
@@ -23,7 +24,8 @@ from tests.support.storage.rows import (
 
 async def test_what_is_created_can_be_read(storage: Storage) -> None:
     thread = await make_thread(storage)
-    attachments = [{"file_id": "file-1", "tools": [{"type": "code_interpreter"}]}]
+    file_id = await make_file(storage)
+    attachments = [{"file_id": file_id, "tools": [{"type": "code_interpreter"}]}]
     new = NewMessage("assistant", [text_part("hi"), text_part("you")], attachments, {"k": "v"})
     created = await storage.messages.create(PROJECT, thread.id, new)
     assert created.id == f"msg_{created.position}"

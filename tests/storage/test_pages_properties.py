@@ -20,6 +20,7 @@ from storage import Storage, ids
 from storage.database import Database
 from storage.errors import InvalidCursor
 from storage.pages import Page, PageRequest
+from storage.resources import NOTHING
 from storage.tables import Assistant, Message, Run, RunStep, Thread
 from tests.support.storage.rows import (
     assistant_values,
@@ -65,7 +66,7 @@ async def _threads(storage: Storage) -> Listed:
     return Listed(
         Thread,
         ids.THREAD,
-        lambda: storage.threads.create(project, {}, {}, []),
+        lambda: storage.threads.create(project, {}, NOTHING, []),
         lambda page: storage.threads.list(project, page, {}),
     )
 

@@ -27,6 +27,8 @@ COLD = {
     "keys.VALID": "once for each change of keys; there are few",
     "keys.LIST": "for operators",
     "keys.PROJECTS": "for operators",
+    "entry_claims.DUE": "every second; reads an index, of the files that are being indexed",
+    "entry_claims.STALE": "for operators",
     "stale_runs.COUNTS": "every few seconds; reads an index, of all runs that have not ended",
 }
 """What may read or sort all of something, and why."""

@@ -15,6 +15,7 @@ from storage import Storage, postgresql, thread_lock
 from storage.database import Database, parse_url
 from storage.errors import Unreachable
 from storage.postgresql_connection import Connection
+from storage.resources import NOTHING
 from storage.rows import Thread
 from storage.statements import Statement
 from storage.transaction import Transaction
@@ -179,10 +180,10 @@ async def test_a_connection_whose_prepared_statements_have_gone(on_postgres: Sto
     thread = await make_thread(on_postgres)
     deallocate = sql("DO $$ BEGIN DEALLOCATE ALL; END $$")
     for _ in range(5):
-        await on_postgres.threads.modify(PROJECT, thread.id, {"tool_resources": {}})
+        await on_postgres.threads.modify(PROJECT, thread.id, {"tool_resources": NOTHING})
     await on_postgres.database.read(lambda tx: tx.run(deallocate))
     with pytest.raises(psycopg.errors.InvalidSqlStatementName):
-        await on_postgres.threads.modify(PROJECT, thread.id, {"tool_resources": {}})
+        await on_postgres.threads.modify(PROJECT, thread.id, {"tool_resources": NOTHING})
     for _ in range(5):
         await on_postgres.threads.get(PROJECT, thread.id)
     await on_postgres.database.read(lambda tx: tx.run(deallocate))

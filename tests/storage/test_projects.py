@@ -2,18 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from storage import Storage, rows, tables
+from storage.attachments import AUTO
 from storage.claims import RunEnd, StepEnd
 from storage.database import Database
-from storage.errors import InvalidCursor, NotFound
+from storage.entries import NewEntry
+from storage.errors import InvalidCursor, NotCompleted, NotFound
 from storage.pages import PageRequest
 from storage.repository import Repository
+from storage.resources import NOTHING
 from storage.rows import table
 from storage.statements import PROJECT as PROJECT_ID
 from storage.statements import Statement
@@ -28,6 +31,7 @@ from tests.support.storage.rows import (
     claimed,
     execute,
     fetch,
+    make_file,
     new_run,
     start_tool_calls,
     user,
@@ -35,16 +39,19 @@ from tests.support.storage.rows import (
 
 TABLES = (Assistant, Thread, Message, Run, RunStep)
 
-NOT_FOR_CALLERS = ("claims", "stale_runs", "keys", "segments")
+NOT_FOR_CALLERS = ("claims", "entry_claims", "stale_runs", "keys", "segments")
 """Repositories whose methods name nothing that a caller has named."""
 
-OF_ALL = {"runs.statuses", "threads.existing"}
+OF_ALL = {"runs.statuses", "threads.existing", "vector_stores.of_run", "vector_stores.due"}
 """What the server asks for itself, of all projects."""
 
 CREATES = {"assistants.create", "threads.create", "runs.create_with_thread"}
 """What names nothing that there is."""
 
-LISTS = {"assistants.list", "threads.list"}
+PASSES_OVER = {"vector_store_files.names", "vector_stores.use"}
+"""What does nothing for ids of which there is no object."""
+
+LISTS = {"assistants.list", "threads.list", "vector_stores.list"}
 """What lists a project's own."""
 
 
@@ -75,12 +82,15 @@ class Ids:
     message: str
     run: str
     step: str
+    store: str
+    file: str
+    batch: str
 
 
 async def one_of_each(storage: Storage, project: str) -> Ids:
     """Inserts them. The run awaits the outputs of its step's calls."""
     assistant = await storage.assistants.create(project, assistant_values())
-    thread = await storage.threads.create(project, {"a": "b"}, {}, [user("Hi")])
+    thread = await storage.threads.create(project, {"a": "b"}, NOTHING, [user("Hi")])
     (message,) = (await storage.messages.list(project, thread.id, PageRequest())).data
     run = (
         await storage.runs.create(project, thread.id, new_run(assistant_id=assistant.id), [])
@@ -90,7 +100,10 @@ async def one_of_each(storage: Storage, project: str) -> Ids:
     details = {"type": "tool_calls", "tool_calls": [call("call_1")]}
     ends = [StepEnd(step.id, StepStatus.in_progress, step_details=details)]
     await storage.claims.save(claim, steps=ends, run=RunEnd(RunStatus.requires_action))
-    return Ids(assistant.id, thread.id, message.id, run.id, step.id)
+    file = await make_file(storage, project=project)
+    store = await storage.vector_stores.create(project, {"metadata_": {}}, [])
+    batch = await storage.vector_store_batches.create(project, store.id, [NewEntry(file, AUTO, {})])
+    return Ids(assistant.id, thread.id, message.id, run.id, step.id, store.id, file, batch.id)
 
 
 def calls(storage: Storage, project: str, of: Ids, assistant: str) -> dict[str, Callable[[], Any]]:
@@ -103,6 +116,8 @@ def calls(storage: Storage, project: str, of: Ids, assistant: str) -> dict[str, 
     changes = {"metadata_": {"stolen": "1"}}
     assistants, threads = storage.assistants, storage.threads
     messages, runs = storage.messages, storage.runs
+    stores, entries = storage.vector_stores, storage.vector_store_files
+    batches, file = storage.vector_store_batches, NewEntry(of.file, AUTO, {})
     return {
         "assistants.get": lambda: assistants.get(project, of.assistant),
         "assistants.modify": lambda: assistants.modify(project, of.assistant, changes),
@@ -125,11 +140,28 @@ def calls(storage: Storage, project: str, of: Ids, assistant: str) -> dict[str, 
             project, of.thread, of.run, [("call_1", "stolen")]
         ),
         "runs.list_steps": lambda: runs.list_steps(project, of.thread, of.run, page),
+        "vector_stores.create": lambda: stores.create(project, {"metadata_": {}}, [file]),
+        "vector_stores.get": lambda: stores.get(project, of.store),
+        "vector_stores.modify": lambda: stores.modify(project, of.store, changes),
+        "vector_stores.delete": lambda: stores.delete(project, of.store),
+        "vector_stores.expire": lambda: stores.expire(project, of.store),
+        "vector_store_files.create": lambda: entries.create(project, of.store, file),
+        "vector_store_files.get": lambda: entries.get(project, of.store, of.file),
+        "vector_store_files.list": lambda: entries.list(project, of.store, page),
+        "vector_store_files.modify": lambda: entries.modify(
+            project, of.store, of.file, {"attributes": {"stolen": 1}}
+        ),
+        "vector_store_files.delete": lambda: entries.delete(project, of.store, of.file),
+        "vector_store_files.text": lambda: entries.text(project, of.store, of.file),
+        "vector_store_batches.create": lambda: batches.create(project, of.store, [file]),
+        "vector_store_batches.get": lambda: batches.get(project, of.store, of.batch),
+        "vector_store_batches.cancel": lambda: batches.cancel(project, of.store, of.batch),
+        "vector_store_batches.files": lambda: batches.files(project, of.store, of.batch, page),
         "runs.get_step": lambda: runs.get_step(project, of.thread, of.run, of.step),
     }
 
 
-NAMES = sorted(calls(Storage(Database("sqlite:///unopened.db")), "", Ids("", "", "", "", ""), ""))
+NAMES = sorted(calls(Storage(Database("sqlite:///unopened.db")), "", Ids(*[""] * 8), ""))
 
 
 async def everything(storage: Storage) -> list[list[Any]]:
@@ -149,7 +181,7 @@ def test_every_method_is_here(storage: Storage) -> None:
         for method, function in vars(type(repository)).items()
         if inspect.iscoroutinefunction(function)
     }
-    assert methods == {*NAMES} | OF_ALL | CREATES | LISTS
+    assert methods == {*NAMES} | OF_ALL | CREATES | LISTS | PASSES_OVER
 
 
 async def refused(
@@ -165,13 +197,23 @@ async def refused(
 async def test_what_is_anothers(storage: Storage) -> None:
     theirs, own = await one_of_each(storage, PROJECT), await one_of_each(storage, OTHER)
     # Theirs, by way of a thread of ours.
-    mixed = Ids(own.assistant, own.thread, theirs.message, theirs.run, theirs.step)
+    mixed = replace(theirs, assistant=own.assistant, thread=own.thread)
     for name, asked in calls(storage, OTHER, theirs, own.assistant).items():
         await refused(storage, name, asked)
     for name, asked in calls(storage, OTHER, mixed, own.assistant).items():
         if name.startswith(("messages.", "runs.")) and name not in NAME_ONLY_THE_THREAD:
             await refused(storage, name, asked)
-    in_own_run = Ids(own.assistant, own.thread, theirs.message, own.run, theirs.step)
+    # Theirs, by way of a vector store of ours.
+    in_own_store = replace(theirs, store=own.store)
+    for name, asked in calls(storage, OTHER, in_own_store, own.assistant).items():
+        if name.startswith("vector_store_") and name != "vector_store_files.list":
+            await refused(storage, name, asked)
+    # And the other way round.
+    in_theirs = replace(own, store=theirs.store)
+    for name, asked in calls(storage, OTHER, in_theirs, own.assistant).items():
+        if name.startswith("vector_store_"):
+            await refused(storage, name, asked)
+    in_own_run = replace(mixed, run=own.run)
     for name in ("threads.copy", "runs.get_step"):
         await refused(storage, name, calls(storage, OTHER, in_own_run, own.assistant)[name])
 
@@ -180,7 +222,12 @@ async def test_what_is_ones_own(storage: Storage) -> None:
     """The same calls find it."""
     for name in NAMES:
         own = await one_of_each(storage, PROJECT)
-        await calls(storage, PROJECT, own, own.assistant)[name]()
+        asked = calls(storage, PROJECT, own, own.assistant)[name]
+        if name == "vector_store_files.text":
+            with pytest.raises(NotCompleted):
+                await asked()
+        else:
+            await asked()
 
 
 def test_what_returns_no_rows_of_a_class_names_the_project() -> None:
@@ -223,6 +270,7 @@ async def test_lists(storage: Storage) -> None:
         (await storage.assistants.list(OTHER, page), own.assistant),
         (await storage.threads.list(OTHER, page, {}), own.thread),
         (await storage.threads.list(OTHER, page, {"a": "b"}), own.thread),
+        (await storage.vector_stores.list(OTHER, page), own.store),
     ):
         assert [each.id for each in found.data] == [id]
 
@@ -230,7 +278,7 @@ async def test_lists(storage: Storage) -> None:
 async def test_cursors(storage: Storage) -> None:
     """Those of ids that hold no position, which must be looked up."""
     theirs = await one_of_each(storage, PROJECT)
-    thread = await storage.threads.create(PROJECT, {}, {}, [])
+    thread = await storage.threads.create(PROJECT, {}, NOTHING, [])
     for model, id in ((Assistant, theirs.assistant), (Thread, thread.id)):
         column = table(model).c.id
         await execute(storage, sa.update(model).where(column == id).values(id="imported"))

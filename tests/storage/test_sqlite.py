@@ -19,6 +19,7 @@ from storage.database import Database
 from storage.errors import DiskFull, NotFound
 from storage.messages import LIST, NewMessage
 from storage.pages import PageRequest
+from storage.resources import NOTHING
 from storage.rows import Message
 from storage.sqlite import AT_ONCE
 from storage.statements import Statement
@@ -41,7 +42,7 @@ async def on_sqlite(tmp_path: Path) -> AsyncIterator[Storage]:
 
 async def make_thread(storage: Storage) -> rows.Thread:
     """Inserts a thread, in one transaction."""
-    return await storage.threads.create(PROJECT, {}, {}, [])
+    return await storage.threads.create(PROJECT, {}, NOTHING, [])
 
 
 def count(storage: Storage) -> int:
@@ -52,7 +53,7 @@ def count(storage: Storage) -> int:
 
 def create(storage: Storage) -> Coroutine[Any, Any, Any]:
     """Inserts a thread, in one transaction."""
-    return storage.threads.create(PROJECT, {}, {}, [])
+    return storage.threads.create(PROJECT, {}, NOTHING, [])
 
 
 def sql(statement: str) -> Statement[Any]:
@@ -261,7 +262,7 @@ async def test_what_is_long_is_read_by_a_thread(on_sqlite: Storage) -> None:
     words = [
         NewMessage("user", [{"type": "text", "text": {"value": word * 1000}}]) for word in "ab"
     ]
-    thread = await on_sqlite.threads.create(PROJECT, {}, {}, words)
+    thread = await on_sqlite.threads.create(PROJECT, {}, NOTHING, words)
     readers: list[int] = []
 
     def read(tx: Transaction) -> list[str]:

@@ -12,6 +12,7 @@ from storage.claims import MessageEnd, RunEnd, StepEnd
 from storage.errors import NotFound
 from storage.messages import NewMessage
 from storage.pages import PageRequest
+from storage.resources import Resources
 from storage.rows import Thread
 from storage.tables import Message, RunStatus, StepStatus
 from tests.support.storage.rows import (
@@ -21,6 +22,7 @@ from tests.support.storage.rows import (
     claimed,
     execute,
     make_assistant,
+    make_file,
     make_run,
     make_thread,
     new_run,
@@ -67,14 +69,15 @@ async def _answered(storage: Storage, thread: Thread, text: str, reason: str | N
 
 
 async def test_a_copy_has_all_that_the_thread_has(storage: Storage) -> None:
-    attachments: list[dict[str, Any]] = [{"file_id": "file-1", "tools": []}]
+    file_id = await make_file(storage)
+    attachments: list[dict[str, Any]] = [{"file_id": file_id, "tools": []}]
     rich = [text_part('"ü" \U0001f600'), {"type": "image_url", "image_url": {"url": "u"}}]
     resources: dict[str, Any] = {"code_interpreter": {"file_ids": []}}
     await make_assistant(storage)
     thread = await storage.threads.create(
         PROJECT,
         {"a": "b"},
-        resources,
+        Resources(resources),
         [NewMessage("assistant", rich, attachments, {"k": "v"}), user("two")],
     )
     await _answered(storage, thread, "three")

@@ -10,6 +10,7 @@ from sqlmodel import col, update
 from storage import Storage, ids, rows
 from storage.errors import InvalidCursor
 from storage.pages import PageRequest
+from storage.resources import NOTHING, Resources
 from storage.tables import Thread
 from tests.support.storage.recording import Plan, plan, transactions
 from tests.support.storage.rows import OTHER, PROJECT, execute, make_run, make_thread
@@ -45,7 +46,7 @@ ODD_KEYS = [
 
 
 async def _made(storage: Storage, *metadata: dict[str, str]) -> list[str]:
-    return [(await storage.threads.create(PROJECT, each, {}, [])).id for each in metadata]
+    return [(await storage.threads.create(PROJECT, each, NOTHING, [])).id for each in metadata]
 
 
 async def _listed(
@@ -68,7 +69,7 @@ async def test_newest_first_page_by_page(storage: Storage) -> None:
 
 async def test_a_thread_is_listed_as_it_is_got(storage: Storage) -> None:
     thread = await storage.threads.create(
-        PROJECT, {"a": "b"}, {"code_interpreter": {"file_ids": []}}, []
+        PROJECT, {"a": "b"}, Resources({"code_interpreter": {"file_ids": []}}), []
     )
     [listed] = (await storage.threads.list(PROJECT, PageRequest(), {})).data
     assert listed == thread
@@ -76,7 +77,7 @@ async def test_a_thread_is_listed_as_it_is_got(storage: Storage) -> None:
 
 async def test_threads_are_listed_by_project(storage: Storage) -> None:
     made = await _made(storage, {"a": "b"})
-    await storage.threads.create(OTHER, {"a": "b"}, {}, [])
+    await storage.threads.create(OTHER, {"a": "b"}, NOTHING, [])
     assert await _listed(storage, {}) == made
     assert await _listed(storage, {"a": "b"}) == made
 

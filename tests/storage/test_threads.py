@@ -6,6 +6,7 @@ from sqlmodel import SQLModel, func, select
 from storage import Storage
 from storage.errors import NotFound
 from storage.pages import PageRequest
+from storage.resources import NOTHING, Resources
 from storage.tables import Message, Run, RunStep, Thread
 from tests.support.storage.rows import (
     OTHER,
@@ -29,7 +30,7 @@ async def _count(storage: Storage, table: type[SQLModel]) -> int:
 
 async def test_a_thread_is_created_with_its_messages_in_order(storage: Storage) -> None:
     thread = await storage.threads.create(
-        PROJECT, {"k": "v"}, {"code_interpreter": {}}, [user("one"), user("two")]
+        PROJECT, {"k": "v"}, Resources({"code_interpreter": {}}), [user("one"), user("two")]
     )
     assert await storage.threads.get(PROJECT, thread.id) == thread
     assert (thread.metadata_, thread.tool_resources) == ({"k": "v"}, {"code_interpreter": {}})
@@ -39,11 +40,11 @@ async def test_a_thread_is_created_with_its_messages_in_order(storage: Storage) 
 
 
 async def test_modify_replaces_what_is_given_and_leaves_the_rest(storage: Storage) -> None:
-    thread = await storage.threads.create(PROJECT, {"a": "1"}, {}, [])
+    thread = await storage.threads.create(PROJECT, {"a": "1"}, NOTHING, [])
     modified = await storage.threads.modify(PROJECT, thread.id, {"metadata_": {}})
     assert (modified.metadata_, modified.tool_resources) == ({}, {})
     resources: dict[str, Any] = {"file_search": {"vector_store_ids": []}}
-    await storage.threads.modify(PROJECT, thread.id, {"tool_resources": resources})
+    await storage.threads.modify(PROJECT, thread.id, {"tool_resources": Resources(resources)})
     assert (await storage.threads.get(PROJECT, thread.id)).tool_resources == resources
 
 
@@ -100,7 +101,7 @@ async def test_delete_of_an_idle_thread_cancels_nothing(storage: Storage) -> Non
 async def test_a_run_is_created_with_its_thread(storage: Storage) -> None:
     await make_assistant(storage)
     created = await storage.runs.create_with_thread(
-        PROJECT, {"k": "v"}, {}, [user("hi")], new_run()
+        PROJECT, {"k": "v"}, NOTHING, [user("hi")], new_run()
     )
     thread, run = created.thread, created.run
     assert thread is not None

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
+from service.models.sizes import size_of
 from service.models.texts import storable, storable_json
+from service.models.tokens import BYTES_PER_TOKEN
 from service.runner.answer import Answer
 from service.runner.tools.tool import Call, Delta, Result, ServerTool, ToolFailed, ToolUnavailable
 from service.types.tool_outputs import MAX_OUTPUT
@@ -22,10 +24,10 @@ UNKNOWN = "There is no function '{}'. Call one of those that there are, or answe
 """What a model is given of a function that it has made up, where it has tools of the server's."""
 
 
-async def execute(answer: Answer, run: Run) -> None:
+async def execute(answer: Answer, run: Run, room: int | None) -> None:
     """Executes the server's calls of an answer, one after another, and adds what comes of them.
 
-    Raises ToolUnavailable.
+    Their outputs may take `room` tokens, if that is known. Raises ToolUnavailable.
     """
     for called in answer.server_calls:
         offered = called.offered
@@ -33,7 +35,7 @@ async def execute(answer: Answer, run: Run) -> None:
             answer.answer_function(called, UNKNOWN.format(called.name))
             continue
         number = answer.number(called)
-        call = Call(called.shown["id"], run, number, called.arguments, offered.given)
+        call = Call(called.shown["id"], run, number, called.arguments, offered.given, room)
         async with contextlib.aclosing(_execute(offered.tool, call)) as pieces:
             async for piece in pieces:
                 details = storable_json(piece.details)
@@ -43,6 +45,8 @@ async def execute(answer: Answer, run: Run) -> None:
                 else:
                     output = storable(piece.output)[:MAX_OUTPUT]
                     answer.end_call(called, Result(output, details, piece.files))
+                    if room is not None:
+                        room = max(room - size_of(output) // BYTES_PER_TOKEN, 0)
         if _broken_off():
             # The tool has caught it; no other call begins.
             raise asyncio.CancelledError

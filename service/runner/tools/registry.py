@@ -35,8 +35,6 @@ class Toolbox:
     """The server's tools that the model calls."""
     ahead: Mapping[str, Offered] = field(default_factory=dict)
     """The server's tools that are called ahead of the first turn."""
-    problem: str | None = None
-    """Why the run cannot have one of its tools; it is for callers."""
 
     def __getitem__(self, name: str) -> Offered | None:
         """Returns the server's tool of this name; None for functions, be they known or not."""
@@ -93,7 +91,7 @@ class Registry:
             await tool.forget(thread_id)
 
     async def toolbox(self, run: Run) -> Toolbox:
-        """Returns the tools of a run. Raises Unreachable.
+        """Returns the tools of a run. Raises ToolUnavailable, Unreachable.
 
         A function keeps its name. A tool of the server's gets another one if a function has its.
         """
@@ -106,10 +104,7 @@ class Registry:
                 definitions.append(self._function.definition(given))
                 continue
             tool = self._tools.get(given["type"])
-            try:
-                offer = await _offer(tool, run, given)
-            except ToolUnavailable as problem:
-                return Toolbox(problem=str(problem))
+            offer = await _offer(tool, run, given)
             if tool is None or offer is None:
                 continue
             name = offer.function["function"]["name"]

@@ -44,6 +44,11 @@ class Call:
     """As the model wrote them: JSON that follows the tool's definition, or anything else."""
     given: Mapping[str, Any]
     """The entry of the run's `tools` that the model has called, with its options."""
+    room: int | None = None
+    """How many tokens the output may take, about, so that the model can still read it.
+
+    None where the model's context is not known.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ def _vector_stores() -> None:
         *_common(),
         _position(),
         sa.Column("name", sa.String()),
+        sa.Column("description", sa.String()),
         sa.Column("metadata", OBJECT, nullable=False),
         _big("last_active_at"),
         sa.Column("expires_after", DOCUMENT),
@@ -121,11 +122,13 @@ def _vector_stores() -> None:
         sa.Column("embedder", sa.String()),
         _big("usage_bytes"),
         *_counts(),
+        sa.Column("of_thread", sa.Boolean(), nullable=False),
     )
     op.create_index(
         "vector_stores_by_position", "vector_stores", ["project_id", "position"], unique=True
     )
-    _partial("expiring_vector_stores", "vector_stores", ["expires_at"], EXPIRES)
+    open_ones = sa.text("expires_at IS NOT NULL AND NOT expired")
+    _partial("expiring_vector_stores", "vector_stores", ["expires_at"], open_ones)
     op.create_table(
         "vector_store_batches",
         *_common(),
@@ -143,6 +146,7 @@ def _vector_stores() -> None:
         _position(),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("crashes", sa.Integer(), nullable=False),
         sa.Column("lease_until", sa.Float(53)),
         sa.Column("queued_at", sa.Float(53), nullable=False),
         sa.Column("last_error", DOCUMENT),
@@ -155,12 +159,19 @@ def _vector_stores() -> None:
         ("vector_store_files_by_file", ["vector_store_id", "file_id"], True),
         ("vector_store_files_by_position", ["vector_store_id", "position"], True),
         ("vector_store_files_by_batch", ["batch_id", "position"], False),
-        ("entries_of_file", ["file_id"], False),
+        ("entries_of_file", ["file_id", "vector_store_id"], False),
         ("entries_by_segment", ["segment"], True),
         ("segments_of_vector_store", ["vector_store_id", "segment"], False),
     ):
         op.create_index(name, "vector_store_files", columns, unique=unique)
     _partial("entries_in_progress", "vector_store_files", ["queued_at"], IN_PROGRESS)
+    op.create_table(
+        "resource_uses",
+        sa.Column("resource_id", sa.String(), primary_key=True),
+        sa.Column("owner_id", sa.String(), primary_key=True),
+        sa.Column("project_id", sa.String(), nullable=False),
+    )
+    op.create_index("resource_uses_by_owner", "resource_uses", ["owner_id"])
 
 
 def _segments() -> None:
@@ -203,7 +214,7 @@ def _segments() -> None:
 def downgrade() -> None:
     for table in (
         *("chunk_words", "chunk_vectors", "chunks", "segments"),
-        *("vector_store_files", "vector_store_batches", "vector_stores"),
+        *("resource_uses", "vector_store_files", "vector_store_batches", "vector_stores"),
         *("blobs", "uploads", "files"),
     ):
         op.drop_table(table)

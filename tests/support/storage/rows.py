@@ -16,7 +16,8 @@ from storage.claims import Claim
 from storage.messages import NewMessage
 from storage.new_runs import Draft, NewRun
 from storage.openings import open_message, open_tool_calls
-from storage.rows import Assistant
+from storage.resources import NOTHING
+from storage.rows import Assistant, File
 from storage.statements import Statement
 from storage.tables import Message, Run, RunStep, Thread
 from storage.transaction import Transaction
@@ -67,7 +68,7 @@ def assistant_values(**changes: Any) -> dict[str, Any]:
         "model": "a-model",
         "instructions": "Be brief.",
         "tools": [],
-        "tool_resources": {},
+        "tool_resources": NOTHING,
         "metadata_": {},
         "temperature": 1.0,
         "top_p": 1.0,
@@ -97,7 +98,7 @@ async def make_assistant(storage: Storage) -> None:
 async def make_thread(storage: Storage, *texts: str) -> Thread:
     """Inserts a thread with these messages of the user, and ASSISTANT for its runs."""
     await make_assistant(storage)
-    return await storage.threads.create(PROJECT, {}, {}, [user(text) for text in texts])
+    return await storage.threads.create(PROJECT, {}, NOTHING, [user(text) for text in texts])
 
 
 async def make_run(storage: Storage, thread: Thread, **changes: Any) -> Run:
@@ -121,6 +122,19 @@ async def start_message(
     await storage.claims.open(claim, opening)
     assert opening.message is not None
     return opening.step, opening.message
+
+
+async def make_file(
+    storage: Storage, filename: str = "a.txt", *, project: str = PROJECT, **changes: Any
+) -> str:
+    """Inserts a file without any bytes; returns its id."""
+    position = ids.new_position()
+    values: dict[str, Any] = {"purpose": "assistants", "bytes": 0, "created_at": 1} | changes
+    row = File(
+        id=f"file-{position}", project_id=project, position=position, filename=filename, **values
+    )
+    await storage.database.write(lambda tx: tx.insert(row))
+    return row.id
 
 
 async def start_tool_calls(storage: Storage, claim: Claim) -> RunStep:

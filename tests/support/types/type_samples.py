@@ -6,10 +6,18 @@ A new type is a row of `TYPES`: the way it goes, and values on it.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from assistants.v1 import common_pb2, messages_pb2, run_objects_pb2
+from assistants.v1 import (
+    common_pb2,
+    messages_pb2,
+    run_objects_pb2,
+    vector_store_files_pb2,
+    vector_stores_pb2,
+)
 
 from service.types import (
     attachments,
+    attributes,
+    chunking_strategy,
     content,
     last_error,
     metadata,
@@ -24,7 +32,7 @@ from service.types import (
 )
 from service.types.json_value import from_python, struct_from_python
 from tests.support.storage.rows import text_part
-from tests.support.types import samples, walker
+from tests.support.types import file_samples, file_walker, samples, walker
 from tests.support.types import walker_values as read
 
 PARAM = "param"
@@ -119,7 +127,7 @@ TYPES: dict[str, tuple[Way, list[Trip]]] = {
     ),
     "tool_resources": (
         Way(
-            _values(tool_resources),
+            lambda given: tool_resources.parse(PARAM, given).given,
             tool_resources.to_json,
             tool_resources.to_proto,
             read.tool_resources,
@@ -200,7 +208,48 @@ TYPES: dict[str, tuple[Way, list[Trip]]] = {
             unchanged(_parts({"image_url": IMAGE["image_url"]}), [IMAGE]),
         ],
     ),
-    "attachments": (Way(_values(attachments)), [unchanged([], [])]),
+    "chunking_strategy": (
+        Way(
+            _values(chunking_strategy),
+            same,
+            lambda shown: vector_stores_pb2.ChunkingStrategy(**shown),
+            file_walker.chunking_strategy,
+        ),
+        [
+            unchanged(vector_stores_pb2.ChunkingStrategy(type="auto"), chunking_strategy.AUTO),
+            unchanged(
+                vector_stores_pb2.ChunkingStrategy(**file_samples.STATIC), file_samples.STATIC
+            ),
+        ],
+    ),
+    "attributes": (
+        Way(
+            _values(attributes),
+            attributes.to_json,
+            lambda shown: vector_store_files_pb2.VectorStoreFile(
+                attributes=struct_from_python(shown)
+            ),
+            file_walker.attributes,
+        ),
+        [
+            unchanged(struct_from_python({}), {}),
+            Trip(
+                struct_from_python(file_samples.ATTRIBUTES),
+                file_samples.ATTRIBUTES,
+                dict(sorted(file_samples.ATTRIBUTES.items())),
+            ),
+        ],
+    ),
+    "attachments": (
+        Way(_values(attachments)),
+        [
+            unchanged([], []),
+            unchanged(
+                [messages_pb2.Attachment(file_id="file-1", tools=[{"type": "file_search"}])],
+                [{"file_id": "file-1", "tools": [{"type": "file_search"}]}],
+            ),
+        ],
+    ),
     "usage": (
         Way(
             to_json=usage.to_json,

@@ -42,6 +42,12 @@ def test_the_rest_methods_are_the_operations_of_the_contract_and_ours() -> None:
 def test_bodies_take_the_documented_keys(operation: Operation) -> None:
     content = operations()[operation].get("requestBody", {}).get("content", {})
     keys: set[str] = set()
+    if (form := content.get("multipart/form-data")) is not None:
+        method = METHODS[operation]
+        schema = document()["components"]["schemas"][form["schema"]["$ref"].rpartition("/")[2]]
+        known = {descriptor.RAW[method.name], *Schema(method).form}
+        assert (method.raw, known) == (True, set(schema["properties"]))
+        return
     if content:
         schema = content["application/json"]["schema"]
         if "$ref" in schema:
@@ -67,6 +73,25 @@ def test_the_derived_set_loads_and_answers_with_http_bodies() -> None:
         assert derived.input_type.full_name == method.input_type
         assert derived.output_type.full_name == "google.api.HttpBody"
         assert derived.server_streaming == method.streaming
+
+
+def test_raw_methods_are_those_whose_callers_stream() -> None:
+    streamed = {
+        method.name
+        for name in SERVICES
+        for method in descriptor_pool.Default().FindServiceByName(name).methods
+        if method.client_streaming
+    }
+    assert descriptor.RAW.keys() == streamed
+    assert {method.name for method in METHODS.values() if method.raw} == streamed
+
+
+def test_the_pieces_of_a_raw_body_have_the_variables_of_its_path() -> None:
+    for method in METHODS.values():
+        if method.raw:
+            fields = descriptor.raw_message(method).DESCRIPTOR.fields_by_name
+            assert [*fields] == [*method.variables, "body"]
+            assert fields["body"].message_type.full_name == "google.api.HttpBody"
 
 
 def test_variables_are_named_in_the_path() -> None:

@@ -4,15 +4,34 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from assistants.v1 import assistants_pb2, common_pb2, messages_pb2, runs_pb2, threads_pb2
+from assistants.v1 import (
+    assistants_pb2,
+    common_pb2,
+    messages_pb2,
+    runs_pb2,
+    threads_pb2,
+    vector_store_files_pb2,
+    vector_stores_pb2,
+)
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from service.api.new_run import draft
 from service.errors import ApiError, Kind
-from service.types import assistants, messages, metadata, requests, runs, threads
-from service.types.json_value import from_python
+from service.types import (
+    assistants,
+    messages,
+    metadata,
+    requests,
+    runs,
+    threads,
+    vector_store_files,
+    vector_store_search,
+    vector_stores,
+)
+from service.types.json_value import from_python, struct_from_python
 from service.types.requests import Field
+from storage.resources import NOTHING
 from tests.support.types import samples
 
 
@@ -22,17 +41,43 @@ from tests.support.types import samples
         (assistants_pb2.CreateAssistantRequest, assistants.FIELDS, set()),
         (
             assistants_pb2.ModifyAssistantRequest,
-            assistants.FIELDS,
+            assistants.MODIFIABLE,
             {"assistant_id", "update_mask"},
         ),
         (threads_pb2.CreateThreadRequest, threads.FIELDS, {"messages"}),
-        (threads_pb2.ModifyThreadRequest, threads.FIELDS, {"thread_id", "update_mask"}),
+        (threads_pb2.ModifyThreadRequest, threads.MODIFIABLE, {"thread_id", "update_mask"}),
         (
             messages_pb2.ModifyMessageRequest,
             messages.MODIFIABLE,
             {"thread_id", "message_id", "update_mask"},
         ),
         (runs_pb2.ModifyRunRequest, runs.MODIFIABLE, {"thread_id", "run_id", "update_mask"}),
+        (
+            vector_stores_pb2.CreateVectorStoreRequest,
+            vector_stores.FIELDS + vector_stores.FILES,
+            set(),
+        ),
+        (
+            vector_stores_pb2.ModifyVectorStoreRequest,
+            vector_stores.MODIFIABLE,
+            {"vector_store_id", "update_mask"},
+        ),
+        (
+            vector_stores_pb2.SearchVectorStoreRequest,
+            vector_store_search.FIELDS,
+            {"vector_store_id"},
+        ),
+        (
+            vector_store_files_pb2.CreateVectorStoreFileRequest,
+            vector_store_files.FIELDS,
+            {"vector_store_id"},
+        ),
+        (vector_store_files_pb2.NewVectorStoreFile, vector_store_files.FIELDS, set()),
+        (
+            vector_store_files_pb2.ModifyVectorStoreFileRequest,
+            vector_store_files.MODIFIABLE,
+            {"vector_store_id", "file_id"},
+        ),
         (
             runs_pb2.CreateRunRequest,
             runs.FIELDS,
@@ -90,6 +135,27 @@ MESSAGE: dict[str, Any] = {
     "attachments": [messages_pb2.Attachment()],
     "metadata": {"k": LONG},
 }
+STORE: dict[str, Any] = {
+    "name": LONG,
+    "description": LONG,
+    "expires_after": vector_stores_pb2.ExpiresAfter(anchor="created_at"),
+    "metadata": {"k": LONG},
+}
+SEARCH: dict[str, Any] = {
+    "query": from_python(5),
+    "max_num_results": 0,
+    "filters": struct_from_python({"type": "x"}),
+    "ranking_options": vector_stores_pb2.SearchVectorStoreRequest.RankingOptions(ranker="x"),
+}
+ENTRY: dict[str, Any] = {
+    "file_id": "x",
+    "chunking_strategy": vector_stores_pb2.ChunkingStrategy(),
+    "attributes": struct_from_python({"a": None}),
+}
+
+
+def _by(fields: tuple[Field, ...]) -> Callable[[Any], Any]:
+    return lambda request: requests.create(request, fields)
 
 
 def _create(request: Any) -> Any:
@@ -97,7 +163,7 @@ def _create(request: Any) -> Any:
 
 
 def _modify(request: Any) -> Any:
-    return requests.modify(request, assistants.FIELDS)
+    return requests.modify(request, assistants.MODIFIABLE)
 
 
 def _run(request: Any) -> Any:
@@ -114,6 +180,24 @@ def _message(request: Any) -> Any:
         (assistants_pb2.CreateAssistantRequest, _create, ASSISTANT, {"model": "m"}),
         (assistants_pb2.ModifyAssistantRequest, _modify, ASSISTANT, {}),
         (runs_pb2.CreateRunRequest, _run, RUN, {}),
+        (
+            vector_stores_pb2.CreateVectorStoreRequest,
+            _by(vector_stores.FIELDS),
+            STORE,
+            {},
+        ),
+        (
+            vector_stores_pb2.SearchVectorStoreRequest,
+            _by(vector_store_search.FIELDS),
+            SEARCH,
+            {"query": from_python("q")},
+        ),
+        (
+            vector_store_files_pb2.CreateVectorStoreFileRequest,
+            vector_store_files.parse_new,
+            ENTRY,
+            {"file_id": "file-x"},
+        ),
         (
             messages_pb2.CreateMessageRequest,
             _message,
@@ -187,7 +271,7 @@ def test_a_required_field_cannot_be_emptied(
 
 def test_without_a_mask_a_modification_replaces_what_has_a_value() -> None:
     request = threads_pb2.ModifyThreadRequest(metadata={"a": "b"})
-    assert requests.modify(request, threads.FIELDS) == {"metadata_": {"a": "b"}}
+    assert requests.modify(request, threads.MODIFIABLE) == {"metadata_": {"a": "b"}}
     request.update_mask.paths.append("tool_resources")
-    assert requests.modify(request, threads.FIELDS) == {"tool_resources": {}}
+    assert requests.modify(request, threads.MODIFIABLE) == {"tool_resources": NOTHING}
     assert requests.modify(threads_pb2.ModifyThreadRequest(), (metadata.FIELD,)) == {}

@@ -26,8 +26,11 @@ from tests.support.storage.rows import text_part
 from tests.support.types import samples, walker
 from tests.support.types.type_samples import NOTHING, PAIRS, TOOLS, TYPES, Trip, Way
 
-RESOURCES = {"assistants", "threads", "messages", "runs", "steps"}
-NOT_SHOWN = {"include", "paging", "tool_outputs"}
+RESOURCES = {
+    *("assistants", "threads", "messages", "runs", "steps"),
+    *("vector_stores", "vector_store_files", "vector_store_search"),
+}
+NOT_SHOWN = {"filters", "include", "paging", "tool_outputs"}
 """What requests have and no resource shows."""
 
 
@@ -85,11 +88,16 @@ RESOURCES_SHOWN: dict[str, Any] = {
 
 
 def _assistant(request: Any) -> rows.Assistant:
-    return samples.assistant(**requests.create(request, assistants.FIELDS))
+    return samples.assistant(**_stored(requests.create(request, assistants.FIELDS)))
 
 
 def _thread(request: Any) -> rows.Thread:
-    return samples.thread(**requests.create(request, threads.FIELDS))
+    return samples.thread(**_stored(requests.create(request, threads.FIELDS)))
+
+
+def _stored(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values of a row, which storage makes of resources that exist."""
+    return values | {"tool_resources": dict(values["tool_resources"].given)}
 
 
 def _message(request: Any) -> rows.Message:

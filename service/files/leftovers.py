@@ -39,7 +39,7 @@ async def discard(blobs: BlobStore, keys: Sequence[str]) -> None:
             log.warning("a blob is left to be swept", key=key, reason=str(error))
 
 
-class Sweeping:
+class Leftovers:
     """Deletes what has expired and what is left over, of all projects."""
 
     def __init__(self, files: Files, uploads: Uploads, blobs: BlobStore) -> None:
