@@ -10,7 +10,7 @@ from service.types import checks, json_value
 
 KINDS = ("code_interpreter", "file_search", "function")
 SERVER_KINDS = ("code_interpreter", "file_search")
-SERVED: frozenset[str] = frozenset({"file_search"})
+SERVED: frozenset[str] = frozenset(SERVER_KINDS)
 """Tools of the server's with which it executes runs; assistants may have all."""
 
 UNAVAILABLE = "Tool '{}' is not available on this server."

@@ -135,9 +135,7 @@ async def test_an_error_is_output(
 async def test_no_output_and_no_code(
     engines: Engines, interpreter: Interpreter, models: ModelServer
 ) -> None:
-    following = await ran(
-        engines, interpreter, models, code("x = 1"), code(" "), Answer("Well.")
-    )
+    following = await ran(engines, interpreter, models, code("x = 1"), code(" "), Answer("Well."))
     assert [call["outputs"] for call in await calls(engines, following.run)] == [[], []]
     nothing, no_code = outputs(models, following.run)
     assert nothing == "[The code has put out nothing.]"
@@ -427,9 +425,7 @@ async def test_sessions_of_many_threads_take_turns(
     async with interpreting(storage, root, Lifetimes(sessions=1)) as interpreter:
         engine = engines.start(interpreter.tool)
         several = [
-            await engines.run(
-                engine, models.script(code(f"{at}"), Answer("Done.")), tools=[PYTHON]
-            )
+            await engines.run(engine, models.script(code(f"{at}"), Answer("Done.")), tools=[PYTHON])
             for at in range(3)
         ]
         await asyncio.gather(*(each.ended() for each in several))

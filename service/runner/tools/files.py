@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from storage.files import NewBlob
-
 from service.files.blobs import BlobNotFound, BlobStore
 from service.files.blobs.contents import Part, read
 from storage import Storage, ids
 from storage.errors import NoSuchFile, NotFound
+from storage.files import NewBlob
 from storage.rows import File, Run
 
 PURPOSE = "assistants_output"
@@ -57,10 +56,11 @@ class Files:
 
     async def write(self, project: str, filename: str, pieces: AsyncIterator[bytes]) -> File:
         """Makes a file of what a tool has put out. Raises BlobsUnavailable, Unreachable."""
-        async with self._blobs.create(ids.new_id(ids.BLOB)) as blob:
+        key = ids.new_id(ids.BLOB)
+        async with self._blobs.create(key) as blob:
             async for piece in pieces:
                 await blob.write(piece)
             await blob.accept()
         values = {"filename": filename, "purpose": PURPOSE, "expires_after": None}
         # If that fails, the blob is swept.
-        return await self._storage.files.create(project, values, NewBlob(blob.key, blob.size))
+        return await self._storage.files.create(project, values, NewBlob(key, blob.size))

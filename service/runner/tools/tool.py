@@ -149,3 +149,4 @@ class ServerTool(Tool, Protocol):
 
         An exception is a defect, which is logged: callers do not wait for this.
         """
+        return  # Most keep nothing.
