@@ -67,6 +67,9 @@ class Exchange:
                 assert self.data.endswith(b"\n\n"), "the stream breaks off"
                 check_stream(self.events)
             return
+        if self.operation == "downloadFile" and self.status < 300:
+            assert self.headers.get("content-type") == "application/octet-stream"
+            return
         assert self.headers.get("content-type") == "application/json"
         if self.status == 200:
             validate_response(self.method, self.path, self.body)
