@@ -11,11 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, conversation, tables, thread_lock, transitions
+from storage import clock, conversation, file_waits, tables, thread_lock, transitions
 from storage.conversation import Context
 from storage.database import Database
 from storage.dialects import in_list
-from storage.errors import ClaimLost, NotFound
+from storage.errors import ClaimLost, FilesNotReady, NotFound
 from storage.openings import Opening
 from storage.repository import Repository, reads_all, renews, writes_all, writes_claimed
 from storage.rows import Message, Run, RunStep, Thread, table
@@ -150,13 +150,15 @@ class Claims(Repository):
     def claim(self, tx: Transaction, run_id: str) -> Claim | None:
         """Claims a run that is queued, or in progress with an expired lease; else returns None.
 
-        What a dead attempt left open is deleted, and returned with the claim.
+        What a dead attempt left open is deleted, and returned with the claim. Raises FilesNotReady.
         """
         thread = thread_lock.lock_of(tx, run_id)
         if thread is None:
             return None
         now = tx.now()
         before = tx.value(STATUS, id=run_id)
+        if assistant_id := file_waits.check(tx, run_id, thread, now):
+            raise FilesNotReady(run_id, assistant_id)
         run = transitions.claim(tx, run_id, now, self._lease)
         if run is None:
             return None

@@ -13,6 +13,15 @@ class DiskFull(Unreachable):
     """The database has no space left to write to; the message is one line."""
 
 
+class FilesNotReady(StorageError):
+    """The run waits for files of its thread that are being indexed."""
+
+    def __init__(self, run_id: str, assistant_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id = run_id
+        self.assistant_id = assistant_id
+
+
 class NotFound(StorageError):
     """There is no such object in the project, or not under the named parent.
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from storage import (
     attachments,
+    file_waits,
     ids,
     pages,
     resources,
@@ -112,7 +113,8 @@ class Runs(Repository):
     ) -> Created:
         """Adds messages to a thread and queues a run that reads up to them.
 
-        With `claim`, the run is claimed at once, unless it has to wait. While another run is active
+        With `claim`, the run is claimed at once, unless it has to wait, for another run or for the
+        thread's files. While another run is active
         this raises ActiveRun, unless `queue` is true: then the run waits behind it, and reads all
         that the thread has when it is released. Raises NotFound (the assistant, the thread, a file,
         a vector store), StoreExpired.
@@ -126,7 +128,8 @@ class Runs(Repository):
         resources.check_run(tx, values.values, thread.tool_resources)
         add_messages(tx, thread, messages, now)
         run = new_row(thread, values, now, waiting=active is not None)
-        held = taken(run, now, self._lease) if claim and not run.waiting else None
+        at_once = claim and not run.waiting and not file_waits.waits(tx, run, thread, now)
+        held = taken(run, now, self._lease) if at_once else None
         tx.insert(held.run if held else run)
         thread_lock.advance(tx, thread)
         return Created(run, held)
@@ -153,7 +156,8 @@ class Runs(Repository):
         thread, rows = threads.begun(tx, metadata, tool_resources, messages, now)
         resources.check_run(tx, values.values, thread.tool_resources)
         run = new_row(thread, values, now)
-        held = taken(run, now, self._lease, rows) if claim else None
+        at_once = claim and not file_waits.waits(tx, run, thread, now)
+        held = taken(run, now, self._lease, rows) if at_once else None
         tx.insert(thread)
         tx.insert(*rows)
         tx.insert(held.run if held else run)

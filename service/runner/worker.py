@@ -20,11 +20,14 @@ from service.runner.queue.queue import RunQueue
 from service.runner.slots import Slots
 from service.runner.tools.registry import Registry
 from storage.claims import Claim, Claims
-from storage.errors import Unreachable
+from storage.errors import FilesNotReady, Unreachable
 from storage.tables import RunStatus
 
 WATCH_SECONDS = 0.5
 """Seconds between two looks at the states of runs: cancellation takes effect within a second."""
+
+FILES_SECONDS = 0.2
+"""Seconds between two looks whether the files that a run waits for are ready."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +57,7 @@ class Worker:
         self._attempts: dict[asyncio.Task[None], Attempt | None] = {}
         self._reserved: set[asyncio.Future[None]] = set()
         """Reservations that are open, for runs which are being created."""
+        self._waits: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._releasing = False
         self.pending_writes = PendingWrites()
@@ -120,6 +124,8 @@ class Worker:
     async def drain(self, grace: float) -> None:
         """Gives executed runs up to `grace` seconds to end, then releases the rest."""
         self._stopping = True
+        for wait in self._waits:
+            wait.cancel()
         # Meanwhile, runs can still be cancelled or lost elsewhere.
         watching = asyncio.create_task(self.watch(), name="watch while draining")
         try:
@@ -164,13 +170,27 @@ class Worker:
     async def _claim(self, run_id: str) -> None:
         """Claims and executes a run from the queue, if it can be claimed."""
         structlog.contextvars.bind_contextvars(run_id=run_id)
-        claim = await self._claims.claim(run_id)
+        try:
+            claim = await self._claims.claim(run_id)
+        except FilesNotReady as wait:
+            claim = None
+            self._put_later(wait)
         if claim is not None:
             task = asyncio.current_task()
             assert task is not None
             self._attempts[task] = attempt = self._attempt(claim)
             await self._execute(attempt)
         await self._queue.acknowledge(run_id)
+
+    def _put_later(self, wait: FilesNotReady) -> None:
+        """Puts a run that waits for files back into the queue, a little later."""
+        again = asyncio.create_task(self._put_again(wait), name=f"wait of {wait.run_id}")
+        self._waits.add(again)
+        again.add_done_callback(self._waits.discard)
+
+    async def _put_again(self, wait: FilesNotReady) -> None:
+        await asyncio.sleep(FILES_SECONDS)
+        await self._queue.put(wait.run_id, wait.assistant_id)
 
     def _attempt(self, claim: Claim) -> Attempt:
         # An older attempt of ours, whose lease ran out, must publish nothing: deltas need no claim.
