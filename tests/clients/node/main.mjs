@@ -8,13 +8,14 @@
 
 import assert from "node:assert/strict";
 
+import * as interpreter from "./interpreter.mjs";
 import * as objects from "./objects.mjs";
 import * as polling from "./polling.mjs";
 import * as responses from "./responses.mjs";
 import { config, connect, MODES, runs, scene } from "./scene.mjs";
 import * as streams from "./streams.mjs";
 
-const CHECKS = { ...objects, ...streams, ...polling, ...responses };
+const CHECKS = { ...objects, ...streams, ...polling, ...responses, ...interpreter };
 
 /** Prints `held` at each piece of an answer, and then how the stream ends. */
 async function follow(model) {

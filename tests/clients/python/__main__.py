@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import openai
 
-from tests.clients.python import objects, polling, responses, streams
+from tests.clients.python import interpreter, objects, polling, responses, streams
 from tests.clients.python.harness import CHECKS, entered, got, same
 from tests.clients.python.scene import scene
 
-MODULES: Final = [objects, streams, polling, responses]
+MODULES: Final = [objects, streams, polling, responses, interpreter]
 """What registers the checks."""
 
 
