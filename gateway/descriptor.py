@@ -48,7 +48,8 @@ _FREE = {"google.protobuf.Struct": "free", "google.protobuf.Value": "any"}
 _TYPES: dict[int, str] = {
     number: name for name, number in descriptor_pb2.FieldDescriptorProto.Type.items()
 }
-_VARIABLE = re.compile(r"{(\w+)(?:=\*\*)?}")
+_VARIABLE = re.compile(r"{(\w+)}")
+_DEEP = "=**"
 
 STREAMS = {
     "CreateRun": "StreamRun",
@@ -74,6 +75,8 @@ class Method:
     input_type: str
     verb: str
     path: str
+    deep: bool
+    """Whether the last variable of the path may have slashes."""
     streaming: bool
     events: bool
     """Whether the typed method itself answers with events."""
@@ -289,7 +292,8 @@ def _method(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Metho
         name=method.name,
         input_type=_raw_type(method) if raw else method.input_type.removeprefix("."),
         verb=_verb(method).upper(),
-        path=_path(method),
+        path=_path(method).replace(_DEEP, ""),
+        deep=_DEEP in _path(method),
         streaming=_streams(method),
         events=method.server_streaming and method.name != DOWNLOAD,
         raw=raw,

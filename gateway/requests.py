@@ -112,11 +112,19 @@ class Schema:
 
     def _check_path(self, request: Any, path: str) -> None:
         # Query parameters override path variables in Envoy: what the path says must have arrived.
+        segments = path.split("/")
         template = self.method.path.split("/")
-        for variable, segment in zip(template, path.split("/"), strict=False):
+        if self.method.deep:
+            last = len(template) - 1
+            segments = [*segments[:last], "/".join(segments[last:])]
+        for variable, segment in zip(template, segments, strict=False):
             if variable.startswith("{"):
-                name = variable.strip("{}")
-                if getattr(request, name) != unquote(segment):
+                name, given = variable.strip("{}"), unquote(segment)
+                arrived = getattr(request, name)
+                if self.method.deep and unquote(arrived) == given:
+                    # Where a variable may have slashes, Envoy leaves those alone that are escaped.
+                    setattr(request, name, given)
+                elif arrived != given:
                     raise ApiError(
                         Kind.invalid_value,
                         f"Invalid '{name}': it does not match the path of the request.",

@@ -31,6 +31,7 @@ from service.models.rewriting import rewriting
 from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
 from service.runner.events.memory import MemoryBus
+from service.runner.images import Images
 from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
 from service.runner.tools.code_interpreter import CodeInterpreter
@@ -125,6 +126,7 @@ class Server:
             limits=Limits(
                 settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
             ),
+            images=Images(self._storage.files, self._blobs),
         )
         self._servicers = servicers(self._storage, self._engine, settings, self._library)
         self._edge_handlers = edge_handlers

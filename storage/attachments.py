@@ -1,6 +1,6 @@
 """Attachments: files of messages, which their thread's tools get."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,11 @@ class NewMessage:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+def files_of(messages: Sequence[NewMessage]) -> list[str]:
+    """Returns the ids of all files that messages show or have attached."""
+    return [*images(messages), *named(messages)]
+
+
 def named(messages: Sequence[NewMessage], tool: str | None = None) -> list[str]:
     """Returns the ids of the attached files, each once: of all, or of those that a tool gets."""
     attachments = (each for message in messages for each in message.attachments)
@@ -37,6 +42,13 @@ def named(messages: Sequence[NewMessage], tool: str | None = None) -> list[str]:
             if tool is None or {"type": tool} in each["tools"]
         )
     )
+
+
+def images(messages: Iterable[NewMessage]) -> list[str]:
+    """Returns the ids of the files that are images of the messages, each once."""
+    parts = (part for message in messages for part in message.content)
+    found = (part["image_file"]["file_id"] for part in parts if part["type"] == "image_file")
+    return list(dict.fromkeys(found))
 
 
 def attach(tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: float) -> bool:

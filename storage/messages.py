@@ -94,8 +94,8 @@ class Messages(Repository):
 
 
 def lock(tx: Transaction, thread_id: str, messages: Sequence[NewMessage]) -> Thread:
-    """Locks the files that messages have attached, and then their thread. Raises NotFound."""
-    if named := attachments.named(messages):
+    """Locks the files that messages have or show, and then their thread. Raises NotFound."""
+    if named := attachments.files_of(messages):
         # The thread is what is wrong first.
         thread_lock.find(tx, thread_id)
         store_lock.lock_files(tx, named)

@@ -150,7 +150,7 @@ class Runs(Repository):
         Raises NotFound (the assistant, a file, a vector store), StoreExpired.
         """
         values = complete(tx, new)
-        files = [*new.files, *tool_resources.files, *attachments.named(messages)]
+        files = [*new.files, *tool_resources.files, *attachments.files_of(messages)]
         store_lock.lock_files(tx, files)
         now = tx.now()
         thread, rows = threads.begun(tx, metadata, tool_resources, messages, now)

@@ -103,7 +103,7 @@ class Threads(Repository):
 
         Raises NotFound (a file, a vector store).
         """
-        store_lock.lock_files(tx, [*tool_resources.files, *attachments.named(messages)])
+        store_lock.lock_files(tx, [*tool_resources.files, *attachments.files_of(messages)])
         thread, rows = begun(tx, metadata, tool_resources, messages, tx.now())
         tx.insert(thread)
         tx.insert(*rows)

@@ -2,7 +2,7 @@
 
 from assistants.v1 import messages_pb2
 
-from service.api.entries import check_attachments
+from service.api.entries import check_files
 from service.calls import Caller
 from service.runner.engine import Engine
 from service.settings import WhenActive
@@ -31,7 +31,7 @@ class MessagesServicer:
         """Adds a message to the end of a thread."""
         new = messages.parse("", request)
         queue = when_active.queues(request, self._when_active)
-        await check_attachments(self._storage, caller.project, [new])
+        await check_files(self._storage, caller.project, [new])
         return await self._storage.messages.create(
             caller.project, request.thread_id, new, queue=queue
         )

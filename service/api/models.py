@@ -1,7 +1,5 @@
 """ModelsService: what the model server offers."""
 
-from urllib.parse import unquote
-
 from assistants.v1 import models_pb2
 
 from service.api.catalog import Catalog
@@ -23,5 +21,4 @@ class ModelsServicer:
 
     async def GetModel(self, request: models_pb2.GetModelRequest, caller: Caller) -> Model:
         """Returns a model."""
-        # Clients escape the slashes of an id, and the transcoder leaves them so.
-        return await self._catalog.get(unquote(checks.required_text("model", request.model, 512)))
+        return await self._catalog.get(checks.required_text("model", request.model, 512))

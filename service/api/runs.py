@@ -8,7 +8,7 @@ from typing import Any
 
 from assistants.v1 import runs_pb2
 
-from service.api.entries import check_attachments
+from service.api.entries import check_files
 from service.api.new_run import Request, draft, refuse_stream
 from service.calls import Caller
 from service.errors import ApiError
@@ -177,7 +177,7 @@ class RunsServicer:
             new = draft(request, self._lifetime)
             added = await messages.parse_all("additional_messages", request.additional_messages)
             queue = when_active.queues(request, self._when_active)
-            await check_attachments(self._storage, caller.project, added)
+            await check_files(self._storage, caller.project, added)
         create = self._storage.runs.create
         return await self._engine.start(
             partial(create, caller.project, request.thread_id, new, added, queue=queue)
@@ -193,7 +193,7 @@ class RunsServicer:
             resources = tool_resources.parse("thread.tool_resources", thread.tool_resources)
             pairs = metadata.parse("thread.metadata", thread.metadata)
             first = await messages.parse_all("thread.messages", thread.messages)
-            await check_attachments(self._storage, caller.project, first)
+            await check_files(self._storage, caller.project, first)
         create = self._storage.runs.create_with_thread
         return await self._engine.start(
             partial(create, caller.project, pairs, resources, first, new)

@@ -2,7 +2,7 @@
 
 from assistants.v1 import threads_pb2
 
-from service.api.entries import check_attachments
+from service.api.entries import check_files
 from service.calls import Caller
 from service.runner.engine import Engine
 from service.types import checks, messages, metadata, paging, requests, threads, tool_resources
@@ -27,7 +27,7 @@ class ThreadsServicer:
         pairs = metadata.parse("metadata", request.metadata)
         resources = tool_resources.parse("tool_resources", request.tool_resources)
         first = await messages.parse_all("messages", request.messages)
-        await check_attachments(self._storage, caller.project, first)
+        await check_files(self._storage, caller.project, first)
         return await self._storage.threads.create(caller.project, pairs, resources, first)
 
     async def GetThread(self, request: threads_pb2.GetThreadRequest, caller: Caller) -> Thread:

@@ -13,6 +13,7 @@ from service.runner.events import build
 from service.runner.events.bus import Stop
 from service.runner.events.publisher import Publisher
 from service.runner.history import History
+from service.runner.images import Images
 from service.runner.lease import LeaseRenewal
 from service.runner.limits import Limits
 from service.runner.openings import Openings, PendingWrites
@@ -43,6 +44,7 @@ class Attempt:
         tools: Registry,
         limits: Limits,
         pending_writes: PendingWrites,
+        images: Images | None = None,
     ) -> None:
         """Executes the claimed run with `model` and `tools`; publishes through `publisher`.
 
@@ -53,6 +55,7 @@ class Attempt:
         self._publisher = publisher
         self._model = model
         self._limits = limits
+        self._images = images
         self._pending_writes = pending_writes
         self._loop = asyncio.get_running_loop()
         self._claimed_at = self._loop.time()
@@ -192,6 +195,7 @@ class Attempt:
             toolbox,
             self._answer,
             self._limits,
+            self._images,
             deadline=self._deadline,
             claimed_at=None if self._tool_turns else self._claimed_at,
         ).take()

@@ -9,6 +9,7 @@ from service.runner.events import build
 from service.runner.events.bus import EventBus
 from service.runner.events.publisher import Publisher
 from service.runner.events.streams import RunStreams
+from service.runner.images import Images
 from service.runner.limits import Limits
 from service.runner.queue.queue import RunQueue
 from service.runner.reconciler import Reconciler
@@ -40,6 +41,7 @@ class Engine:
         *,
         concurrency: int,
         limits: Limits,
+        images: Images | None = None,
     ) -> None:
         """Executes runs of `storage` with `model` and `tools`, up to `concurrency` at once."""
         self._storage = storage
@@ -58,6 +60,7 @@ class Engine:
             tools,
             concurrency=concurrency,
             limits=limits,
+            images=images,
         )
         bus.subscribe_stops(self._worker.stop)
         self._reconciler = Reconciler(storage.stale_runs, queue, self.announce)

@@ -155,7 +155,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any] | None:
     match part:
         case {"type": "text", "text": {"value": str(text)}} | {"type": "refusal", "refusal": text}:
             return {"type": "text", "text": text} if text.strip() else None
-        case {"type": "image_url", "image_url": image}:
-            return {"type": "image_url", "image_url": image}
+        case {"type": ("image_url" | "image_file") as kind}:
+            return {"type": kind, kind: part[kind]}
         case _:
             return None

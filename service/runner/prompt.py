@@ -8,6 +8,7 @@ from service.models import sizes
 from service.models.sizes import Prompt
 from service.models.tokens import TokenCounter
 from service.runner.history import History, turn_of
+from service.runner.images import Images
 from service.runner.tools.registry import Toolbox
 from storage.conversation import Context
 from storage.tables import Run, RunStep
@@ -29,9 +30,16 @@ class OutOfTokens(Exception):
 
 
 async def build(
-    run: Run, history: History, toolbox: Toolbox, tokens: TokenCounter, max_bytes: int
+    run: Run,
+    history: History,
+    toolbox: Toolbox,
+    tokens: TokenCounter,
+    max_bytes: int,
+    images: Images | None = None,
 ) -> dict[str, Any]:
-    """Returns the parameters of a chat completion. Raises OutOfTokens.
+    """Returns the parameters of a chat completion. Raises OutOfTokens, Unreachable.
+
+    Images that are files are read out of `images`.
 
     `max_prompt_tokens` is for all turns of the run together: what earlier ones took is used up. To
     keep to it, whole messages of the thread are left out, the oldest first. The newest message of
@@ -78,7 +86,10 @@ async def build(
         count = history.least or 0
         if left is not None and not await tokens.fits(prompt(count), left):
             raise OutOfTokens("max_prompt_tokens")
-    request["messages"] = [*system, *_with_excerpts(history.newest(count), excerpts), *own]
+    shown = history.newest(count)
+    if images is not None:
+        shown = await images.shown(run.project_id, shown)
+    request["messages"] = [*system, *_with_excerpts(shown, excerpts), *own]
     # A long one is put into JSON next, in one go: others get their turn before.
     await asyncio.sleep(0)
     return request

@@ -14,6 +14,7 @@ from service.process import metrics
 from service.runner import prompt
 from service.runner.answer import Answer, Ending
 from service.runner.history import History
+from service.runner.images import Images
 from service.runner.limits import Limits
 from service.runner.tools.registry import Toolbox
 from storage.tables import Run, RunStatus
@@ -58,6 +59,7 @@ class Turn:
         toolbox: Toolbox,
         answer: Answer,
         limits: Limits,
+        images: Images | None,
         *,
         deadline: float,
         claimed_at: float | None,
@@ -73,6 +75,7 @@ class Turn:
         self._toolbox = toolbox
         self._answer = answer
         self._limits = limits
+        self._images = images
         self._deadline = deadline
         self._claimed_at = claimed_at
         self._loop = asyncio.get_running_loop()
@@ -173,7 +176,12 @@ class Turn:
 
     async def _prompt(self) -> dict[str, Any]:
         return await prompt.build(
-            self._run, self._history, self._toolbox, self._model.tokens, self._limits.prompt_bytes
+            self._run,
+            self._history,
+            self._toolbox,
+            self._model.tokens,
+            self._limits.prompt_bytes,
+            self._images,
         )
 
     def _delay(self, error: ModelError, retry: int) -> float | None:

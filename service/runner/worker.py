@@ -14,6 +14,7 @@ from service.process import metrics
 from service.runner.attempt import Attempt
 from service.runner.events.bus import Stop
 from service.runner.events.publisher import Publisher
+from service.runner.images import Images
 from service.runner.limits import Limits
 from service.runner.openings import PendingWrites
 from service.runner.queue.queue import RunQueue
@@ -45,6 +46,7 @@ class Worker:
         *,
         concurrency: int,
         limits: Limits,
+        images: Images | None = None,
     ) -> None:
         """Takes from `queue`, writes through `claims`, publishes with `publisher`, asks `model`."""
         self._claims = claims
@@ -53,6 +55,7 @@ class Worker:
         self._model = model
         self._tools = tools
         self._limits = limits
+        self._images = images
         self._slots = Slots(concurrency)
         self._attempts: dict[asyncio.Task[None], Attempt | None] = {}
         self._reserved: set[asyncio.Future[None]] = set()
@@ -205,6 +208,7 @@ class Worker:
             self._tools,
             self._limits,
             self.pending_writes,
+            self._images,
         )
         if self._releasing:
             attempt.stop(Stop.released)

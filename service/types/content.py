@@ -10,7 +10,7 @@ from assistants.json import json_pb2
 from assistants.v1 import messages_pb2
 
 from service.errors import ApiError, Kind
-from service.types import checks, files, json_value
+from service.types import checks, json_value
 from service.types.json_value import Json
 
 KINDS = ("text", "image_url", "image_file")
@@ -76,8 +76,8 @@ def _text(param: str, value: str) -> Json:
 def _image(param: str, kind: str, address: str, detail: str) -> Json:
     checks.choice(f"{param}.{kind}.detail", detail, DETAILS)
     if kind == "image_file":
-        checks.required_text(f"{param}.image_file.file_id", address, 512)
-        files.unknown(address)
+        file_id = checks.object_id(f"{param}.image_file.file_id", address, "file")
+        return {"type": kind, "image_file": {"file_id": file_id, "detail": detail}}
     url = checks.required_text(f"{param}.image_url.url", address, MAX_URL)
     if not url[:6].lower().startswith(("http:", "https:", "data:")):
         name = f"{param}.image_url.url"

@@ -1,7 +1,4 @@
-"""Files: what requests for them say, and how they are shown.
-
-`unknown` refuses ids in the contents of messages, of which none is taken yet.
-"""
+"""Files: what requests for them say, and how they are shown."""
 
 from typing import Any, NoReturn
 
@@ -85,8 +82,3 @@ def to_json(row: File) -> Json:
 def to_fields(value: Json) -> Json:
     """Returns the fields of the same in protobuf."""
     return {key: item for key, item in value.items() if key != "object"}
-
-
-def unknown(file_id: str) -> NoReturn:
-    """Refuses a file that is named."""
-    raise ApiError(Kind.not_found, f"No file found with id '{file_id}'.")

@@ -43,7 +43,32 @@ def _list_of(name: str) -> dict[str, Any]:
     }
 
 
+def _closed(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+MODEL = _closed(
+    id={"type": "string"},
+    object={"const": "model"},
+    created={"type": "integer"},
+    owned_by={"type": "string"},
+)
+"""OpenAI's, from a part of its document that the specification does not have."""
+
 PATHS: dict[str, dict[str, Any]] = {
+    "/models": {
+        "get": {
+            "responses": _answer(
+                _closed(object={"const": "list"}, data={"type": "array", "items": MODEL})
+            )
+        }
+    },
+    "/models/{model}": {"get": {"responses": _answer(MODEL)}},
     "/threads": {
         "get": {
             "parameters": _query("limit", "order", "after", "before", "metadata"),
@@ -60,6 +85,9 @@ PATHS: dict[str, dict[str, Any]] = {
         "get": {"parameters": _query("after_sequence"), "responses": {}},
     },
 }
+
+DEEP = "/models/{model}"
+"""The path whose last variable may have slashes."""
 
 BODY_KEYS: dict[tuple[str, str], set[str]] = {
     ("POST", "/threads/{thread_id}/messages"): {"when_active"},

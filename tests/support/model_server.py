@@ -105,7 +105,8 @@ class ModelServer:
 
     async def _answer(self, connection: "_Connection", target: str, body: bytes) -> None:
         if target == "GET /v1/models":
-            data = [{"id": name, "object": "model", "created": 0} for name in self._scripts]
+            names = ["org/scripted", *self._scripts]
+            data = [{"id": name, "object": "model", "created": 0} for name in names]
             await connection.send_json(200, {"object": "list", "data": data})
         elif target == "POST /v1/chat/completions":
             await self._complete(connection, json.loads(body))

@@ -78,10 +78,10 @@ def _alternatives(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _operation(method: str, path: str) -> Any:
-    parts = path.split("/")
     paths = [*document()["paths"].items(), *extensions.PATHS.items()]
     for template, operations in sorted(paths, key=_variables):
         wanted = template.split("/")
+        parts = path.split("/", len(wanted) - 1 if template == extensions.DEEP else -1)
         if len(wanted) == len(parts) and method.lower() in operations:
             pairs = zip(wanted, parts, strict=True)
             if all(want.startswith("{") or want == part for want, part in pairs):

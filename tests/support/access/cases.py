@@ -22,6 +22,8 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "GetAssistant": {"assistant_id": "{assistant}"},
     "ModifyAssistant": {"assistant_id": "{assistant}", "name": "stolen"},
     "DeleteAssistant": {"assistant_id": "{assistant}"},
+    "ListModels": {},
+    "GetModel": {"model": "m"},
     "CreateThread": {"messages": [MESSAGE]},
     "GetThread": IN_THREAD,
     "ModifyThread": IN_THREAD | METADATA,
