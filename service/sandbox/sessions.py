@@ -32,6 +32,15 @@ WHY = {
 }
 """Why sessions end, other than by what their code has done, and what threads are told of it."""
 
+OUTCOMES = ("completed", "error", "interrupted", "lost", "given_up")
+"""How calls end."""
+
+# What has not happened is 0, and not missing.
+for each in (*WHY, LOST):
+    metrics.INTERPRETER_SESSION_ENDS.labels(each)
+for each in OUTCOMES:
+    metrics.INTERPRETER_CALLS.labels(each)
+
 
 @dataclass(eq=False, slots=True)
 class _Slot:
