@@ -22,7 +22,10 @@ KNOWN = "files"
 """The note that says which file of the API is which file of the thread."""
 
 WRITTEN = 20
-"""Files that one call may give to the user, those that were written last. More are kept."""
+"""Files that one call gives to the user, those that were written last. Others are kept."""
+
+WRITTEN_BYTES = 128 * 2**20
+"""Bytes that they have together: else each call could store as much as a thread may have."""
 
 NAME = 120
 """Bytes of a given file's name in the sandbox, without its ending."""
@@ -89,15 +92,19 @@ class ThreadFiles:
         """
         new = [entry for entry in await self._entries() if self._is_new(entry)]
         new.sort(key=lambda entry: (entry.modified, entry.path))
-        made, left = dict[str, str](), list[str]()
-        for place, entry in enumerate(new):
-            path = f"{DATA}/{entry.path}"
-            if place >= len(new) - WRITTEN and (file_id := await self._make(entry)) is not None:
+        made, left, room = dict[str, str](), list[str](), WRITTEN_BYTES
+        for entry in reversed(new):
+            path, file_id = f"{DATA}/{entry.path}", None
+            if len(made) < WRITTEN and entry.size <= room:
+                file_id = await self._make(entry)
+            if file_id is not None:
                 made[path] = file_id
+                room -= entry.size
             else:
                 self._known[entry.path] = Known(None, entry.size, entry.modified)
                 left.append(path)
         self._write()
+        made = dict(reversed(made.items()))
         return made, left
 
     async def linked(self, path: str) -> str | None:
