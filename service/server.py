@@ -36,7 +36,9 @@ from service.runner.events.memory import MemoryBus
 from service.runner.images import Images
 from service.runner.limits import Limits
 from service.runner.queue.memory import MemoryQueue
+from service.runner.tools.code_interpreter import CodeInterpreter
 from service.runner.tools.file_search import FileSearch, SearchLimits
+from service.runner.tools.files import Files
 from service.runner.tools.registry import Registry
 from service.runner.tools.tool import ServerTool
 from service.settings import Settings
@@ -86,7 +88,7 @@ class Server:
         edge_handlers: EdgeHandlers,
         tools: Iterable[ServerTool] = (),
     ) -> None:
-        """Wires the server, which `serve` starts. Runs get `model`, file search and `tools`."""
+        """Wires the server, which `serve` starts. Runs get `model`, its own tools and `tools`."""
         self._settings = settings
         self._storage = Storage(
             tracing.database(settings.effective_database_url),
@@ -116,10 +118,13 @@ class Server:
             settings.file_search,
             SearchLimits(settings.file_search_results, settings.file_search_tokens),
         )
+        self._interpreter = CodeInterpreter(
+            settings.code_interpreter, self._storage.threads, Files(self._storage, self._blobs)
+        )
         self._engine = Engine(
             self._storage,
             model,
-            Registry([search, *tools]),
+            Registry([search, self._interpreter, *tools]),
             MemoryBus(max_bytes=settings.events_max_bytes),
             MemoryQueue(),
             # Who waits for the model waits in the queue, not for a first byte that is late.
@@ -142,6 +147,7 @@ class Server:
         public, edge = self._public_server(), self._edge_server()
         try:
             await self._open_database()
+            self._interpreter.start()
             await public.start()
             await edge.start()
             for name in ("", *self._servicers):
@@ -168,6 +174,7 @@ class Server:
         finally:
             await public.stop(None)
             await edge.stop(None)
+            await self._interpreter.close()
             await self._library.close()
             await self._blobs.close()
             await self._storage.database.close()

@@ -4,6 +4,7 @@ Each is read from the environment variable `ASSISTANTS_<NAME>`.
 """
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -19,6 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsError
 from service.models.dialect import Quirk
+from service.sandbox.limits import MIB, Lifetimes, Limits
+from service.sandbox.settings import Choice, SandboxSettings
 from storage.database import parse_url
 from storage.quotas import Quotas
 
@@ -92,6 +95,15 @@ def _quirks(value: object) -> object:
         if name not in set(Quirk):
             raise ValueError(f"'{name}' is unknown; there are {known}")
     return frozenset(map(Quirk, names))
+
+
+def _command(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError(f"no command with arguments: {error}") from None
 
 
 _PLACE = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})", re.ASCII)
@@ -313,6 +325,53 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=10.0, ge=0)
     """Seconds that runs in progress get to end on SIGTERM."""
 
+    sandbox: Choice = "auto"
+    """Where the code interpreter runs code: `auto`, `command`, or `off`.
+
+    `auto`: enclosed by bubblewrap where that works, else by Landlock and seccomp. See
+    docs/code-interpreter.md.
+    """
+
+    sandbox_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_command)] = ()
+    """With `command`: what starts the interpreter elsewhere, such as `docker run -i …`.
+
+    Split as a shell does. `python3 -I -c …` is appended, whose standard streams are used.
+    """
+
+    interpreter_python: Path | None = None
+    """The Python that runs the code, of an environment with IPython.
+
+    Default: what `make setup` or `assistants interpreter install` has installed; with `command`,
+    `python3` there.
+    """
+
+    sandbox_seconds: float = Field(default=60.0, ge=1)
+    """How long a call may take; then it is interrupted, and two seconds later killed."""
+
+    sandbox_memory_mib: int = Field(default=1024, ge=128)
+    """MiB of memory of a session, all its processes together."""
+
+    sandbox_disk_mib: int = Field(default=512, ge=1)
+    """MiB of a thread's files together. They are kept as long as the thread."""
+
+    sandbox_files: int = Field(default=1000, ge=1)
+    """Files and folders of a thread."""
+
+    sandbox_processes: int = Field(default=64, ge=8)
+    """Processes and threads of a session together."""
+
+    sandbox_output_mib: int = Field(default=32, ge=1)
+    """MiB that a call may put out, images included; beyond them its session is ended."""
+
+    sandbox_sessions: int = Field(default=16, ge=1)
+    """Sessions that are open at once. For one more the idlest is closed, and its files are kept."""
+
+    sandbox_idle_seconds: float = Field(default=20 * 60.0, ge=1)
+    """How long a session may run nothing until it is closed."""
+
+    sandbox_age_seconds: float = Field(default=60 * 60.0, ge=1)
+    """How old a session may be; then it is closed as soon as it runs nothing."""
+
     events_max_bytes: int = Field(default=64 * 2**20, ge=2**20)
     """Bytes of events that are kept for readers who come back; those of quiet runs go first."""
 
@@ -344,6 +403,8 @@ class Settings(BaseSettings):
             raise SettingsError("ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY: one needs the other")
         if settings.tls_client_ca is not None and settings.tls_cert is None:
             raise SettingsError("ASSISTANTS_TLS_CLIENT_CA: needs ASSISTANTS_TLS_CERT")
+        if settings.sandbox == "command" and not settings.sandbox_command:
+            raise SettingsError("ASSISTANTS_SANDBOX=command needs ASSISTANTS_SANDBOX_COMMAND")
         socket = settings.edge_socket.absolute()
         if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(
@@ -371,6 +432,29 @@ class Settings(BaseSettings):
     def grpc_socket(self) -> Path:
         """The Unix socket on which Envoy reaches the public gRPC server."""
         return self.data_dir / "grpc.sock"
+
+    @property
+    def code_interpreter(self) -> SandboxSettings:
+        """The settings of the code interpreter, together."""
+        return SandboxSettings(
+            directory=self.data_dir / "threads",
+            engine=self.sandbox,
+            command=self.sandbox_command,
+            python=self.interpreter_python,
+            limits=Limits(
+                seconds=self.sandbox_seconds,
+                memory=self.sandbox_memory_mib * MIB,
+                disk=self.sandbox_disk_mib * MIB,
+                files=self.sandbox_files,
+                processes=self.sandbox_processes,
+                output=self.sandbox_output_mib * MIB,
+            ),
+            lifetimes=Lifetimes(
+                sessions=self.sandbox_sessions,
+                idle_seconds=self.sandbox_idle_seconds,
+                age_seconds=self.sandbox_age_seconds,
+            ),
+        )
 
     @property
     def effective_database_url(self) -> str:

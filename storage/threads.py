@@ -17,7 +17,7 @@ from storage import (
     transitions,
 )
 from storage.database import Database
-from storage.dialects import has_pairs
+from storage.dialects import has_pairs, in_list
 from storage.lookup import by_id
 from storage.messages import PORTION, NewMessage, new_messages
 from storage.pages import Page, PageRequest
@@ -26,6 +26,7 @@ from storage.repository import (
     Repository,
     gets,
     reads,
+    reads_all,
     writes,
     writes_to_thread,
     writes_whole_thread,
@@ -46,6 +47,7 @@ LIST = pages.List(Thread, ids.THREAD, _OF_PROJECT)
 LIST_WITH_PAIRS = pages.List(Thread, ids.THREAD, _OF_PROJECT, has_pairs(_TABLE.c.metadata, "pairs"))
 # Messages, runs and steps go with their thread: ON DELETE CASCADE.
 DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_TABLE.c.id == param("id")))
+EXISTING: Statement[Any] = Statement(sa.select(_TABLE.c.id).where(in_list(_TABLE.c.id, "ids")))
 ACTIVE_RUNS: Statement[Any] = Statement(
     sa.select(_RUNS.c.id).where(
         _RUNS.c.thread_id == param("thread_id"), one_of(_RUNS.c.status, ACTIVE)
@@ -185,6 +187,11 @@ class Threads(Repository):
         tx.run(DELETE, id=thread_id)
         resources.forget(tx, thread_id, thread.tool_resources)
         return [each for each in ended if each is not None]
+
+    @reads_all
+    def existing(self, tx: Transaction, thread_ids: Sequence[str]) -> set[str]:
+        """Returns those of the ids that threads of any project have."""
+        return {id for (id,) in tx.all(EXISTING, ids=list(thread_ids))}
 
 
 def begun(

@@ -60,6 +60,7 @@ def server(model_server: ModelServer) -> Iterator[Stack]:
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
         # A script that fails is to fail at once; tests of retries have servers of their own.
         "ASSISTANTS_MODEL_RETRIES": "0",
+        "ASSISTANTS_SANDBOX": "auto",
     }
     with serving(env) as stack:
         yield stack

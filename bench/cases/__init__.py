@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from bench.cases import calls, peers, runs, streams, threads
+from bench.cases import calls, peers, runs, sandbox, streams, threads
 from bench.measuring import Bench, Case
 
 CASES: Final[dict[str, Callable[[Bench], Case]]] = {
@@ -12,5 +12,6 @@ CASES: Final[dict[str, Callable[[Bench], Case]]] = {
     **streams.CASES,
     **threads.CASES,
     **peers.CASES,
+    **sandbox.CASES,
 }
 """All of them, in the order in which they are measured."""

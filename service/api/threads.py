@@ -61,4 +61,5 @@ class ThreadsServicer:
         """Deletes a thread, and cancels what runs in it."""
         for ended in await self._storage.threads.delete(caller.project, request.thread_id):
             await self._engine.announce(ended)
+        self._engine.forget(request.thread_id)
         return Deleted("thread", request.thread_id)

@@ -45,6 +45,27 @@ INDEXED = Counter(
     ["status"],
 )
 RETRIES = Counter("assistants_model_retries", "Requests to models that were tried again.")
+INTERPRETER_SESSIONS = Gauge(
+    "assistants_interpreter_sessions", "Sessions of the code interpreter that are open."
+)
+INTERPRETER_SESSION_ENDS = Counter(
+    "assistants_interpreter_session_ends", "Sessions that have ended, by why.", ["reason"]
+)
+INTERPRETER_START_SECONDS = Histogram(
+    "assistants_interpreter_start_seconds",
+    "How long sessions take to start.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+INTERPRETER_CALLS = Counter(
+    "assistants_interpreter_calls",
+    "Calls of the code interpreter, by how they ended.",
+    ["outcome"],
+)
+INTERPRETER_CALL_SECONDS = Histogram(
+    "assistants_interpreter_call_seconds",
+    "How long code runs, without the start of its session.",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 30, 60, 120),
+)
 
 
 def serve(address: str) -> None:

@@ -45,9 +45,10 @@ class Engine:
     ) -> None:
         """Executes runs of `storage` with `model` and `tools`, up to `concurrency` at once."""
         self._storage = storage
+        self._tools = tools
         self._queue = queue
         self._bus = bus
-        self._cancellations = BackgroundTasks(StorageError)
+        self._background = BackgroundTasks(StorageError)
         self._publisher = Publisher(bus)
         self.streams = RunStreams(storage, bus)
         self.list_models = model.list_models
@@ -77,7 +78,7 @@ class Engine:
         """After `work` has ended: gives runs `grace` seconds to end, and ends every stream."""
         await self._worker.drain(grace)
         # Storage is still open: runs that are cancelled now are ended by the next server.
-        await self._cancellations.join_all()
+        await self._background.join_all()
         await self._queue.close()
         await self._bus.close()
 
@@ -133,9 +134,13 @@ class Engine:
         if ended.released is not None:
             await self._queue.put(ended.released.id, ended.released.assistant_id)
 
+    def forget(self, thread_id: str) -> None:
+        """Lets the tools drop what they keep of a thread that is deleted."""
+        self._background.detach(self._background.start(self._tools.forget(thread_id)))
+
     def abandon(self, run: Run) -> None:
         """Cancels a run whose caller has gone away, unless it has ended."""
-        self._cancellations.detach(self._cancellations.start(self._cancel(run)))
+        self._background.detach(self._background.start(self._cancel(run)))
 
     async def _cancel(self, run: Run) -> None:
         with contextlib.suppress(NotFound, NotCancellable):

@@ -60,7 +60,7 @@ CALLED = (
 """Modules of storage whose statements callers' requests fill."""
 
 OF_ALL = {
-    *("runs.statuses", "vector_stores.of_run", "vector_stores.due"),
+    *("runs.statuses", "threads.existing", "vector_stores.of_run", "vector_stores.due"),
     *("files.expired", "files.expire", "files.unknown_blobs"),
     *("uploads.overdue", "uploads.expire"),
 }
@@ -79,7 +79,10 @@ LISTS = {"assistants.list", "threads.list", "files.list", "vector_stores.list"}
 """What lists a project's own."""
 
 
-UNASKED = {"runs.STATUSES", "files.EXPIRED", "files.KNOWN_BLOBS", "uploads.OVERDUE"}
+UNASKED = {
+    *("runs.STATUSES", "threads.EXISTING"),
+    *("files.EXPIRED", "files.KNOWN_BLOBS", "uploads.OVERDUE"),
+}
 """Statements that the server executes by itself, for all projects."""
 
 IN_A_PARENT = {

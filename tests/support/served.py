@@ -32,6 +32,7 @@ async def served(
         worker_concurrency=1,
         lease_seconds=lease_seconds,
         shutdown_grace=0,
+        sandbox="off",
     )
     model = ChatModel(models.base_url, "none", idle_timeout=60)
     serving, stop = asyncio.Event(), asyncio.Event()

@@ -54,6 +54,8 @@ class Stack:
             "ASSISTANTS_GRPC_ADDRESS": free_address(),
             "ASSISTANTS_DATA_DIR": str(self.directory / "data"),
             "ASSISTANTS_MODEL_API_KEY": new_secret(),
+            # Else each start tries sandboxes, for which tests that need one ask.
+            "ASSISTANTS_SANDBOX": "off",
         } | dict(env or {})
         self.process: subprocess.Popen[bytes] | None = None
 

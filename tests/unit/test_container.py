@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import service
+from service.sandbox import environment
 from service.settings import Settings
 
 ROOT: Final = Path(service.__file__).parents[1]
@@ -16,7 +17,8 @@ DOCKERFILE: Final = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVER: Final = COMPOSE["services"]["assistants"]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK: Final = (ROOT / "requirements.lock").read_text()
+LOCKED: Final = "requirements.lock"
+LOCK: Final = (ROOT / LOCKED).read_text()
 SET: Final = dict(re.findall(r"\b(ASSISTANTS_\w+)=(\S+)", DOCKERFILE))
 NAMES: Final = {f"ASSISTANTS_{name}".upper() for name in Settings.model_fields}
 
@@ -86,11 +88,12 @@ def test_python_is_the_project_s() -> None:
 
 
 def test_packages_are_the_lock_s() -> None:
-    [download] = [line for line in lines("RUN") if line.startswith("pip download")]
-    assert {"--no-deps", "--require-hashes"} < set(download.split())
-    assert download.endswith("--requirement requirements.lock")
+    downloads = [line for line in lines("RUN") if line.startswith("pip download")]
+    for download, lock in zip(downloads, (LOCKED, environment.LOCK), strict=True):
+        assert {"--no-deps", "--require-hashes"} < set(download.split())
+        assert download.endswith(f"--requirement {lock}")
     # Whatever is installed afterwards comes from these files.
-    rest = DOCKERFILE.partition(download)[2]
+    rest = DOCKERFILE.partition(downloads[-1])[2]
     assert rest.index("PIP_NO_INDEX=1") < rest.index("pip install")
     named = re.findall(r"pip install --quiet (?:--no-deps )?([^&\n]+)", rest)
     for name in " ".join(named).replace('"', "").split():
@@ -106,6 +109,12 @@ def test_the_embedded_model_is_in_the_image() -> None:
 def test_what_files_need_is_in_the_image() -> None:
     installed = " ".join(re.findall(r"pip install --quiet ([^&\n]+)", DOCKERFILE)).split()
     assert {*PROJECT["optional-dependencies"]["files"]} < {*installed}
+
+
+def test_the_interpreter_is_in_the_image() -> None:
+    [install] = [line for line in lines("RUN") if line.endswith("assistants interpreter install")]
+    [folder] = re.findall(rf"--dest (\S+) --requirement {environment.LOCK}", DOCKERFILE)
+    assert f"PIP_FIND_LINKS={folder} " in install
 
 
 def test_the_build_has_what_it_copies() -> None:

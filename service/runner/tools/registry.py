@@ -85,6 +85,11 @@ class Registry:
         self._function = Function()
         self._tools = {tool.type: tool for tool in tools}
 
+    async def forget(self, thread_id: str) -> None:
+        """Has every tool drop what it keeps of a thread that is deleted."""
+        for tool in self._tools.values():
+            await tool.forget(thread_id)
+
     async def toolbox(self, run: Run) -> Toolbox:
         """Returns the tools of a run. Raises ToolUnavailable, Unreachable.
 

@@ -143,3 +143,10 @@ class ServerTool(Tool, Protocol):
         exception is a defect, which is logged, and the link stays a text.
         """
         return None
+
+    async def forget(self, thread_id: str) -> None:
+        """Drops what the tool keeps of a thread that is deleted; what runs there is broken off.
+
+        An exception is a defect, which is logged: callers do not wait for this.
+        """
+        return  # Most keep nothing.

@@ -11,6 +11,14 @@ Checks = Mapping[str, Steps]
 PARIS: Final = ("get_weather", {"city": "Paris"})
 ROME: Final = ("get_weather", {"city": "Rome"})
 
+CODE: Final = """
+from PIL import Image
+text = open('/mnt/data/in.csv').read()
+print(text)
+display(Image.new('RGB', (2, 2)))
+_ = open('/mnt/data/out.csv', 'w').write(text[::-1])
+"""
+
 
 def silent() -> tuple[Step, ...]:
     """A model that is not asked."""
@@ -25,6 +33,11 @@ def answers() -> tuple[Step, ...]:
 def calls() -> tuple[Step, ...]:
     """A model that calls the function twice, in parallel, and then answers."""
     return (Calls(PARIS, ROME), Answer("Sunny."))
+
+
+def code() -> tuple[Step, ...]:
+    """A model that has code run, and links to what it wrote."""
+    return (Calls(("python", {"code": CODE})), Answer("[out.csv](sandbox:/mnt/data/out.csv)"))
 
 
 def held() -> tuple[Step, ...]:
@@ -55,6 +68,7 @@ COMMON: Final[Checks] = {
     "files_of_vector_stores": silent,
     "batches_of_vector_stores": silent,
     "raw_responses": answers,
+    "code_interpreter": code,
     "errors": held,
     "no_warnings": silent,
 }

@@ -86,6 +86,7 @@ async def _threads(storage: Storage) -> None:
     await storage.threads.copy(PROJECT, thread.id)
     [message] = (await storage.messages.list(PROJECT, thread.id, PageRequest(limit=1))).data
     await storage.threads.copy(PROJECT, thread.id, message.id)
+    await storage.threads.existing([thread.id])
     await make_run(storage, thread)
     await storage.threads.delete(PROJECT, thread.id)
 

@@ -1,0 +1,70 @@
+"""The code of a call, whatever form a model has given it."""
+
+import ast
+import json
+import re
+
+from service.runner.tools.tool import ToolFailed
+
+KEYS = ("code", "input", "python")
+"""The keys under which models give code, though they are asked for the first."""
+
+NO_CODE = 'No code was given. Call this function with {"code": "…"}, a text with Python code.'
+
+_FENCE = re.compile(r"\s*(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n(.*?)(?:\n\1\s*|\1\s*)?", re.DOTALL)
+
+_BROKEN = re.compile(r'\s*\{\s*"(?:code|input|python)"\s*:\s*"(.*?)(?:"\s*\}?\s*)?', re.DOTALL)
+"""An object as models write it that forget to escape quotes, or to close it."""
+
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_MEANT = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "/": "/"}
+
+
+def parse(arguments: str) -> str:
+    """Returns the code in the arguments of a call: an object, a text, perhaps in a fence.
+
+    Raises ToolFailed where there is none.
+    """
+    code = _unfenced(_unwrapped(_unfenced(arguments)))
+    if not code.strip():
+        raise ToolFailed(NO_CODE)
+    return code
+
+
+def _unwrapped(text: str) -> str:
+    """Returns the code in an object or a quoted text; what is neither is code itself."""
+    if text.strip() and text.lstrip()[0] not in "{\"'":
+        return text
+    value = _value(text)
+    match value:
+        case str():
+            return value
+        case dict():
+            for key in KEYS:
+                if isinstance(code := value.get(key), str):
+                    return code
+                if isinstance(code, list) and all(isinstance(line, str) for line in code):
+                    return "\n".join(code)
+            raise ToolFailed(NO_CODE)
+        case None if match := _BROKEN.fullmatch(text):
+            return _ESCAPED.sub(lambda found: _MEANT.get(found[1], found[0]), match[1])
+        case _:
+            return text
+
+
+def _value(text: str) -> object:
+    """Returns what the text is as JSON, or as Python would write it; None for neither."""
+    try:
+        # Line ends in texts, which JSON forbids, are taken.
+        return json.loads(text, strict=False)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _unfenced(text: str) -> str:
+    match = _FENCE.fullmatch(text)
+    return match[3] if match else text

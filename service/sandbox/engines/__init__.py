@@ -1,0 +1,1 @@
+"""The engines: ways to start a session's child, and what encloses it."""

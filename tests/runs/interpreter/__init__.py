@@ -1,0 +1,1 @@
+"""Runs whose models call the code interpreter."""

@@ -1,0 +1,1 @@
+"""Where the model's Python runs, and that nothing gets out of there."""

@@ -1,0 +1,1 @@
+"""Modules of the server's tools by themselves."""
