@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.errors import Kind
+from tests.support.compatibility import vector_store_cases
 from tests.support.compatibility.errors import Case
 
 USER: dict[str, Any] = {"role": "user", "content": "x"}
@@ -31,7 +32,7 @@ CHOICES = "Invalid value: '{}'. Supported values are: {}."
 ACTIVE = "Thread {busy} already has an active run {busy_run}."
 TERMINAL = 'Runs in status "completed" do not accept tool outputs.'
 WRONG_SET = "Expected tool outputs for call_ids ['{call_0}', '{call_1}'], got ['call_x']"
-NO_TOOL = "Tool 'file_search' is not available on this server."
+NO_TOOL = "Tool 'code_interpreter' is not available on this server."
 
 
 def assistant(**fields: Any) -> dict[str, Any]:
@@ -205,14 +206,14 @@ def _states() -> list[Case]:
             "POST /threads/{idle}/runs",
             NO_TOOL,
             "tools",
-            RUN | {"tools": [{"type": "file_search"}]},
+            RUN | {"tools": [{"type": "code_interpreter"}]},
         ),
         Case(
             Kind.unavailable_tool,
             "POST /threads/{idle}/runs",
             NO_TOOL,
             "tool_choice",
-            RUN | {"tool_choice": {"type": "file_search"}},
+            RUN | {"tool_choice": {"type": "code_interpreter"}},
         ),
     ]
 
@@ -438,4 +439,7 @@ def _unknown_paths() -> list[Case]:
     ]
 
 
-CASES = [*_unknown_objects(), *_files(), *_states(), *_parameters(), *_values(), *_unknown_paths()]
+CASES = [
+    *(*_unknown_objects(), *_files(), *_states(), *_parameters(), *_values(), *_unknown_paths()),
+    *vector_store_cases.CASES,
+]
