@@ -32,7 +32,6 @@ CHOICES = "Invalid value: '{}'. Supported values are: {}."
 ACTIVE = "Thread {busy} already has an active run {busy_run}."
 TERMINAL = 'Runs in status "completed" do not accept tool outputs.'
 WRONG_SET = "Expected tool outputs for call_ids ['{call_0}', '{call_1}'], got ['call_x']"
-NO_TOOL = "Tool 'code_interpreter' is not available on this server."
 
 
 def assistant(**fields: Any) -> dict[str, Any]:
@@ -201,20 +200,6 @@ def _states() -> list[Case]:
         Case(Kind.wrong_status, f"POST {done}/{submit}", TERMINAL, body=OUTPUTS | {"stream": True}),
         Case(Kind.wrong_tool_outputs, outputs, WRONG_SET, body=OUTPUTS),
         Case(Kind.wrong_tool_outputs, outputs, WRONG_SET, body=OUTPUTS | {"stream": True}),
-        Case(
-            Kind.unavailable_tool,
-            "POST /threads/{idle}/runs",
-            NO_TOOL,
-            "tools",
-            RUN | {"tools": [{"type": "code_interpreter"}]},
-        ),
-        Case(
-            Kind.unavailable_tool,
-            "POST /threads/{idle}/runs",
-            NO_TOOL,
-            "tool_choice",
-            RUN | {"tool_choice": {"type": "code_interpreter"}},
-        ),
     ]
 
 
