@@ -12,7 +12,7 @@ import pytest
 from tests.support.files import samples
 from tests.support.files.embedding_server import EmbeddingServer, refusing
 from tests.support.model_server import ModelServer
-from tests.support.script import Answer, Fail
+from tests.support.script import Answer, BreakOff
 from tests.support.stack import Stack, serving
 from tests.support.waiting import until
 
@@ -85,7 +85,7 @@ async def test_a_server_of_embeddings_that_refuses() -> None:
 
 
 async def test_queries_that_a_model_words_anew(models: ModelServer) -> None:
-    model = models.script(Answer('"berries  beetles"'), Fail(500))
+    model = models.script(Answer('"berries  beetles"'), BreakOff("berr"))
     with connected(MODEL_BASE_URL=models.base_url, REWRITING_MODEL=model) as (_, client):
         store = client.vector_stores.create()
         client.vector_stores.files.upload_and_poll(vector_store_id=store.id, file=FOXES)
