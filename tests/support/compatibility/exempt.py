@@ -37,8 +37,6 @@ NEVER: Final = frozenset(
         # Nothing shows an upload but what begins and ends it.
         "Upload.status=expired",
         "Upload.file|null",
-        # The bytes of a file are no JSON.
-        "downloadFile|string",
         # A day must pass, or a server crash three times: the tests of storage have both.
         "VectorStoreObject.status=expired",
         "VectorStoreFileObject.last_error.code=server_error",

@@ -292,7 +292,10 @@ def file_search(client: openai.OpenAI, models: ModelServer) -> None:
         tools=tools[:1],
         tool_resources={"file_search": {"vector_store_ids": [store.id]}},
     )
-    shown: Any = [{"type": "image_file", "image_file": {"file_id": image.id, "detail": "low"}}]
+    shown: Any = [
+        {"type": "image_file", "image_file": {"file_id": image.id, "detail": detail}}
+        for detail in ("low", "high", "auto")
+    ]
     client.beta.threads.messages.create(scene.thread_id, role="user", content=shown)
     chosen: Any = {"tools": tools, "tool_choice": {"type": "file_search"}}
     with client.beta.threads.runs.create(
