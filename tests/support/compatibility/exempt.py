@@ -8,30 +8,19 @@ from typing import Final
 FILES: Final = frozenset(
     {
         # What a model makes of files.
-        "MessageContentImageFileObject",
-        "MessageContentTextObject.text.annotations[]",
-        "MessageContentTextAnnotationsFileCitationObject",
         "MessageContentTextAnnotationsFilePathObject",
         "MessageDeltaContentImageFileObject",
-        "MessageDeltaContentTextObject.text.annotations[]",
-        "MessageDeltaContentTextAnnotationsFileCitationObject",
         "MessageDeltaContentTextAnnotationsFilePathObject",
         "OpenAIFile.purpose=assistants_output",
         # Runs with the server's tools, and what these do in a step.
         "RunObject.tools[]|AssistantToolsCode",
-        "RunObject.tools[]|AssistantToolsFileSearch",
         "AssistantsNamedToolChoice.type=code_interpreter",
-        "AssistantsNamedToolChoice.type=file_search",
         "RunStepDetailsToolCallsCodeObject",
         "RunStepDetailsToolCallsCodeOutputLogsObject",
         "RunStepDetailsToolCallsCodeOutputImageObject",
-        "RunStepDetailsToolCallsFileSearchObject",
-        "RunStepDetailsToolCallsFileSearchRankingOptionsObject",
-        "RunStepDetailsToolCallsFileSearchResultObject",
         "RunStepDeltaStepDetailsToolCallsCodeObject",
         "RunStepDeltaStepDetailsToolCallsCodeOutputLogsObject",
         "RunStepDeltaStepDetailsToolCallsCodeOutputImageObject",
-        "RunStepDeltaStepDetailsToolCallsFileSearchObject",
     }
 )
 """What only file_search, code_interpreter and files would fill."""
