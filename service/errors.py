@@ -82,7 +82,6 @@ class Kind(StrEnum):
     active_run = "active_run"
     wrong_status = "wrong_status"
     wrong_tool_outputs = "wrong_tool_outputs"
-    unavailable_tool = "unavailable_tool"
     malformed = "malformed"
     too_large = "too_large"
     range_not_satisfiable = "range_not_satisfiable"
@@ -122,7 +121,6 @@ TABLE: dict[Kind, ErrorSpec] = {
     Kind.active_run: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_status: ErrorSpec(400, grpc.StatusCode.FAILED_PRECONDITION, _INVALID, None),
     Kind.wrong_tool_outputs: _bad(None),
-    Kind.unavailable_tool: _bad(None),
     Kind.malformed: _bad(None),
     Kind.too_large: ErrorSpec(413, grpc.StatusCode.RESOURCE_EXHAUSTED, _INVALID, None),
     Kind.range_not_satisfiable: ErrorSpec(416, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),

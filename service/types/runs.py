@@ -28,10 +28,6 @@ _TOKENS = partial(checks.integer, minimum=256, maximum=2**31 - 1)
 _INSTRUCTIONS = partial(checks.text, maximum=checks.MAX_TEXT)
 
 
-def _check_tools(stored: Stored) -> None:
-    tools.refuse_unavailable(stored.get("tools", ()))
-
-
 def _check_choice(stored: Stored) -> None:
     # The assistant's tools are not known before it is read.
     if "tools" in stored:
@@ -40,7 +36,7 @@ def _check_choice(stored: Stored) -> None:
 
 FIELDS: tuple[Field, ...] = (
     include.FIELD,
-    Field("tools", partial(tools.parse, maximum=20), default=INHERITED, check=_check_tools),
+    Field("tools", partial(tools.parse, maximum=20), default=INHERITED),
     Field("model", partial(checks.required_text, maximum=256), default=INHERITED, required=True),
     Field("instructions", _INSTRUCTIONS, default=INHERITED),
     Field("additional_instructions", _INSTRUCTIONS, default=""),

@@ -23,8 +23,6 @@ def parse(param: str, given: json_pb2.Value) -> Any:
         checks.wrong_type(param, "one of a string or an object", value)
     checks.json_object(param, value, ("type", "function"))
     kind = checks.kind(param, value, tools.KINDS)
-    if not tools.is_available(kind):
-        tools.unavailable(param, kind)
     if kind in tools.SERVER_KINDS:
         checks.json_object(param, value, ("type",))
         return {"type": kind}

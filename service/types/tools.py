@@ -1,17 +1,14 @@
 """Tools, which rows hold in OpenAI's form; what nobody chose has no key."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from assistants.v1 import common_pb2
 
-from service.errors import ApiError, Kind
 from service.types import checks, json_value
 
 KINDS = ("code_interpreter", "file_search", "function")
 SERVER_KINDS = ("code_interpreter", "file_search")
-SERVED: frozenset[str] = frozenset({"file_search"})
-"""Tools of the server's with which it executes runs; assistants may have all."""
 
 UNAVAILABLE = "Tool '{}' is not available on this server."
 
@@ -65,23 +62,6 @@ def _file_search(param: str, options: common_pb2.FileSearchOptions) -> dict[str,
             "score_threshold": threshold,
         }
     return result
-
-
-def refuse_unavailable(stored: Iterable[Mapping[str, Any]]) -> None:
-    """Refuses to run with a tool of the server's that it does not execute."""
-    for tool in stored:
-        if not is_available(tool["type"]):
-            unavailable("tools", tool["type"])
-
-
-def is_available(kind: str) -> bool:
-    """Returns whether runs may have tools of this type."""
-    return kind not in SERVER_KINDS or kind in SERVED
-
-
-def unavailable(param: str, kind: str) -> NoReturn:
-    """Refuses a tool of the server's that `param` asks for."""
-    raise ApiError(Kind.unavailable_tool, UNAVAILABLE.format(kind), param)
 
 
 def ranking_options(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def test_every_operation_event_and_property(
     walk.assistants(client)
     walk.files(client)
     walk.threads(client)
+    walk.vector_stores(client)
+    walk.file_search(client, models)
     walk.errors(client)
     walk.choices(client, models)
     walk.calls(client, models)

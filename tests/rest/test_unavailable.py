@@ -1,4 +1,4 @@
-"""What this server does not have yet: tools of its own, files and vector stores."""
+"""Files and vector stores that do not exist: what names them is refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from tests.support.model_server import ModelServer
-from tests.support.rest.scene import Scene, expect, function
+from tests.support.rest.scene import Scene, expect
 
 Call = Callable[[openai.OpenAI], Any]
 
@@ -21,25 +21,6 @@ def _assistant(**given: Any) -> Call:
 def _thread(**message: Any) -> Call:
     given: Any = [NEW | message]
     return lambda c: c.beta.threads.create(messages=given)
-
-
-@pytest.mark.parametrize("tool", ["file_search", "code_interpreter"])
-def test_tools_that_do_not_exist_yet(client: openai.OpenAI, tool: str) -> None:
-    scene = Scene.create(client, "any", tools=[{"type": tool}])
-    message = f"Tool '{tool}' is not available on this server."
-    expect(client, lambda _: scene.start(), 400, message, "tools", None)
-    expect(client, lambda _: scene.start(stream=True), 400, message, "tools", None)
-    expect(
-        client,
-        lambda c: c.beta.threads.create_and_run(assistant_id=scene.assistant_id),
-        400,
-        message,
-        "tools",
-        None,
-    )
-    plain = Scene.create(client, "any", tools=[function("look")])
-    expect(client, lambda _: plain.start(tools=[{"type": tool}]), 400, message, "tools", None)
-    assert client.beta.threads.runs.list(scene.thread_id).data == []
 
 
 FILES: Any = {"code_interpreter": {"file_ids": ["file-x"]}}

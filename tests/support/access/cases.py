@@ -27,7 +27,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "ModifyAssistant": {"assistant_id": "{assistant}", "name": "stolen"},
     "DeleteAssistant": {"assistant_id": "{assistant}"},
     "ListModels": {},
-    "GetModel": {"model": "m"},
+    "GetModel": {"model": "org/scripted"},
     "CreateThread": {"messages": [MESSAGE]},
     "GetThread": IN_THREAD,
     "ModifyThread": IN_THREAD | METADATA,

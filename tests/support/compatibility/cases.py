@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.errors import Kind
+from tests.support.compatibility import vector_store_cases
 from tests.support.compatibility.errors import Case
 
 USER: dict[str, Any] = {"role": "user", "content": "x"}
@@ -31,7 +32,6 @@ CHOICES = "Invalid value: '{}'. Supported values are: {}."
 ACTIVE = "Thread {busy} already has an active run {busy_run}."
 TERMINAL = 'Runs in status "completed" do not accept tool outputs.'
 WRONG_SET = "Expected tool outputs for call_ids ['{call_0}', '{call_1}'], got ['call_x']"
-NO_TOOL = "Tool 'file_search' is not available on this server."
 
 
 def assistant(**fields: Any) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def _unknown_objects() -> list[Case]:
     assistant, thread, inside = "/assistants/asst_x", "/threads/thread_x", "/threads/{idle}"
     message, run, step = f"{inside}/messages/msg_x", f"{inside}/runs/run_x", "/steps/step_x"
     return [
+        Case(Kind.model_not_found, "GET /models/x", "The model 'x' does not exist", param="model"),
         *missing(NO_ASSISTANT, f"GET {assistant}", f"POST {assistant}", f"DELETE {assistant}"),
         *missing(NO_ASSISTANT, f"POST {inside}/runs", "POST /threads/runs", body=A_STREAM),
         *missing(
@@ -200,20 +201,6 @@ def _states() -> list[Case]:
         Case(Kind.wrong_status, f"POST {done}/{submit}", TERMINAL, body=OUTPUTS | {"stream": True}),
         Case(Kind.wrong_tool_outputs, outputs, WRONG_SET, body=OUTPUTS),
         Case(Kind.wrong_tool_outputs, outputs, WRONG_SET, body=OUTPUTS | {"stream": True}),
-        Case(
-            Kind.unavailable_tool,
-            "POST /threads/{idle}/runs",
-            NO_TOOL,
-            "tools",
-            RUN | {"tools": [{"type": "file_search"}]},
-        ),
-        Case(
-            Kind.unavailable_tool,
-            "POST /threads/{idle}/runs",
-            NO_TOOL,
-            "tool_choice",
-            RUN | {"tool_choice": {"type": "file_search"}},
-        ),
     ]
 
 
@@ -438,4 +425,7 @@ def _unknown_paths() -> list[Case]:
     ]
 
 
-CASES = [*_unknown_objects(), *_files(), *_states(), *_parameters(), *_values(), *_unknown_paths()]
+CASES = [
+    *(*_unknown_objects(), *_files(), *_states(), *_parameters(), *_values(), *_unknown_paths()),
+    *vector_store_cases.CASES,
+]

@@ -18,6 +18,7 @@ SCHEMA: dict[str, Any] = {
     "required": ["z"],
 }
 LOOK = function("look")
+CONTENTS: Any = ["step_details.tool_calls[*].file_search.results[*].content"]
 EVERYTHING: dict[str, Any] = {
     "model": "any",
     "name": "Guide",
@@ -214,6 +215,98 @@ def expiry(client: openai.OpenAI, models: ModelServer) -> None:
         stream.until_done()
     assert stream.get_final_run().status == "expired"
     wait(hold.disconnected)
+
+
+def vector_stores(client: openai.OpenAI) -> None:
+    """Vector stores with everything, and files and batches with every end."""
+    stores = client.vector_stores
+    long = " ".join(f"word{number} stands here." for number in range(50_000)).encode()
+    texts = {"a.txt": b"Foxes eat berries.", "empty.txt": b"", "b.png": b"x", "long.txt": long}
+    ids = {
+        name: client.files.create(file=(name, data), purpose="assistants").id
+        for name, data in texts.items()
+    }
+    after: Any = {"anchor": "last_active_at", "days": 7}
+    store = stores.create(
+        name="n", metadata={"a": "b"}, expires_after=after, file_ids=[ids["a.txt"]]
+    )
+    assert store.status == "in_progress"
+    assert stores.update(store.id, name=None, expires_after=None).expires_at is None
+    bare = stores.create()
+    assert stores.list(limit=1).data == [bare]
+    assert not stores.list(order="asc", after=bare.id).data
+    assert not stores.files.list(bare.id).data
+    for name in ("a.txt", "empty.txt", "b.png"):
+        stores.files.create_and_poll(
+            ids[name], vector_store_id=store.id, attributes={"s": "a", "n": 0.5, "b": True}
+        )
+    assert {each.status for each in stores.files.list(store.id)} == {"completed", "failed"}
+    stores.files.update(ids["a.txt"], vector_store_id=store.id, attributes={"n": 1})
+    assert stores.files.content(ids["a.txt"], vector_store_id=store.id).data
+    assert stores.search(store.id, query=["berries", "foxes"]).data
+    batch = stores.file_batches.create(bare.id, file_ids=[ids["long.txt"]])
+    named: Any = {"batch_id": batch.id, "vector_store_id": bare.id}
+    assert stores.file_batches.cancel(**named).status == "cancelled"
+    assert stores.file_batches.retrieve(**named).file_counts.cancelled == 1
+    assert [each.status for each in stores.file_batches.list_files(**named)] == ["cancelled"]
+    done = stores.file_batches.create_and_poll(bare.id, file_ids=[ids["a.txt"]])
+    assert done.status == "completed"
+    assert stores.retrieve(bare.id).status == "completed"
+    assert stores.files.delete(ids["a.txt"], vector_store_id=store.id).deleted
+    resources: Any = {"code_interpreter": {"file_ids": [ids["a.txt"]]}}
+    resources["file_search"] = {"vector_store_ids": [store.id]}
+    assistant = client.beta.assistants.create(model="any", tool_resources=resources)
+    attached: Any = {"file_id": ids["a.txt"], "tools": [{"type": "file_search"}]}
+    attached_to_both: Any = {
+        **attached,
+        "tools": [{"type": "code_interpreter"}, *attached["tools"]],
+    }
+    thread = client.beta.threads.create(
+        tool_resources=resources,
+        messages=[{"role": "user", "content": "Hi", "attachments": [attached_to_both]}],
+    )
+    [message] = client.beta.threads.messages.list(thread.id).data
+    assert message.attachments and message.attachments[0].file_id == ids["a.txt"]
+    client.beta.threads.delete(thread.id)
+    client.beta.assistants.delete(assistant.id)
+    for each in (store, bare):
+        assert stores.delete(each.id).deleted
+
+
+def file_search(client: openai.OpenAI, models: ModelServer) -> None:
+    """A run that searches, and cites what it finds; an image of the user."""
+    image = client.files.create(file=("a.png", b"\x89PNG\r\n\x1a\n"), purpose="vision")
+    file = client.files.create(file=("a.txt", b"Foxes eat berries."), purpose="assistants")
+    store = client.vector_stores.create()
+    client.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id)
+    asked: Any = {"queries": ["What do foxes eat?"]}
+    ranking: Any = {"ranker": "auto", "score_threshold": 0.0}
+    tools: Any = [
+        {"type": "file_search"},
+        {"type": "file_search", "file_search": {"max_num_results": 3, "ranking_options": ranking}},
+    ]
+    model = models.script(Calls(("file_search", asked)), Answer("Berries【1:0†a.txt】."))
+    scene = Scene.create(
+        client,
+        model,
+        tools=tools[:1],
+        tool_resources={"file_search": {"vector_store_ids": [store.id]}},
+    )
+    shown: Any = [
+        {"type": "image_file", "image_file": {"file_id": image.id, "detail": detail}}
+        for detail in ("low", "high", "auto")
+    ]
+    client.beta.threads.messages.create(scene.thread_id, role="user", content=shown)
+    chosen: Any = {"tools": tools, "tool_choice": {"type": "file_search"}}
+    with client.beta.threads.runs.create(
+        **scene.ids, **chosen, stream=True, include=CONTENTS
+    ) as stream:
+        assert list(stream)[-1].event == "thread.run.completed"
+    [message] = client.beta.threads.messages.list(scene.thread_id, limit=1).data
+    assert message.run_id
+    named: Any = {"run_id": message.run_id, "thread_id": scene.thread_id}
+    for include in (CONTENTS, []):
+        assert len(client.beta.threads.runs.steps.list(**named, include=include).data) == 2
 
 
 def errors(client: openai.OpenAI) -> None:

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pytest
 from sqlmodel import col, update
 
 from storage import Storage, file_uses, packed_vectors
 from storage.attachments import AUTO
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
 from storage.entries import NewEntry
+from storage.errors import FilesNotReady
 from storage.files import NewBlob
 from storage.messages import NewMessage
 from storage.openings import open_tool_calls
@@ -298,6 +300,12 @@ async def _resources(storage: Storage) -> None:
     await storage.threads.modify(PROJECT, thread.id, {"tool_resources": named})
     run = await make_run(storage, thread)
     await storage.vector_stores.of_run(run)
+    message = NewMessage("user", [text_part("Hi")], attached)
+    waiting = await storage.threads.create(PROJECT, {}, NOTHING, [message])
+    searches = new_run(tools=[{"type": search}])
+    run = (await storage.runs.create(PROJECT, waiting.id, searches, [])).run
+    with pytest.raises(FilesNotReady):
+        await storage.claims.claim(run.id)
     other = await storage.threads.create(PROJECT, {}, Resources(code), [])
     await storage.database.write(lambda tx: file_uses.leave(tx, file_id), PROJECT)
     for each in (thread, other):

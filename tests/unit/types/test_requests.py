@@ -17,7 +17,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from service.api.new_run import draft
-from service.errors import ApiError, Kind
+from service.errors import ApiError
 from service.types import (
     assistants,
     messages,
@@ -219,18 +219,6 @@ def test_what_is_wrong_first_is_refused(
         assert str(refused.value.param).startswith(name)
         del left[name]
     read(kind(**right))
-
-
-def test_a_servers_tool_is_refused_ahead_of_what_follows_in_the_request() -> None:
-    request = runs_pb2.CreateRunRequest(model=LONG)
-    search = samples.assistant(tools=[{"type": "file_search"}])
-    with pytest.raises(ApiError, match="'file_search' is not available") as refused:
-        draft(request, 600, search)
-    assert refused.value.kind is Kind.unavailable_tool
-    with pytest.raises(ApiError, match="string too long"):
-        draft(request, 600)
-    with pytest.raises(ApiError, match="'file_search' is not available"):
-        draft(runs_pb2.CreateRunRequest(), 600).complete(search)
 
 
 MASKED: list[tuple[list[str], dict[str, Any]]] = [

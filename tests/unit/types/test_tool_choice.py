@@ -1,26 +1,15 @@
-"""Tools of the server's, on a server that executes one of them: requests may name it."""
+"""Tools of the server's that requests choose."""
 
 from typing import Any
 
 import pytest
 
 from service.errors import ApiError
-from service.types import tool_choice, tools
+from service.types import tool_choice
 from service.types.json_value import from_python
 
 PYTHON = {"type": "code_interpreter"}
 SEARCH = {"type": "file_search"}
-
-
-@pytest.fixture(autouse=True)
-def served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "SERVED", frozenset({"code_interpreter"}))
-
-
-def test_runs_may_have_it_and_no_other() -> None:
-    tools.refuse_unavailable([PYTHON])
-    with pytest.raises(ApiError, match="Tool 'file_search' is not available"):
-        tools.refuse_unavailable([PYTHON, SEARCH])
 
 
 def test_it_may_be_chosen() -> None:
@@ -33,7 +22,6 @@ def test_it_may_be_chosen() -> None:
 @pytest.mark.parametrize(
     ("given", "among", "message"),
     [
-        (SEARCH, [SEARCH], "Tool 'file_search' is not available on this server."),
         (
             PYTHON,
             [SEARCH],
