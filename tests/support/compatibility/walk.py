@@ -305,7 +305,8 @@ def file_search(client: openai.OpenAI, models: ModelServer) -> None:
     [message] = client.beta.threads.messages.list(scene.thread_id, limit=1).data
     assert message.run_id
     named: Any = {"run_id": message.run_id, "thread_id": scene.thread_id}
-    for include in (CONTENTS, []):
+    both: list[Any] = [CONTENTS, []]
+    for include in both:
         assert len(client.beta.threads.runs.steps.list(**named, include=include).data) == 2
 
 
