@@ -27,6 +27,12 @@ def calls() -> tuple[Step, ...]:
     return (Calls(PARIS, ROME), Answer("Sunny."))
 
 
+def searches() -> tuple[Step, ...]:
+    """A model that searches, and cites what was found."""
+    asked = ("file_search", {"queries": ["What do foxes eat?"]})
+    return Calls(asked), Answer("Mice 🐁【1:0†a.txt】.")
+
+
 def held() -> tuple[Step, ...]:
     """A model that falls silent in the middle of its answer."""
     return (Hold(Answer("Hello there"), after="Hello"),)
@@ -54,6 +60,7 @@ COMMON: Final[Checks] = {
     "every_call_on_uploads": silent,
     "files_of_vector_stores": silent,
     "batches_of_vector_stores": silent,
+    "stream_of_a_search": searches,
     "raw_responses": answers,
     "errors": held,
     "no_warnings": silent,
