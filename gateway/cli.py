@@ -11,6 +11,7 @@ import uvloop
 from rich.console import Console
 
 from gateway import interpreter, keys
+from gateway.reindex import reindex
 from gateway.serve import run
 from gateway.terminal.bearer import Bearer
 from gateway.terminal.chat import Chat, details
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.projects, name="projects")
 app.add_typer(interpreter.interpreter, name="interpreter")
+app.command()(reindex)
 
 API_KEY = "ASSISTANTS_API_KEY"
 ApiKey = Annotated[

@@ -115,7 +115,7 @@ class Form:
             raise ApiError(Kind.string_above_max, message, name)
 
     def _target(self, name: str) -> tuple[Message, FieldDescriptor]:
-        """Returns the message and its field that a form's field, such as `a` or `a[b]`, stands for."""
+        """Returns the message and its field for which the form's, such as `a[b]`, stands."""
         outer, inner = name, ""
         if (nested := _NESTED.fullmatch(name)) is not None:
             outer, inner = nested.groups()
@@ -195,8 +195,9 @@ def _unreadable(reason: str) -> ApiError:
 
 
 def _unquoted(value: str, filename: bool = False) -> str:
-    # A name is kept whole: old browsers, of whose paths the parser would cut it out, are gone.
-    return str(multipart.content_disposition_unquote(value))
+    # A name is kept whole: old browsers, of whose paths the parser would cut it out, are gone. curl
+    # and httpx double each backslash, which browsers do not.
+    return str(multipart.content_disposition_unquote(value)).replace("\\\\", "\\")
 
 
 def _extended(disposition: str) -> str | None:

@@ -18,7 +18,7 @@ import orjson
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
-from gateway import descriptor, downloads, sse
+from gateway import descriptor, downloads, polling, sse
 from gateway.forms import Form
 from gateway.requests import Schema
 from service.access import Identify
@@ -100,6 +100,8 @@ Stream = Callable[[Any, Caller], Awaitable[EventStream]]
 def _single(schema: Schema, execute: Execute) -> Work:
     async def work(request: Message | None, call: Call) -> HttpBody:
         answer = await call.execute(execute, schema.complete(request, call.metadata))
+        if schema.method.name in polling.POLLED:
+            await call.begin(polling.headers(answer))
         return HttpBody(content_type=_JSON, data=_body(answer))
 
     return work

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, ids, pages, tables
+from storage import clock, file_uses, ids, pages, tables
 from storage.dialects import in_list
 from storage.errors import NoSuchFile, NotFound
 from storage.lookup import by_id
@@ -160,5 +160,6 @@ def _delete(tx: Transaction, file_id: str) -> Sequence[str]:
     # Locked first: whoever names it meanwhile waits, and then finds nothing.
     _the(tx, LOCK, file_id)
     keys = [blob.id for blob in tx.all(BLOBS, file_id=file_id)]
+    file_uses.leave(tx, file_id)
     tx.run(DELETE, id=file_id)
     return keys

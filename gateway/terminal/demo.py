@@ -25,6 +25,22 @@ from gateway.terminal.bearer import Bearer
 from service.errors import SettingsError
 from service.process.child import dying_with_parent
 
+DOCUMENT = """\
+# Harbour Street Library: house rules
+
+## Opening hours
+The library is open from nine to six on weekdays. On Saturdays it closes at one. On Sundays and on
+public holidays it stays closed.
+
+## Loans
+Books may be kept for three weeks, films for one. Late returns cost twenty cents for each day.
+
+## The garden
+The library has a garden with fig trees. Food is welcome there, and nowhere else.
+"""
+QUESTION = "When does the library close on Saturdays?"
+"""What is asked about a document that no model has read."""
+
 STARTUP = 120
 """Seconds that the server may take to start."""
 
@@ -55,6 +71,7 @@ def run_demo(console: Console, api_key: str) -> None:
         # The openai package as it is: all that it needs is the address, and some key.
         with openai.OpenAI(base_url=base_url, api_key=api_key or "none") as client:
             thread_id = _converse(client.beta, console)
+            _ask_document(client, console)
         _title(console, "The same thread, read over gRPC: MessagesService.ListMessages")
         with grpc.insecure_channel(grpc_address) as plain:
             channel = grpc.intercept_channel(plain, Bearer(api_key)) if api_key else plain
@@ -106,6 +123,39 @@ def _converse(beta: Any, console: Console) -> str:
     for step in beta.threads.runs.steps.list(thread_id=thread.id, run_id=last.id):
         _line(console, f"{step.id} {step.type} {step.status}")
     return str(thread.id)
+
+
+def _ask_document(client: openai.OpenAI, console: Console) -> None:
+    _title(console, "file_search: a document, a question, an answer with a citation")
+    file = client.files.create(
+        file=("library.md", DOCUMENT.encode()), purpose="assistants", timeout=STARTUP
+    )
+    store = client.vector_stores.create(name="Library")
+    indexed = client.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id)
+    _line(console, f"{file.id} {file.filename}, in {store.id}: {indexed.status}")
+    assistant = client.beta.assistants.create(
+        model="SmolLM2-135M-Instruct",
+        instructions="You are a helpful assistant. Answer in one short sentence.",
+        temperature=0.0,
+        tools=[{"type": "file_search"}],
+        tool_resources={"file_search": {"vector_store_ids": [store.id]}},
+    )
+    thread = client.beta.threads.create(messages=[{"role": "user", "content": QUESTION}])
+    _title(console, "you")
+    _line(console, QUESTION)
+    _title(console, "stream")
+    with client.beta.threads.runs.stream(
+        thread_id=thread.id,
+        assistant_id=assistant.id,
+        max_completion_tokens=500,
+        event_handler=Printer(console),
+    ) as stream:
+        stream.until_done()
+        [message] = stream.get_final_messages()
+    console.print()
+    for part in message.content:
+        for annotation in part.text.annotations if part.type == "text" else []:
+            _line(console, f"{annotation.text}: from {file.filename}, {file.id}")
 
 
 def _say(beta: Any, thread_id: str, text: str, console: Console) -> None:

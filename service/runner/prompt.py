@@ -53,18 +53,18 @@ async def build(
     no different otherwise.
     """
     context = history.context
-    system = [{"role": "system", "content": run.instructions}] if run.instructions else []
     own, excerpts = _own(context, toolbox)
+    told = "\n\n".join(filter(None, [run.instructions, *excerpts]))
+    system = [{"role": "system", "content": told}] if told else []
     request = _parameters(run, toolbox, context, own)
     if request.get("max_completion_tokens") == 0:
         # No model takes this for a limit.
         raise OutOfTokens("max_completion_tokens")
-    added = [{"role": "user", "content": text} for text in excerpts]
-    rest = sizes.of_turns([*system, *added, *own]).plus(sizes.of_options(request))
+    rest = sizes.of_turns([*system, *own]).plus(sizes.of_options(request))
 
     def prompt(count: int) -> Prompt:
         def text() -> str:
-            read = [*sizes.texts(system), *history.texts(count), *excerpts, *sizes.texts(own)]
+            read = [*sizes.texts(system), *history.texts(count), *sizes.texts(own)]
             return "\n".join([*read, *sizes.option_texts(request)])
 
         return Prompt(run.model, rest.plus(history.size(count)), text)
@@ -89,7 +89,7 @@ async def build(
     shown = history.newest(count)
     if images is not None:
         shown = await images.shown(run.project_id, shown)
-    request["messages"] = [*system, *_with_excerpts(shown, excerpts), *own]
+    request["messages"] = [*system, *shown, *own]
     # A long one is put into JSON next, in one go: others get their turn before.
     await asyncio.sleep(0)
     return request
@@ -168,21 +168,6 @@ def _used(steps: Iterable[RunStep], kind: str) -> int:
 
 def _response_format(value: Any) -> Any:
     return None if value == "auto" or value["type"] == "text" else value
-
-
-def _with_excerpts(
-    turns: Sequence[dict[str, Any]], excerpts: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Returns the turns with what was found ahead of them, in the newest one of the user."""
-    newest = max((at for at, turn in enumerate(turns) if turn["role"] == "user"), default=None)
-    if newest is None or not excerpts:
-        return [*turns]
-    content = turns[newest]["content"]
-    text = "\n\n".join(excerpts)
-    asked: Any = f"{text}\n\n{content}"
-    if not isinstance(content, str):
-        asked = [{"type": "text", "text": text}, *content]
-    return [*turns[:newest], {**turns[newest], "content": asked}, *turns[newest + 1 :]]
 
 
 def _own(context: Context, toolbox: Toolbox) -> tuple[list[dict[str, Any]], list[str]]:

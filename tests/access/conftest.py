@@ -8,6 +8,7 @@ import httpx2
 import openai
 import pytest
 
+from tests.support.access import vector_store_cases
 from tests.support.access.keyed import Key
 from tests.support.access.transports import OverGrpc, OverRest, Transport
 from tests.support.model_server import ModelServer
@@ -78,11 +79,20 @@ def one_of_each(stack: Stack, models: ModelServer, key: Key) -> dict[str, str]:
         assert run.required_action
         [step] = scene.steps(run)
         [call] = run.required_action.submit_tool_outputs.tool_calls
+        file = client.files.create(file=("a.txt", b"text"), purpose="assistants")
+        upload = client.uploads.create(
+            filename="b.txt", bytes=4, mime_type="text/plain", purpose="assistants"
+        )
+        part = client.uploads.parts.create(upload.id, data=b"text")
         return {
+            "file": file.id,
+            "upload": upload.id,
+            "part": part.id,
             "assistant": scene.assistant_id,
             "thread": scene.thread_id,
             "message": scene.messages()[0].id,
             "run": run.id,
             "step": step.id,
             "call": call.id,
+            **vector_store_cases.make(client, file.id),
         }

@@ -16,9 +16,18 @@ Ids = dict[str, str]
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["grpc", "rest"])
 EVERY_METHOD = pytest.mark.parametrize("method", CASES)
-READS = {method: CASES[method] for method in ("GetAssistant", "GetThread", "GetRun")} | {
+READS = {
+    method: CASES[method]
+    for method in (
+        *("GetAssistant", "GetThread", "GetRun"),
+        *("GetVectorStore", "GetVectorStoreFile", "GetVectorStoreFileBatch"),
+    )
+} | {
     method: {key: value for key, value in CASES[method].items() if key not in ("after", "run_id")}
-    for method in ("ListAssistants", "ListThreads", "ListMessages", "ListRuns")
+    for method in (
+        *("ListAssistants", "ListThreads", "ListMessages", "ListRuns"),
+        *("ListVectorStores", "ListVectorStoreFiles"),
+    )
 }
 """What shows all that a project has."""
 
@@ -132,11 +141,17 @@ def test_with_the_project_s_own_key(
 
 
 @TRANSPORTS
-@pytest.mark.parametrize("method", ["ListAssistants", "ListThreads"])
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("ListAssistants", "assistant"),
+        ("ListThreads", "thread"),
+        ("ListVectorStores", "store"),
+    ],
+)
 def test_lists_have_what_is_the_project_s_own(
-    both: Both, own: Key, their_ids: Ids, own_ids: Ids, transport: str, method: str
+    both: Both, own: Key, their_ids: Ids, own_ids: Ids, transport: str, method: str, kind: str
 ) -> None:
     outcome = both.by(own)[transport](method, {"limit": 100})
-    kind = "assistant" if method == "ListAssistants" else "thread"
     assert own_ids[kind] in outcome.text
     assert their_ids[kind] not in outcome.text

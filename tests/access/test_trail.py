@@ -3,6 +3,7 @@
 import re
 
 from tests.access.conftest import Both, one_of_each
+from tests.support.access import vector_store_cases
 from tests.support.access.cases import CASES, filled
 from tests.support.access.keyed import Key, command
 from tests.support.access.transports import METHODS, REST, UNARY
@@ -30,6 +31,13 @@ OBJECTS = {
     "CancelRun": "run",
     "SubmitToolOutputs": "run",
     "StreamToolOutputs": "run",
+    **vector_store_cases.OBJECTS,
+    "UploadFile": "file",
+    "DeleteFile": "file",
+    "CreateUpload": "upload",
+    "AddUploadPart": "part",
+    "CompleteUpload": "upload",
+    "CancelUpload": "upload",
 }
 """The prefix of the object that the line of each call names."""
 
@@ -61,7 +69,7 @@ async def test_each_call_that_changes_something(
             assert (line["project"], line["key"], line["method"]) == (project, "ci", called)
             assert line["status"] != "UNAUTHENTICATED"
             # What was deleted over gRPC is not there over REST; its id is named all the same.
-            kind = line["object"].partition("_")[0]
+            [kind] = re.findall("^[a-z]+", line["object"])
             assert kind == OBJECTS[method] or line["status"] == "NOT_FOUND", line
     assert not [name for name in reads if lines(keyed, f"grpc-{name}")]
 

@@ -251,7 +251,7 @@ def test_neither_key_nor_beta_header_is_needed(server: Stack) -> None:
     assert over_rest(server.base_url, "POST /threads", {})[0] == 200
 
 
-@pytest.mark.parametrize("path", ["models", "files", "vector_stores", "chat/completions"])
+@pytest.mark.parametrize("path", ["images", "responses", "batches", "chat/completions"])
 def test_there_is_nothing_but_assistants_and_threads(server: Stack, path: str) -> None:
     status, answer = over_rest(server.base_url, f"GET /{path}", None)
     assert (status, answer["error"]["message"]) == (404, f"Invalid URL (GET /v1/{path})")

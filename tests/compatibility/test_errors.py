@@ -24,8 +24,10 @@ NOT_BY_A_REQUEST = {
     Kind.missing_api_key,
     Kind.invalid_api_key,
     Kind.mismatched_project,
+    Kind.too_large,
+    Kind.range_not_satisfiable,
 }
-"""What takes more than a request: readers that lag, the server's end, a defect, keys."""
+"""What takes more than a request: readers that lag, the server's end, a defect, keys, bytes."""
 
 
 @pytest.fixture(scope="module")

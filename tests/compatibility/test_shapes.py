@@ -34,7 +34,9 @@ def test_every_operation_event_and_property(
     client: openai.OpenAI, impatient: Stack, models: ModelServer, wire: Wire
 ) -> None:
     walk.assistants(client)
+    walk.files(client)
     walk.threads(client)
+    walk.vector_stores(client)
     walk.errors(client)
     walk.choices(client, models)
     walk.calls(client, models)
@@ -50,7 +52,7 @@ def test_every_operation_event_and_property(
     known, exempt = everything(), FILES | NEVER
     assert names <= known
     unexercised = known - names
-    assert (len(operations()), len(events())) == (23, 25)
+    assert (len(operations()), len(events())) == (48, 25)
     assert unexercised - set(_exempt(exempt, known)) == set(), "not exercised"
     assert set(_exempt(exempt, names)) == set(), "exercised, though exempt"
     assert {name for name in exempt if not set(_exempt({name}, known))} == set(), "not known"

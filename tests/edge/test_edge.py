@@ -223,7 +223,7 @@ def test_keys_are_given_once_at_every_level(server: Stack, body: str, param: str
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/files",
+        "/v1/models/x/y",
         "/v1/threads/t/runs/r/steps",
         "/v1/threads/t/x",
         "/v1/assistants/a/b",

@@ -1,6 +1,6 @@
 """Answers from documents, with citations: the official client against the whole server."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import openai
@@ -11,7 +11,7 @@ from openai.types.beta.threads.runs import FileSearchToolCall, RunStep
 
 from tests.support.model_server import ModelServer
 from tests.support.rest.scene import Scene, function, outputs
-from tests.support.script import Answer, Calls
+from tests.support.script import Answer, Calls, Fail
 
 HONEY = "Bees make honey from nectar. They keep it in combs of wax, for the winter."
 SKY = "The sky is blue because air scatters short waves of light more than long ones."
@@ -304,3 +304,69 @@ def test_without_a_store_the_model_is_offered_nothing(
     [asked] = models.requests(model)
     assert "tools" not in asked
     assert "tool_choice" not in asked
+
+
+def no_tools(request: Mapping[str, Any]) -> Fail | None:
+    """Refuses as Ollama does."""
+    if "tools" not in request:
+        return None
+    return Fail(400, f"registry.ollama.ai/library/{request['model']} does not support tools")
+
+
+def test_a_model_that_calls_no_functions_is_given_what_was_found(
+    client: openai.OpenAI, models: ModelServer, library: Library
+) -> None:
+    model = models.script(
+        Answer("They make honey from nectar."),
+        Answer("Bees keep it in combs【1:0†honey.txt】."),
+        Answer("Nobody knows."),
+        refuses=no_tools,
+    )
+    scene = Scene.create(
+        client, model, "What do bees make?", tools=[SEARCH], tool_resources=library.resources
+    )
+    with client.beta.threads.runs.create(**scene.ids, stream=True) as stream:
+        events = list(stream)
+    assert [event.event for event in events][3:8] == [
+        "thread.run.step.created",
+        "thread.run.step.in_progress",
+        "thread.run.step.delta",
+        "thread.run.step.completed",
+        "thread.run.step.created",
+    ]
+    refused, asked = models.requests(model)
+    assert "tools" in refused
+    assert "tools" not in asked
+    told, turn = asked["messages"]
+    mark = "【1:0†honey.txt】"
+    assert told["role"] == "system"
+    assert f"{mark}\n{HONEY}" in told["content"]
+    assert turn == {"role": "user", "content": "What do bees make?"}
+    # The answer cites nothing: it gets the mark of the result that it is about, as one delta.
+    pieces = [e.data.delta.content for e in events if e.event == "thread.message.delta"]
+    [last] = pieces[-1] or []
+    assert last.type == "text"
+    assert last.text is not None
+    assert (last.text.value, len(last.text.annotations or [])) == (mark, 1)
+    message = scene.messages()[-1]
+    assert scene.texts()[-1] == f"They make honey from nectar.{mark}"
+    [annotation] = annotations(message)
+    assert annotation.file_citation.file_id == library.files["honey"]
+    # From then on, it is asked without tools at once.
+    client.beta.threads.messages.create(scene.thread_id, role="user", content="Where is honey?")
+    scene.run()
+    assert scene.texts()[-1] == f"Bees keep it in combs{mark}."
+    scene.run()
+    assert scene.texts()[-1] == "Nobody knows."
+    assert len(models.requests(model)) == 4
+
+
+def test_such_a_model_may_be_told_not_to_search(
+    client: openai.OpenAI, models: ModelServer, library: Library
+) -> None:
+    model = models.script(Answer("Hello."), Answer("Hello."), refuses=no_tools)
+    scene = Scene.create(client, model, tools=[SEARCH], tool_resources=library.resources)
+    scene.run()
+    run = scene.run(tool_choice="none")
+    assert [step.type for step in scene.steps(run)] == ["message_creation"]
+    assert models.requests(model)[-1]["messages"][0]["content"] == "Hello"

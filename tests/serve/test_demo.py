@@ -46,6 +46,8 @@ def test_a_conversation_over_both_transports() -> None:
     last = shown.rpartition(titles[-1])[2].split("\n")
     assert [line.split()[1] for line in last if line] == ["user:", "assistant:"] * 2
     assert "message_creation completed" in shown
+    # The embedded model calls no functions: what was found is given to it, and the mark is ours.
+    assert "【1:0†library.md】: from library.md, file-" in shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 import pytest
 from assistants.v1 import assistants_pb2, messages_pb2, runs_pb2, threads_pb2
 
-from storage import claims, entry_claims, segments, stale_runs, vector_stores
+from storage import (
+    claims,
+    entry_claims,
+    files,
+    segments,
+    stale_runs,
+    uploads,
+    vector_stores,
+)
 from tests.support.grpc.stubs import Run, RunEvent, Stubs, function, last_run, user
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Calls, Hold
@@ -62,6 +70,7 @@ COSTS = {
 BACKGROUND = (
     *(stale_runs.QUEUED, stale_runs.COUNTS, claims.ATTEMPTS),
     *(entry_claims.DUE, vector_stores.DUE, segments.ORPHANS),
+    *(files.EXPIRED, files.KNOWN_BLOBS, uploads.OVERDUE),
 )
 """What the server asks by itself, again and again."""
 

@@ -63,10 +63,15 @@ async def _executed(storage: Storage) -> Named:
 
 async def _fill(storage: Storage) -> None:
     """Multiplies what there is of everything, and has the database count it."""
-    for row in (rows.Assistant, rows.Thread, rows.Message, rows.Run, rows.RunStep):
+    for row in (
+        *(rows.Assistant, rows.Thread, rows.Message, rows.Run, rows.RunStep),
+        *(rows.File, rows.Upload),
+    ):
         table = rows.table(getattr(tables, row.__name__))
         [one] = await fetch(storage, sa.select(table).limit(1), row)
         ended = {"status": "completed", "expires_at": None, "waiting": False}
+        if row is rows.Upload:
+            del ended["expires_at"]
         values = rows.values(one)
         values |= {name: value for name, value in ended.items() if name in values}
         positions = [ids.new_position() for _ in range(MANY)]

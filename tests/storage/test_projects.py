@@ -8,19 +8,31 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage import Storage, rows, tables
+from storage import Storage, ids, rows, tables
 from storage.attachments import AUTO
 from storage.claims import RunEnd, StepEnd
 from storage.database import Database
 from storage.entries import NewEntry
 from storage.errors import InvalidCursor, NotCompleted, NotFound
+from storage.files import NewBlob
 from storage.pages import PageRequest
 from storage.repository import Repository
 from storage.resources import NOTHING
 from storage.rows import table
 from storage.statements import PROJECT as PROJECT_ID
 from storage.statements import Statement
-from storage.tables import Assistant, Message, Run, RunStatus, RunStep, StepStatus, Thread
+from storage.tables import (
+    Assistant,
+    Blob,
+    File,
+    Message,
+    Run,
+    RunStatus,
+    RunStep,
+    StepStatus,
+    Thread,
+    Upload,
+)
 from storage.transaction import Transaction
 from tests.support.storage.declared import declared
 from tests.support.storage.rows import (
@@ -31,29 +43,47 @@ from tests.support.storage.rows import (
     claimed,
     execute,
     fetch,
-    make_file,
     new_run,
     start_tool_calls,
     user,
 )
 
-TABLES = (Assistant, Thread, Message, Run, RunStep)
+TABLES = (Assistant, Thread, Message, Run, RunStep, File, Upload, Blob)
 
 NOT_FOR_CALLERS = ("claims", "entry_claims", "stale_runs", "keys", "segments")
 """Repositories whose methods name nothing that a caller has named."""
 
-OF_ALL = {"runs.statuses", "threads.existing", "vector_stores.of_run", "vector_stores.due"}
+CALLED = (
+    *("assistants", "threads", "messages", "runs", "files", "uploads"),
+    *("vector_stores", "vector_store_files", "vector_store_batches"),
+)
+"""Modules of storage whose statements callers' requests fill."""
+
+OF_ALL = {
+    *("runs.statuses", "threads.existing", "vector_stores.of_run", "vector_stores.due"),
+    *("files.expired", "files.expire", "files.unknown_blobs"),
+    *("uploads.overdue", "uploads.expire"),
+}
 """What the server asks for itself, of all projects."""
 
-CREATES = {"assistants.create", "threads.create", "runs.create_with_thread"}
+CREATES = {
+    *("assistants.create", "threads.create", "runs.create_with_thread"),
+    *("files.create", "uploads.create"),
+}
 """What names nothing that there is."""
 
 PASSES_OVER = {"vector_store_files.names", "vector_stores.use"}
 """What does nothing for ids of which there is no object."""
 
-LISTS = {"assistants.list", "threads.list", "vector_stores.list"}
+LISTS = {"assistants.list", "threads.list", "files.list", "vector_stores.list"}
 """What lists a project's own."""
 
+
+UNASKED = {
+    *("runs.STATUSES", "threads.EXISTING"),
+    *("files.EXPIRED", "files.KNOWN_BLOBS", "uploads.OVERDUE"),
+}
+"""Statements that the server executes by itself, for all projects."""
 
 IN_A_PARENT = {
     "threads.DELETE",
@@ -82,9 +112,11 @@ class Ids:
     message: str
     run: str
     step: str
-    store: str
-    file: str
-    batch: str
+    file: str = ""
+    upload: str = ""
+    part: str = ""
+    store: str = ""
+    batch: str = ""
 
 
 async def one_of_each(storage: Storage, project: str) -> Ids:
@@ -100,10 +132,18 @@ async def one_of_each(storage: Storage, project: str) -> Ids:
     details = {"type": "tool_calls", "tool_calls": [call("call_1")]}
     ends = [StepEnd(step.id, StepStatus.in_progress, step_details=details)]
     await storage.claims.save(claim, steps=ends, run=RunEnd(RunStatus.requires_action))
-    file = await make_file(storage, project=project)
+    values: dict[str, Any] = {"filename": "a", "purpose": "vision", "expires_after": None}
+    file = await storage.files.create(project, values, NewBlob(ids.new_id(ids.BLOB), 1))
+    values |= {"bytes": 1, "mime_type": "a/b"}
+    upload = await storage.uploads.create(project, values)
+    part = await storage.uploads.add_part(project, upload.id, NewBlob(ids.new_id(ids.PART), 1))
     store = await storage.vector_stores.create(project, {"metadata_": {}}, [])
-    batch = await storage.vector_store_batches.create(project, store.id, [NewEntry(file, AUTO, {})])
-    return Ids(assistant.id, thread.id, message.id, run.id, step.id, store.id, file, batch.id)
+    new = [NewEntry(file.id, AUTO, {})]
+    batch = await storage.vector_store_batches.create(project, store.id, new)
+    return Ids(
+        *(assistant.id, thread.id, message.id, run.id, step.id),
+        *(file.id, upload.id, part.id, store.id, batch.id),
+    )
 
 
 def calls(storage: Storage, project: str, of: Ids, assistant: str) -> dict[str, Callable[[], Any]]:
@@ -118,6 +158,8 @@ def calls(storage: Storage, project: str, of: Ids, assistant: str) -> dict[str, 
     messages, runs = storage.messages, storage.runs
     stores, entries = storage.vector_stores, storage.vector_store_files
     batches, file = storage.vector_store_batches, NewEntry(of.file, AUTO, {})
+    files, uploads = storage.files, storage.uploads
+    blob = NewBlob("part_new", 1)
     return {
         "assistants.get": lambda: assistants.get(project, of.assistant),
         "assistants.modify": lambda: assistants.modify(project, of.assistant, changes),
@@ -157,11 +199,19 @@ def calls(storage: Storage, project: str, of: Ids, assistant: str) -> dict[str, 
         "vector_store_batches.get": lambda: batches.get(project, of.store, of.batch),
         "vector_store_batches.cancel": lambda: batches.cancel(project, of.store, of.batch),
         "vector_store_batches.files": lambda: batches.files(project, of.store, of.batch, page),
+        "files.get": lambda: files.get(project, of.file),
+        "files.content": lambda: files.content(project, of.file),
+        "files.delete": lambda: files.delete(project, of.file),
+        "uploads.check_pending": lambda: uploads.check_pending(project, of.upload),
+        "uploads.add_part": lambda: uploads.add_part(project, of.upload, blob),
+        "uploads.parts": lambda: uploads.parts(project, of.upload, [of.part]),
+        "uploads.complete": lambda: uploads.complete(project, of.upload, [of.part]),
+        "uploads.cancel": lambda: uploads.cancel(project, of.upload),
         "runs.get_step": lambda: runs.get_step(project, of.thread, of.run, of.step),
     }
 
 
-NAMES = sorted(calls(Storage(Database("sqlite:///unopened.db")), "", Ids(*[""] * 8), ""))
+NAMES = sorted(calls(Storage(Database("sqlite:///unopened.db")), "", Ids(*[""] * 10), ""))
 
 
 async def everything(storage: Storage) -> list[list[Any]]:
@@ -235,19 +285,21 @@ def test_what_returns_no_rows_of_a_class_names_the_project() -> None:
     found = {
         name
         for name, statement in declared().items()
-        if name.partition(".")[0] in ("assistants", "threads", "messages", "runs")
+        if name.partition(".")[0]
+        in ("assistants", "threads", "messages", "runs", "files", "uploads")
         and statement._row is None
         and PROJECT_ID not in statement.parameters()
     }
-    assert found == IN_A_PARENT | {"runs.STATUSES", "threads.EXISTING"}
+    assert found == IN_A_PARENT | UNASKED
 
 
 async def test_what_a_statement_leaves_out_is_left_out(storage: Storage) -> None:
     """A transaction of a project gives no row of another's, and changes none, whatever is asked."""
     theirs = await one_of_each(storage, PROJECT)
 
-    ids = (theirs.assistant, theirs.thread, theirs.message, theirs.run, theirs.step)
-    for row, id in zip(TABLES, ids, strict=True):
+    of_rows = (theirs.assistant, theirs.thread, theirs.message, theirs.run, theirs.step)
+    of_files = (theirs.file, theirs.upload, theirs.part)
+    for row, id in zip(TABLES, (*of_rows, *of_files), strict=True):
         named: Any = getattr(rows, row.__name__)
         before = await everything(storage)
         assert await storage.database.write(look_up(named, id), OTHER) == (None, None, [])

@@ -52,6 +52,7 @@ FUNCTION: Mapping[str, Any] = {
     },
 }
 
+AHEAD = "Excerpts from the user's files, each behind the mark to cite it by:\n\n"
 INTRODUCTION = (
     "Excerpts from the user's files. Copy the mark of an excerpt, such as {}, right behind what "
     "you take from it.\n\n"
@@ -131,7 +132,7 @@ class FileSearch(ServerTool):
             for each, text in zip(found, texts, strict=False)
         ]
         details = {"ranking_options": options, "results": results}
-        yield Result(_output(call.number, found, texts), details)
+        yield Result(_output(call.number, found, texts, ahead), details)
 
     def _is_ahead(self, run: Run) -> bool:
         if self._mode == "auto":
@@ -171,9 +172,10 @@ def fitting(found: Sequence[Found], tokens: int) -> list[str]:
     return texts
 
 
-def _output(number: int, found: Sequence[Found], texts: Sequence[str]) -> str:
+def _output(number: int, found: Sequence[Found], texts: Sequence[str], ahead: bool) -> str:
     if not texts:
         return NOTHING
     marks = [mark(number, index, each.filename) for index, each in enumerate(found)]
     excerpts = (f"{each}\n{text.strip()}" for each, text in zip(marks, texts, strict=False))
-    return INTRODUCTION.format(marks[0]) + "\n\n".join(excerpts)
+    # A small model would take the instruction for what is to be talked about.
+    return (AHEAD if ahead else INTRODUCTION.format(marks[0])) + "\n\n".join(excerpts)

@@ -8,14 +8,18 @@
 
 import assert from "node:assert/strict";
 
+import * as files from "./files.mjs";
 import * as interpreter from "./interpreter.mjs";
 import * as objects from "./objects.mjs";
 import * as polling from "./polling.mjs";
 import * as responses from "./responses.mjs";
 import { config, connect, MODES, runs, scene } from "./scene.mjs";
 import * as streams from "./streams.mjs";
+import * as vectorStores from "./vector_stores.mjs";
 
-const CHECKS = { ...objects, ...streams, ...polling, ...responses, ...interpreter };
+const CHECKS = {
+  ...objects, ...streams, ...polling, ...responses, ...files, ...vectorStores, ...interpreter,
+};
 
 /** Prints `held` at each piece of an answer, and then how the stream ends. */
 async function follow(model) {

@@ -14,11 +14,19 @@ from typing import Any, Final
 
 import openai
 
-from tests.clients.python import interpreter, objects, polling, responses, streams
+from tests.clients.python import (
+    files,
+    interpreter,
+    objects,
+    polling,
+    responses,
+    streams,
+    vector_stores,
+)
 from tests.clients.python.harness import CHECKS, entered, got, same
 from tests.clients.python.scene import scene
 
-MODULES: Final = [objects, streams, polling, responses, interpreter]
+MODULES: Final = [objects, streams, polling, responses, files, vector_stores, interpreter]
 """What registers the checks."""
 
 

@@ -9,11 +9,15 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any, Final
 
+from tests.support.access import vector_store_cases
+
 MESSAGE: Final[dict[str, Any]] = {"role": "user", "content": "stolen"}
 METADATA: Final[dict[str, Any]] = {"metadata": {"stolen": "1"}}
 IN_THREAD: Final = {"thread_id": "{thread}"}
 IN_RUN: Final = IN_THREAD | {"run_id": "{run}"}
 NEW_RUN: Final[dict[str, Any]] = {"assistant_id": "{assistant}", "when_active": "queue"}
+IN_UPLOAD: Final = {"upload_id": "{upload}"}
+NEW_FILE: Final[dict[str, Any]] = {"filename": "a.txt", "purpose": "assistants", "bytes": 0}
 OUTPUTS: Final[dict[str, Any]] = {"tool_outputs": [{"tool_call_id": "~call", "output": "stolen"}]}
 
 CASES: Final[dict[str, dict[str, Any]]] = {
@@ -23,7 +27,7 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "ModifyAssistant": {"assistant_id": "{assistant}", "name": "stolen"},
     "DeleteAssistant": {"assistant_id": "{assistant}"},
     "ListModels": {},
-    "GetModel": {"model": "m"},
+    "GetModel": {"model": "org/scripted"},
     "CreateThread": {"messages": [MESSAGE]},
     "GetThread": IN_THREAD,
     "ModifyThread": IN_THREAD | METADATA,
@@ -48,6 +52,16 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "StreamRunEvents": IN_RUN,
     "ListRunSteps": IN_RUN | {"after": "~step"},
     "GetRunStep": IN_RUN | {"step_id": "{step}"},
+    **vector_store_cases.CASES,
+    "UploadFile": NEW_FILE,
+    "ListFiles": {"after": "~file"},
+    "GetFile": {"file_id": "{file}"},
+    "DeleteFile": {"file_id": "{file}"},
+    "DownloadFile": {"file_id": "{file}"},
+    "CreateUpload": NEW_FILE | {"mime_type": "text/plain"},
+    "AddUploadPart": IN_UPLOAD | {"bytes": 0},
+    "CompleteUpload": IN_UPLOAD | {"part_ids": ["{part}"]},
+    "CancelUpload": IN_UPLOAD,
 }
 """By the methods' names."""
 

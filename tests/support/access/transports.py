@@ -65,17 +65,20 @@ class OverGrpc:
     def __call__(self, method: str, fields: Mapping[str, Any]) -> Outcome:
         found = METHODS[method]
         response: Any = GetMessageClass(found.output_type)
-        kind: Any = (
-            self._channel.unary_stream if found.server_streaming else self._channel.unary_unary
-        )
+        kind: Any = self._channel.unary_unary
+        if found.client_streaming:
+            kind = self._channel.stream_unary
+        elif found.server_streaming:
+            kind = self._channel.unary_stream
         call = kind(
             f"/{found.containing_service.full_name}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=response.FromString,
         )
         request = ParseDict(dict(fields), GetMessageClass(found.input_type)())
+        given = iter([request]) if found.client_streaming else request
         try:
-            answer = call(request, metadata=self._metadata, timeout=SECONDS)
+            answer = call(given, metadata=self._metadata, timeout=SECONDS)
             if found.server_streaming:
                 events, answer = answer, next(answer)
                 events.cancel()
@@ -99,17 +102,22 @@ class OverRest:
             path = path.replace(f"{{{name}}}", str(rest.pop(name)))
         if method in UNARY:
             rest["stream"] = True
-        reads = rule.verb == "GET"
-        with self._client.stream(
-            rule.verb,
-            path,
-            params=rest if reads else None,
-            content=json.dumps(rest) if rule.verb == "POST" else None,
-            headers=self._headers | {"content-type": "application/json"},
-        ) as answer:
+        with self._client.stream(rule.verb, path, **self._given(method, rule.verb, rest)) as answer:
             assert answer.headers["x-request-id"]
             if answer.headers["content-type"].startswith("text/event-stream"):
                 text = next(answer.iter_text())
             else:
                 text = answer.read().decode()
         return Outcome(_STATUS[answer.status_code], text)
+
+    def _given(self, method: str, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """Returns what httpx sends of a request besides its path."""
+        if (field := descriptor.RAW.get(method)) is not None:
+            size, name = fields.pop("bytes"), fields.pop("filename", "a")
+            file = {field: (name, b"x" * size)}
+            return {"files": file, "data": fields, "headers": self._headers}
+        return {
+            "params": fields if verb == "GET" else None,
+            "content": json.dumps(fields) if verb == "POST" else None,
+            "headers": self._headers | {"content-type": "application/json"},
+        }

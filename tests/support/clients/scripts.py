@@ -63,6 +63,10 @@ COMMON: Final[Checks] = {
     "polling_a_new_thread": answers,
     "polling_calls": calls,
     "every_call_on_runs_and_steps": calls,
+    "every_call_on_files": silent,
+    "every_call_on_uploads": silent,
+    "files_of_vector_stores": silent,
+    "batches_of_vector_stores": silent,
     "raw_responses": answers,
     "code_interpreter": code,
     "errors": held,
@@ -71,6 +75,8 @@ COMMON: Final[Checks] = {
 
 PYTHON: Final[Checks] = {
     **COMMON,
+    "every_call_on_vector_stores": silent,
+    "uploads_in_chunks": silent,
     "text_deltas": answers,
     "streamed_responses": answers,
     "timeout": held,

@@ -86,6 +86,92 @@ def _unknown_objects() -> list[Case]:
     ]
 
 
+def _files() -> list[Case]:
+    """Returns what is wrong with files and uploads, but for the bytes of them."""
+    purposes = "['fine-tune', 'assistants', 'batch', 'user_data', 'vision', 'evals']"
+    new = {"filename": "a", "purpose": "vision", "bytes": 1, "mime_type": "a/b"}
+    upload, no_upload = "/uploads/upload_x", "No upload found with id 'upload_x'."
+    begins = "Invalid '{}': '{}'. Expected an ID that begins with '{}'."
+    day = {"anchor": "created_at", "seconds": 86_400}
+
+    def new_upload(message: str, kind: Kind, param: str | None, **changed: Any) -> Case:
+        return Case(kind, "POST /uploads", message, param, new | changed)
+
+    return [
+        *(
+            Case(Kind.not_found, f"{verb} /files/file-x{path}", "No such File object: file-x", "id")
+            for verb, path in (("GET", ""), ("DELETE", ""), ("GET", "/content"))
+        ),
+        *(
+            Case(
+                Kind.invalid_value,
+                f"{verb} /files/vs_x{path}",
+                begins.format("file_id", "vs_x", "file"),
+                "file_id",
+            )
+            for verb, path in (("GET", ""), ("DELETE", ""), ("GET", "/content"))
+        ),
+        Case(Kind.not_found, f"POST {upload}/cancel", no_upload),
+        Case(Kind.not_found, f"POST {upload}/complete", no_upload, body={"part_ids": []}),
+        Case(
+            Kind.invalid_value,
+            "POST /uploads/file-x/cancel",
+            begins.format("upload_id", "file-x", "upload"),
+            "upload_id",
+        ),
+        new_upload(
+            f"'x' is not one of {purposes} - 'purpose'", Kind.malformed, "purpose", purpose="x"
+        ),
+        new_upload(
+            BETWEEN.format("bytes", "integer below minimum", ">= 0", -1),
+            Kind.integer_below_min,
+            "bytes",
+            bytes=-1,
+        ),
+        new_upload(
+            BETWEEN.format("bytes", "integer above maximum", "<= 8589934592", 2**40),
+            Kind.integer_above_max,
+            "bytes",
+            bytes=2**40,
+        ),
+        new_upload(
+            TOO_LONG.format("filename", 512, 513),
+            Kind.string_above_max,
+            "filename",
+            filename="x" * 513,
+        ),
+        new_upload(
+            BETWEEN.format("expires_after.seconds", "integer below minimum", ">= 3600", 1),
+            Kind.integer_below_min,
+            "expires_after.seconds",
+            expires_after=day | {"seconds": 1},
+        ),
+        new_upload(
+            "Invalid value: 'x'. Value must be 'created_at'.",
+            Kind.invalid_value,
+            "expires_after.anchor",
+            expires_after=day | {"anchor": "x"},
+        ),
+        *(
+            Case(
+                Kind.missing,
+                "POST /uploads",
+                f"Missing required parameter: '{name}'.",
+                name,
+                {key: value for key, value in new.items() if key != name},
+            )
+            for name in new
+        ),
+        Case(
+            Kind.integer_above_max,
+            "GET /files?limit=10001",
+            BETWEEN.format("limit", "integer above maximum", "<= 10000", 10_001),
+            "limit",
+        ),
+        Case(Kind.invalid_value, "GET /files?after=vs_x", "Invalid 'after': 'vs_x'.", "after"),
+    ]
+
+
 def _states() -> list[Case]:
     busy, done, waiting = "/threads/{busy}", "/threads/{done}/runs/{done_run}", "/threads/{waiting}"
     submit = "submit_tool_outputs"
@@ -337,4 +423,4 @@ def _unknown_paths() -> list[Case]:
     ]
 
 
-CASES = [*_unknown_objects(), *_states(), *_parameters(), *_values(), *_unknown_paths()]
+CASES = [*_unknown_objects(), *_files(), *_states(), *_parameters(), *_values(), *_unknown_paths()]

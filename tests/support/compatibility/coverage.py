@@ -40,6 +40,8 @@ def shown(exchange: Exchange) -> Iterator[str]:
     """Yields the names of what an exchange shows; its answer must be valid."""
     if exchange.status >= 400:
         yield from _names({"$ref": "#/components/schemas/ErrorResponse"}, exchange.body, "")
+    elif exchange.headers["content-type"] == "application/octet-stream":
+        yield exchange.operation
     elif not exchange.streams:
         yield exchange.operation
         yield from _names(_answers()[exchange.operation], exchange.body, exchange.operation)

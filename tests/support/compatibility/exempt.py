@@ -7,21 +7,16 @@ from typing import Final
 
 FILES: Final = frozenset(
     {
-        # What refers to a file, or to a vector store.
-        "AssistantObject.tool_resources.code_interpreter.file_ids[]",
-        "AssistantObject.tool_resources.file_search.vector_store_ids[]",
-        "ThreadObject.tool_resources.code_interpreter.file_ids[]",
-        "ThreadObject.tool_resources.file_search.vector_store_ids[]",
+        # What a model makes of files.
         "MessageContentImageFileObject",
         "MessageContentTextObject.text.annotations[]",
         "MessageContentTextAnnotationsFileCitationObject",
         "MessageContentTextAnnotationsFilePathObject",
-        "MessageObject.attachments[]",
-        "AssistantToolsFileSearchTypeOnly",
         "MessageDeltaContentImageFileObject",
         "MessageDeltaContentTextObject.text.annotations[]",
         "MessageDeltaContentTextAnnotationsFileCitationObject",
         "MessageDeltaContentTextAnnotationsFilePathObject",
+        "OpenAIFile.purpose=assistants_output",
         # Runs with the server's tools, and what these do in a step.
         "RunObject.tools[]|AssistantToolsCode",
         "RunObject.tools[]|AssistantToolsFileSearch",
@@ -43,6 +38,30 @@ FILES: Final = frozenset(
 
 NEVER: Final = frozenset(
     {
+        # What only batches and fine-tuning make, which this server does not do.
+        "OpenAIFile.purpose=batch_output",
+        "OpenAIFile.purpose=fine-tune-results",
+        # A file is processed as soon as it is there.
+        "OpenAIFile.status=uploaded",
+        "OpenAIFile.status=error",
+        "OpenAIFile.status_details",
+        # Nothing shows an upload but what begins and ends it.
+        "Upload.status=expired",
+        "Upload.file|null",
+        # The bytes of a file are no JSON.
+        "downloadFile|string",
+        # A day must pass, or a server crash three times: the tests of storage have both.
+        "VectorStoreObject.status=expired",
+        "VectorStoreFileObject.last_error.code=server_error",
+        # Chunks are always made by a strategy that is known, and all that is found is on one page.
+        "OtherChunkingStrategyResponseParam",
+        "VectorStoreFileObject.chunking_strategy|OtherChunkingStrategyResponseParam",
+        "VectorStoreSearchResultsPage.next_page|string",
+        "VectorStoreFileContentResponse.next_page|string",
+        # A batch of files that all have failed is completed.
+        "VectorStoreFileBatchObject.status=failed",
+        "VectorStoreFileAttributes|null",
+        "VectorStoreObject.last_active_at|null",
         # Values that have a default, so that null is never the answer.
         "AssistantObject.tool_resources|null",
         "ThreadObject.tool_resources|null",

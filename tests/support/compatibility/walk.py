@@ -73,6 +73,31 @@ def assistants(client: openai.OpenAI) -> None:
         assert assistants.delete(each.id).deleted
 
 
+def files(client: openai.OpenAI) -> None:
+    """Files of every purpose, and uploads with either end."""
+    after: Any = {"anchor": "created_at", "seconds": 3600}
+    purposes: list[Any] = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+    made = [
+        client.files.create(file=("a.txt", b"a"), purpose=purpose, expires_after=after)
+        for purpose in purposes
+    ]
+    assert client.files.list(limit=1).data == made[-1:]
+    assert not client.files.list(purpose="nothing").data
+    for each in made:
+        assert client.files.retrieve(each.id) == each
+        assert client.files.content(each.id).read() == b"a"
+        assert client.files.delete(each.id).deleted
+    for end in ("complete", "cancel"):
+        upload = client.uploads.create(
+            filename="a", bytes=1, mime_type="a/b", purpose="vision", expires_after=after
+        )
+        part = client.uploads.parts.create(upload.id, data=b"a")
+        if end == "cancel":
+            client.uploads.cancel(upload.id)
+        else:
+            client.uploads.complete(upload.id, part_ids=[part.id])
+
+
 def threads(client: openai.OpenAI) -> None:
     """Threads, and messages that callers make."""
     threads = client.beta.threads
@@ -189,6 +214,62 @@ def expiry(client: openai.OpenAI, models: ModelServer) -> None:
         stream.until_done()
     assert stream.get_final_run().status == "expired"
     wait(hold.disconnected)
+
+
+def vector_stores(client: openai.OpenAI) -> None:
+    """Vector stores with everything, and files and batches with every end."""
+    stores = client.vector_stores
+    long = " ".join(f"word{number} stands here." for number in range(50_000)).encode()
+    texts = {"a.txt": b"Foxes eat berries.", "empty.txt": b"", "b.png": b"x", "long.txt": long}
+    ids = {
+        name: client.files.create(file=(name, data), purpose="assistants").id
+        for name, data in texts.items()
+    }
+    after: Any = {"anchor": "last_active_at", "days": 7}
+    store = stores.create(
+        name="n", metadata={"a": "b"}, expires_after=after, file_ids=[ids["a.txt"]]
+    )
+    assert store.status == "in_progress"
+    assert stores.update(store.id, name=None, expires_after=None).expires_at is None
+    bare = stores.create()
+    assert stores.list(limit=1).data == [bare]
+    assert not stores.list(order="asc", after=bare.id).data
+    assert not stores.files.list(bare.id).data
+    for name in ("a.txt", "empty.txt", "b.png"):
+        stores.files.create_and_poll(
+            ids[name], vector_store_id=store.id, attributes={"s": "a", "n": 0.5, "b": True}
+        )
+    assert {each.status for each in stores.files.list(store.id)} == {"completed", "failed"}
+    stores.files.update(ids["a.txt"], vector_store_id=store.id, attributes={"n": 1})
+    assert stores.files.content(ids["a.txt"], vector_store_id=store.id).data
+    assert stores.search(store.id, query=["berries", "foxes"]).data
+    batch = stores.file_batches.create(bare.id, file_ids=[ids["long.txt"]])
+    named: Any = {"batch_id": batch.id, "vector_store_id": bare.id}
+    assert stores.file_batches.cancel(**named).status == "cancelled"
+    assert stores.file_batches.retrieve(**named).file_counts.cancelled == 1
+    assert [each.status for each in stores.file_batches.list_files(**named)] == ["cancelled"]
+    done = stores.file_batches.create_and_poll(bare.id, file_ids=[ids["a.txt"]])
+    assert done.status == "completed"
+    assert stores.retrieve(bare.id).status == "completed"
+    assert stores.files.delete(ids["a.txt"], vector_store_id=store.id).deleted
+    resources: Any = {"code_interpreter": {"file_ids": [ids["a.txt"]]}}
+    resources["file_search"] = {"vector_store_ids": [store.id]}
+    assistant = client.beta.assistants.create(model="any", tool_resources=resources)
+    attached: Any = {"file_id": ids["a.txt"], "tools": [{"type": "file_search"}]}
+    attached_to_both: Any = {
+        **attached,
+        "tools": [{"type": "code_interpreter"}, *attached["tools"]],
+    }
+    thread = client.beta.threads.create(
+        tool_resources=resources,
+        messages=[{"role": "user", "content": "Hi", "attachments": [attached_to_both]}],
+    )
+    [message] = client.beta.threads.messages.list(thread.id).data
+    assert message.attachments and message.attachments[0].file_id == ids["a.txt"]
+    client.beta.threads.delete(thread.id)
+    client.beta.assistants.delete(assistant.id)
+    for each in (store, bare):
+        assert stores.delete(each.id).deleted
 
 
 def errors(client: openai.OpenAI) -> None:

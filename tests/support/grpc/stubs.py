@@ -10,6 +10,8 @@ from assistants.v1 import (
     assistants_pb2_grpc,
     common_pb2,
     events_pb2,
+    files_pb2,
+    files_pb2_grpc,
     messages_pb2,
     messages_pb2_grpc,
     run_objects_pb2,
@@ -17,6 +19,9 @@ from assistants.v1 import (
     runs_pb2_grpc,
     threads_pb2,
     threads_pb2_grpc,
+    uploads_pb2_grpc,
+    vector_store_files_pb2_grpc,
+    vector_stores_pb2_grpc,
 )
 
 RunEvent = events_pb2.RunEvent
@@ -33,7 +38,11 @@ class Stubs:
         self.assistants = assistants_pb2_grpc.AssistantsServiceStub(channel)
         self.threads = threads_pb2_grpc.ThreadsServiceStub(channel)
         self.messages = messages_pb2_grpc.MessagesServiceStub(channel)
+        self.files = files_pb2_grpc.FilesServiceStub(channel)
+        self.uploads = uploads_pb2_grpc.UploadsServiceStub(channel)
         self.runs = runs_pb2_grpc.RunsServiceStub(channel)
+        self.vector_stores = vector_stores_pb2_grpc.VectorStoresServiceStub(channel)
+        self.vector_store_files = vector_store_files_pb2_grpc.VectorStoreFilesServiceStub(channel)
 
     def assistant(self, model: str = "any", **fields: Any) -> assistants_pb2.Assistant:
         """Creates an assistant."""
@@ -46,6 +55,15 @@ class Stubs:
         request = threads_pb2.CreateThreadRequest(messages=map(user, texts))
         created: threads_pb2.Thread = self.threads.CreateThread(request)
         return created
+
+    def upload(self, filename: str, data: bytes) -> str:
+        """Uploads a small file for assistants; returns its id."""
+        given: Any = {"filename": filename, "purpose": "assistants", "bytes": len(data)}
+        messages = [
+            files_pb2.UploadFileRequest(**given),
+            files_pb2.UploadFileRequest(data=data),
+        ]
+        return str(self.files.UploadFile(iter(messages)).id)
 
     def get_run(self, run: Run) -> Run:
         """Reads a run again."""

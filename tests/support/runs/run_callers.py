@@ -134,7 +134,9 @@ class Callers(Machine):
     def submit(self, run: Run, wrong: str | None, *, claim: bool) -> None:
         """Submits the outputs of all pending calls, or not just these."""
         step = run.open_steps[0] if run.status == "requires_action" else None
-        calls = [] if step is None else step.row["step_details"]["tool_calls"]
+        every = [] if step is None else step.row["step_details"]["tool_calls"]
+        # The server has executed, or answered, the others.
+        calls = [call for call in every if call.get("function", {"output": ""})["output"] is None]
         outputs = [(call["id"], f"output of {call['id']}") for call in calls][::-1]
         match wrong:
             case "nothing":
@@ -165,7 +167,9 @@ class Callers(Machine):
                 "type": "tool_calls",
                 "tool_calls": [
                     call | {"function": call["function"] | {"output": given[call["id"]]}}
-                    for call in calls
+                    if call in calls
+                    else call
+                    for call in every
                 ],
             }
             step.end("completed")

@@ -23,6 +23,7 @@ from tests.support.runs.run_model import (
     new_step,
 )
 from tests.support.storage.rows import call, start_message, start_tool_calls, text_part
+from tests.support.types.samples import SEARCHED
 
 T = TypeVar("T")
 
@@ -167,7 +168,9 @@ class Workers(Machine):
             self.holds()
         open_steps = attempt.open_steps
         ids = [f"call_{next(_call_numbers)}" for _ in range(calls)]
-        details = {"type": "tool_calls", "tool_calls": [call(id) for id in ids]}
+        executed = {"id": "call_s", "type": "file_search", "file_search": SEARCHED}
+        own = data.draw(st.sampled_from([[], [executed], [executed, call("call_g", "no")]]))
+        details = {"type": "tool_calls", "tool_calls": [*own, *(call(id) for id in ids)]}
         saved = self.write(
             attempt,
             self.storage.claims.save(

@@ -11,19 +11,36 @@ from sqlmodel import col, select, update
 
 from service.runner.engine import Engine
 from storage.errors import NotAwaitingOutputs, NotCancellable, NotFound, WrongToolOutputs
+from storage.runs import is_awaited
 from storage.statements import one_of
 from storage.tables import ACTIVE, Run, RunStatus
 from tests.support.model_server import ModelServer
 from tests.support.runs.engines import Engines, Following
+from tests.support.runs.own_tools import Python, Search
 from tests.support.runs.reading import RunEvent, whole
-from tests.support.script import Answer, BreakOff, Calls, Fail, Hold, Refusal, Step
+from tests.support.script import Answer, BreakOff, Call, Calls, Fail, Hold, Refusal, Step
 from tests.support.storage.rows import PROJECT, execute, fetch, get_run, make_thread, new_run, user
 
 PAST = 1
 TURNS = 40
 """More than any run of a schedule can have."""
 
-TOOLS = [{"type": "function", "function": {"name": "f", "strict": False}}]
+TOOLS = [
+    {"type": "function", "function": {"name": "f", "strict": False}},
+    {"type": "code_interpreter"},
+    {"type": "file_search"},
+]
+CALLS: list[Call] = [
+    ("f", {"a": 1}),
+    ("search", {"query": "a"}),
+    ("python", {"code": "1"}),
+    ("python", {"code": "image"}),
+    ("python", {"code": "write"}),
+    ("python", {"code": "fail"}),
+    # There is no such function.
+    ("g", {}),
+]
+MARKED = "Hello【1:0†b】【2:1†a.txt】 there【9:9†x】, see (sandbox:/mnt/data/z.csv)【1"
 
 
 @dataclass(eq=False)
@@ -47,7 +64,7 @@ class Schedule:
         self._storage = engines.storage
         self._models = models
         self._random = random.Random(seed)
-        self._working = [engines.start()]
+        self._working = [self._engine()]
         self.lives: list[Life] = []
         self._moves = {
             self._create: 5,
@@ -108,12 +125,13 @@ class Schedule:
 
     def _step(self, *, last: bool) -> Step:
         chance = self._random.random()
-        text = self._random.choice(["", "Hello", "Hello there, you"])
+        text = self._random.choice(["", "Hello", "Hello there, you", MARKED])
         step: Step = Answer(text)
         if last or chance < 0.3:
             pass
         elif chance < 0.6:
-            step = Calls(*[("f", {"a": 1})] * self._random.randint(1, 2), text=text)
+            called = self._random.choices(CALLS, [3, *[1] * (len(CALLS) - 1)], k=2)
+            step = Calls(*called[: self._random.randint(1, 2)], text=text)
         elif chance < 0.7:
             step = Answer(text, finish_reason="length")
         elif chance < 0.8:
@@ -149,7 +167,8 @@ class Schedule:
             found = await self._storage.runs.get(PROJECT, run.thread_id, run.id)
             if found.pending is None:
                 return
-            outputs = [(call["id"], "42") for call in found.pending.step_details["tool_calls"]]
+            calls = found.pending.step_details["tool_calls"]
+            outputs = [(call["id"], "42") for call in calls if is_awaited(call)]
             if wrong:
                 outputs.append(("call_x", "?"))
             engine = self._random.choice(self._working)
@@ -198,7 +217,10 @@ class Schedule:
     async def _start_engine(self) -> None:
         """Another server: it takes over what has lost its lease, if it is the first to see it."""
         if len(self._working) < 3:
-            self._working.append(self._engines.start())
+            self._working.append(self._engine())
+
+    def _engine(self) -> Engine:
+        return self._engines.start(Search(), Python())
 
     async def _end(self, life: Life) -> None:
         for hold in life.holds:

@@ -27,6 +27,7 @@ class Shown:
     open: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     texts: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def check_stream(events: Sequence[RunEvent], *, interrupted: bool) -> None:
@@ -53,6 +54,11 @@ def check_stream(events: Sequence[RunEvent], *, interrupted: bool) -> None:
                 shown.texts[event.message_delta.id] = (
                     shown.texts.get(event.message_delta.id, "") + text
                 )
+                annotations = shown.annotations.setdefault(event.message_delta.id, [])
+                for part in event.message_delta.content:
+                    numbers = range(len(annotations), len(annotations) + len(part.text.annotations))
+                    assert [each.index for each in part.text.annotations] == [*numbers]
+                    annotations += [each.annotation for each in part.text.annotations]
             case "run_step_delta":
                 assert event.run_step_delta.id in shown.open
     if not interrupted and [event.event for event in events[-2:]] == ACTION:
@@ -79,6 +85,9 @@ def _show(shown: Shown, event: RunEvent, id: str, name: str, interrupted: bool) 
     if event.HasField("message") and (id in shown.texts or not interrupted):
         whole = "".join(part.text.value for part in event.message.content)
         assert whole == shown.texts.get(id, "")
+        annotations = [each for part in event.message.content for each in part.text.annotations]
+        assert annotations == shown.annotations.get(id, [])
+        assert all(whole[each.start_index : each.end_index] == each.text for each in annotations)
 
 
 async def check_stored(storage: Storage, run: Run, streams: Sequence[Sequence[RunEvent]]) -> None:

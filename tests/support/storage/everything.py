@@ -1,11 +1,16 @@
 """Everything that storage can do, done once: so that each of its statements is executed."""
 
+from typing import Any
+
+import pytest
 from sqlmodel import col, update
 
 from storage import Storage, file_uses, packed_vectors
 from storage.attachments import AUTO
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
 from storage.entries import NewEntry
+from storage.errors import FilesNotReady
+from storage.files import NewBlob
 from storage.messages import NewMessage
 from storage.openings import open_tool_calls
 from storage.packed_vectors import PackedVectors
@@ -48,6 +53,8 @@ async def do_everything(storage: Storage) -> None:
         _ends,
         _outsiders,
         _keys,
+        _files,
+        _uploads,
         _segments,
         _vector_stores,
         _indexing,
@@ -294,8 +301,41 @@ async def _resources(storage: Storage) -> None:
     await storage.threads.modify(PROJECT, thread.id, {"tool_resources": named})
     run = await make_run(storage, thread)
     await storage.vector_stores.of_run(run)
+    message = NewMessage("user", [text_part("Hi")], attached)
+    waiting = await storage.threads.create(PROJECT, {}, NOTHING, [message])
+    searches = new_run(tools=[{"type": search}])
+    run = (await storage.runs.create(PROJECT, waiting.id, searches, [])).run
+    with pytest.raises(FilesNotReady):
+        await storage.claims.claim(run.id)
     other = await storage.threads.create(PROJECT, {}, Resources(code), [])
     await storage.database.write(lambda tx: file_uses.leave(tx, file_id), PROJECT)
     for each in (thread, other):
         await storage.threads.delete(PROJECT, each.id)
     await storage.assistants.delete(PROJECT, assistant.id)
+
+
+async def _files(storage: Storage) -> None:
+    values: dict[str, Any] = {"filename": "a", "purpose": "assistants", "expires_after": None}
+    file = await storage.files.create(PROJECT, values, NewBlob("blob_1", 1))
+    await storage.files.get(PROJECT, file.id)
+    await storage.files.content(PROJECT, file.id)
+    await storage.files.list(PROJECT, PageRequest())
+    await storage.files.list(PROJECT, PageRequest(), "assistants")
+    await storage.files.unknown_blobs(["blob_1"])
+    await storage.files.delete(PROJECT, file.id)
+    await storage.files.expired()
+    await storage.files.expire(PROJECT, file.id)
+    await storage.files.create(PROJECT, values, NewBlob("blob_2", 1))
+
+
+async def _uploads(storage: Storage) -> None:
+    values: dict[str, Any] = {"filename": "a", "purpose": "assistants", "expires_after": None}
+    values |= {"bytes": 1, "mime_type": "text/plain"}
+    for end in ("complete", "cancel", "expire"):
+        id = (await storage.uploads.create(PROJECT, values)).id
+        await storage.uploads.check_pending(PROJECT, id)
+        part = await storage.uploads.add_part(PROJECT, id, NewBlob(f"part_{end}", 1))
+        await storage.uploads.parts(PROJECT, id, [part.id])
+        await storage.uploads.overdue()
+        parts = ([part.id],) if end == "complete" else ()
+        await getattr(storage.uploads, end)(PROJECT, id, *parts)

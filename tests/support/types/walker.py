@@ -18,7 +18,7 @@ from assistants.v1 import (
 )
 from google.protobuf.message import Message
 
-from tests.support.types import file_walker
+from tests.support.types import file_walker, upload_walker
 from tests.support.types import walker_values as values
 from tests.support.types.walker_values import Json, optional
 
@@ -272,8 +272,15 @@ _BY_TYPE: dict[type[Message], Callable[[Any], Json]] = {
     threads_pb2.DeleteThreadResponse: _deletion("thread.deleted"),
     messages_pb2.DeleteMessageResponse: _deletion("thread.message.deleted"),
     **file_walker.OBJECTS,
-    **{kind: _page(item) for kind, item in file_walker.PAGES.items()},
-    **{kind: _deletion(name) for kind, name in file_walker.DELETIONS.items()},
+    **upload_walker.OBJECTS,
+    **{
+        kind: _page(item)
+        for kind, item in [*file_walker.PAGES.items(), *upload_walker.PAGES.items()]
+    },
+    **{
+        kind: _deletion(name)
+        for kind, name in [*file_walker.DELETIONS.items(), *upload_walker.DELETIONS.items()]
+    },
 }
 
 _RENDERERS = {kind.DESCRIPTOR.full_name: renderer for kind, renderer in _BY_TYPE.items()}

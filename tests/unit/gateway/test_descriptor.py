@@ -89,7 +89,7 @@ def test_raw_methods_are_those_whose_callers_stream() -> None:
 def test_the_pieces_of_a_raw_body_have_the_variables_of_its_path() -> None:
     for method in METHODS.values():
         if method.raw:
-            fields = descriptor.raw_message(method).DESCRIPTOR.fields_by_name
+            fields: Any = descriptor.raw_message(method).DESCRIPTOR.fields_by_name
             assert [*fields] == [*method.variables, "body"]
             assert fields["body"].message_type.full_name == "google.api.HttpBody"
 

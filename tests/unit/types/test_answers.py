@@ -8,10 +8,12 @@ import orjson
 import pytest
 from assistants.v1 import (
     assistants_pb2,
+    files_pb2,
     messages_pb2,
     run_objects_pb2,
     runs_pb2,
     threads_pb2,
+    uploads_pb2,
     vector_store_files_pb2,
     vector_stores_pb2,
 )
@@ -20,13 +22,13 @@ from google.protobuf.message import Message
 from service.types import answers
 from service.types.steps import WithContents
 from tests.support.schemas import validate, validate_response
-from tests.support.types import file_samples, samples, walker
+from tests.support.types import file_samples, samples, upload_samples, walker
 
-PUBLISHED = samples.ANSWERS + file_samples.ANSWERS
+PUBLISHED = samples.ANSWERS + file_samples.ANSWERS + upload_samples.ANSWERS
 BOTH = [(kind, answer) for _, kind, answer in PUBLISHED] + samples.OUR_OWN
 MODULES: list[Any] = [
     *(assistants_pb2, messages_pb2, run_objects_pb2, runs_pb2, threads_pb2),
-    *(vector_stores_pb2, vector_store_files_pb2),
+    *(vector_stores_pb2, vector_store_files_pb2, files_pb2, uploads_pb2),
 ]
 NOT_IN_USE = {
     f"assistants.v1.{kind}.{field}"

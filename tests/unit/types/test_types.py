@@ -27,8 +27,9 @@ from tests.support.types import samples, walker
 from tests.support.types.type_samples import NOTHING, PAIRS, TOOLS, TYPES, Trip, Way
 
 RESOURCES = {
+    "models",
     *("assistants", "threads", "messages", "runs", "steps"),
-    *("vector_stores", "vector_store_files", "vector_store_search"),
+    *("vector_stores", "vector_store_files", "vector_store_search", "files", "uploads"),
 }
 NOT_SHOWN = {"filters", "include", "paging", "tool_outputs"}
 """What requests have and no resource shows."""
