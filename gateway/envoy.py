@@ -38,7 +38,11 @@ def configuration(settings: Settings) -> dict[str, Any]:
     transcoder = filters["envoy.filters.http.grpc_json_transcoder"]
     transcoder["proto_descriptor"] = str(_descriptor_path(settings))
     endpoints = {cluster["name"]: _endpoint(cluster) for cluster in resources["clusters"]}
-    for name, path in (("edge", settings.edge_socket), ("grpc", settings.grpc_socket)):
+    for name, path in (
+        ("edge", settings.edge_socket),
+        ("files", settings.edge_socket),
+        ("grpc", settings.grpc_socket),
+    ):
         endpoints[name]["address"]["pipe"]["path"] = str(path.absolute())
     _limit(listener, manager, config, settings)
     if settings.cors_origins:

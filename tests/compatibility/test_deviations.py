@@ -215,12 +215,6 @@ def test_null_has_its_default(server: Stack) -> None:
     assert (made["tool_resources"], made["metadata"]) == ({}, {})
 
 
-def test_vector_stores_cannot_be_created_along(server: Stack) -> None:
-    body: Any = {"tool_resources": {"file_search": {"vector_stores": [{}]}}}
-    expected = ("tool_resources.file_search.vector_stores", None)
-    assert refused(server, "POST /threads", body) == expected
-
-
 def test_ids_are_longer(client: openai.OpenAI, models: ModelServer) -> None:
     scene = Scene.create(client, models.script(Calls(("look", {}))), tools=[function("look")])
     run = scene.run()

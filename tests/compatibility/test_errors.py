@@ -51,6 +51,10 @@ def world(server: Stack, model_server: ModelServer) -> Iterator[dict[str, str]]:
                 client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
         wait(hold.held)
         found["idle"] = client.beta.threads.create().id
+        found["store"] = client.vector_stores.create().id
+        png = client.files.create(file=("a.png", b"x"), purpose="assistants").id
+        client.vector_stores.files.create_and_poll(png, vector_store_id=found["store"])
+        found["png"] = png
         yield found
         hold.release()
         assert scene.end_of(run).status == "completed"

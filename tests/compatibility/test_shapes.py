@@ -37,6 +37,7 @@ def test_every_operation_event_and_property(
     walk.files(client)
     walk.threads(client)
     walk.vector_stores(client)
+    walk.file_search(client, models)
     walk.errors(client)
     walk.choices(client, models)
     walk.calls(client, models)

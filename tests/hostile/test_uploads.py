@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile.http1 import Answer, Connection, check_up, head
+from tests.support.hostile.processes import pids
 from tests.support.model_server import ModelServer
 from tests.support.stack import Stack
 from tests.support.waiting import until
@@ -192,3 +193,45 @@ def test_an_upload_that_takes_too_long(model_server: ModelServer) -> None:
             "The request did not arrive in time.",
         )
         assert kept(stack) == ([], 0)
+
+
+def peaks(server: Stack) -> list[int]:
+    """The most memory that server and Envoy had since they were last asked, in bytes."""
+    found = []
+    for pid in pids(server):
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+        [line] = [line for line in status if line.startswith("VmHWM:")]
+        found.append(int(line.split()[1]) << 10)
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return found
+
+
+def test_memory_is_flat_in_the_size_of_a_file(server: Stack) -> None:
+    """Neither what is sent nor what is read is held, at its whole or in good part."""
+
+    def there_and_back(mebibytes: int) -> list[int]:
+        peaks(server)
+        piece = b"%x\r\n%s\r\n" % (1 << 20, b"x" * (1 << 20))
+        tail = b"\r\n--b--"
+        first = BOUNDARY + PURPOSE + b"\r\n" + BOUNDARY + FILE
+        with Connection(server) as connection:
+            connection.send(head("POST", "/v1/files", [FORM, ("transfer-encoding", "chunked")]))
+            connection.send(b"%x\r\n%s\r\n" % (len(first), first))
+            connection.send(*[piece] * mebibytes)
+            connection.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(tail), tail))
+            file = connection.read("POST").check().body
+            assert file["bytes"] == mebibytes << 20
+        with urllib.request.urlopen(f"{server.base_url}/files/{file['id']}/content") as answer:
+            count = 0
+            while data := answer.read(1 << 20):
+                count += len(data)
+            assert count == file["bytes"]
+        with Connection(server) as connection:
+            connection.send(head("DELETE", f"/v1/files/{file['id']}"))
+            assert connection.read("DELETE").status == 200
+        return peaks(server)
+
+    there_and_back(64)
+    small, large = there_and_back(64), there_and_back(400)
+    grown = [more - less for less, more in zip(small, large, strict=True)]
+    assert max(grown) < 32 << 20, grown

@@ -1,8 +1,6 @@
 """Files and uploads: each call, and the helpers."""
 
 import hashlib
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import openai
@@ -46,12 +44,8 @@ async def every_call_on_uploads(client: Any, model: str) -> None:
 
 @check
 async def uploads_in_chunks(client: Any, model: str) -> None:
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "a.bin"
-        path.write_bytes(CONTENT)
-        chunked = client.uploads.upload_file_chunked
-        done = await got(
-            chunked(file=path, mime_type="a/b", purpose="assistants", part_size=70_000)
-        )
+    chunked = client.uploads.upload_file_chunked
+    named: dict[str, Any] = {"filename": "a.bin", "mime_type": "a/b", "purpose": "assistants"}
+    done = await got(chunked(file=CONTENT, bytes=len(CONTENT), part_size=70_000, **named))
     same((done.status, done.file.filename), ("completed", "a.bin"))
     same((await got(client.files.content(done.file.id))).content, CONTENT)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.errors import Kind
+from tests.support.compatibility import vector_store_cases
 from tests.support.compatibility.errors import Case
 
 USER: dict[str, Any] = {"role": "user", "content": "x"}
@@ -45,6 +46,7 @@ def _unknown_objects() -> list[Case]:
     assistant, thread, inside = "/assistants/asst_x", "/threads/thread_x", "/threads/{idle}"
     message, run, step = f"{inside}/messages/msg_x", f"{inside}/runs/run_x", "/steps/step_x"
     return [
+        Case(Kind.model_not_found, "GET /models/x", "The model 'x' does not exist", param="model"),
         *missing(NO_ASSISTANT, f"GET {assistant}", f"POST {assistant}", f"DELETE {assistant}"),
         *missing(NO_ASSISTANT, f"POST {inside}/runs", "POST /threads/runs", body=A_STREAM),
         *missing(
@@ -423,4 +425,7 @@ def _unknown_paths() -> list[Case]:
     ]
 
 
-CASES = [*_unknown_objects(), *_files(), *_states(), *_parameters(), *_values(), *_unknown_paths()]
+CASES = [
+    *(*_unknown_objects(), *_files(), *_states(), *_parameters(), *_values(), *_unknown_paths()),
+    *vector_store_cases.CASES,
+]

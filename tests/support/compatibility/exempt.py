@@ -8,30 +8,19 @@ from typing import Final
 FILES: Final = frozenset(
     {
         # What a model makes of files.
-        "MessageContentImageFileObject",
-        "MessageContentTextObject.text.annotations[]",
-        "MessageContentTextAnnotationsFileCitationObject",
         "MessageContentTextAnnotationsFilePathObject",
         "MessageDeltaContentImageFileObject",
-        "MessageDeltaContentTextObject.text.annotations[]",
-        "MessageDeltaContentTextAnnotationsFileCitationObject",
         "MessageDeltaContentTextAnnotationsFilePathObject",
         "OpenAIFile.purpose=assistants_output",
         # Runs with the server's tools, and what these do in a step.
         "RunObject.tools[]|AssistantToolsCode",
-        "RunObject.tools[]|AssistantToolsFileSearch",
         "AssistantsNamedToolChoice.type=code_interpreter",
-        "AssistantsNamedToolChoice.type=file_search",
         "RunStepDetailsToolCallsCodeObject",
         "RunStepDetailsToolCallsCodeOutputLogsObject",
         "RunStepDetailsToolCallsCodeOutputImageObject",
-        "RunStepDetailsToolCallsFileSearchObject",
-        "RunStepDetailsToolCallsFileSearchRankingOptionsObject",
-        "RunStepDetailsToolCallsFileSearchResultObject",
         "RunStepDeltaStepDetailsToolCallsCodeObject",
         "RunStepDeltaStepDetailsToolCallsCodeOutputLogsObject",
         "RunStepDeltaStepDetailsToolCallsCodeOutputImageObject",
-        "RunStepDeltaStepDetailsToolCallsFileSearchObject",
     }
 )
 """What only file_search, code_interpreter and files would fill."""
@@ -48,8 +37,6 @@ NEVER: Final = frozenset(
         # Nothing shows an upload but what begins and ends it.
         "Upload.status=expired",
         "Upload.file|null",
-        # The bytes of a file are no JSON.
-        "downloadFile|string",
         # A day must pass, or a server crash three times: the tests of storage have both.
         "VectorStoreObject.status=expired",
         "VectorStoreFileObject.last_error.code=server_error",

@@ -18,6 +18,8 @@ SCHEMA: dict[str, Any] = {
     "required": ["z"],
 }
 LOOK = function("look")
+CONTENTS: Any = ["step_details.tool_calls[*].file_search.results[*].content"]
+NO_CONTENTS: Any = []
 EVERYTHING: dict[str, Any] = {
     "model": "any",
     "name": "Guide",
@@ -270,6 +272,42 @@ def vector_stores(client: openai.OpenAI) -> None:
     client.beta.assistants.delete(assistant.id)
     for each in (store, bare):
         assert stores.delete(each.id).deleted
+
+
+def file_search(client: openai.OpenAI, models: ModelServer) -> None:
+    """A run that searches, and cites what it finds; an image of the user."""
+    image = client.files.create(file=("a.png", b"\x89PNG\r\n\x1a\n"), purpose="vision")
+    file = client.files.create(file=("a.txt", b"Foxes eat berries."), purpose="assistants")
+    store = client.vector_stores.create()
+    client.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id)
+    asked: Any = {"queries": ["What do foxes eat?"]}
+    ranking: Any = {"ranker": "auto", "score_threshold": 0.0}
+    tools: Any = [
+        {"type": "file_search"},
+        {"type": "file_search", "file_search": {"max_num_results": 3, "ranking_options": ranking}},
+    ]
+    model = models.script(Calls(("file_search", asked)), Answer("Berries【1:0†a.txt】."))
+    scene = Scene.create(
+        client,
+        model,
+        tools=tools[:1],
+        tool_resources={"file_search": {"vector_store_ids": [store.id]}},
+    )
+    shown: Any = [
+        {"type": "image_file", "image_file": {"file_id": image.id, "detail": detail}}
+        for detail in ("low", "high", "auto")
+    ]
+    client.beta.threads.messages.create(scene.thread_id, role="user", content=shown)
+    chosen: Any = {"tools": tools, "tool_choice": {"type": "file_search"}}
+    with client.beta.threads.runs.create(
+        **scene.ids, **chosen, stream=True, include=CONTENTS
+    ) as stream:
+        assert list(stream)[-1].event == "thread.run.completed"
+    [message] = client.beta.threads.messages.list(scene.thread_id, limit=1).data
+    assert message.run_id
+    named: Any = {"run_id": message.run_id, "thread_id": scene.thread_id}
+    for include in (CONTENTS, NO_CONTENTS):
+        assert len(client.beta.threads.runs.steps.list(**named, include=include).data) == 2
 
 
 def errors(client: openai.OpenAI) -> None:

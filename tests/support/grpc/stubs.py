@@ -14,6 +14,7 @@ from assistants.v1 import (
     files_pb2_grpc,
     messages_pb2,
     messages_pb2_grpc,
+    models_pb2_grpc,
     run_objects_pb2,
     runs_pb2,
     runs_pb2_grpc,
@@ -35,6 +36,7 @@ class Stubs:
     """Every service of the server at the other end of a channel."""
 
     def __init__(self, channel: grpc.Channel) -> None:
+        self.models = models_pb2_grpc.ModelsServiceStub(channel)
         self.assistants = assistants_pb2_grpc.AssistantsServiceStub(channel)
         self.threads = threads_pb2_grpc.ThreadsServiceStub(channel)
         self.messages = messages_pb2_grpc.MessagesServiceStub(channel)
