@@ -6,17 +6,18 @@ withdraws.
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from service.models.client import CallDelta, Finished, Piece, RefusalDelta, TextDelta
+from service.runner.called import Called
 from service.runner.composing import Composition
 from service.runner.events import build
 from service.runner.events.publisher import Publisher
 from service.runner.openings import Openings
 from service.runner.references import References
-from service.runner.tools.registry import Offered, Toolbox
+from service.runner.tools.registry import Toolbox
 from service.runner.tools.tool import Result
 from service.types import tool_calls
 from service.types.events import Event
@@ -40,36 +41,6 @@ class Ending:
         if self.status == RunStatus.in_progress:
             return None
         return RunEnd(self.status, self.last_error, self.incomplete_reason)
-
-
-@dataclass(slots=True)
-class Called:
-    """A call of the turn: as its step shows it, and as the model has made it."""
-
-    index: int
-    """Its place in the step."""
-    shown: dict[str, Any]
-    name: str
-    offered: Offered | None
-    """The server's tool that it calls; None if it calls a function."""
-    awaited: bool
-    """Whether the caller is to execute it."""
-    pieces: list[str] = field(default_factory=list)
-    result: Result | None = None
-    """What came of it, where it called a tool of the server's."""
-
-    @property
-    def arguments(self) -> str:
-        """The arguments, as far as the model has come."""
-        return "".join(self.pieces)
-
-    @property
-    def executed(self) -> dict[str, Any] | None:
-        """What is replayed to the model of a call that the server has executed."""
-        if self.result is None:
-            return None
-        kept = {"name": self.name, "arguments": self.arguments, "output": self.result.output}
-        return kept | ({"files": dict(self.result.files)} if self.result.files else {})
 
 
 class Answer:

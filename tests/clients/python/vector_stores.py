@@ -5,6 +5,7 @@ from typing import Any, Final
 import openai
 
 from tests.clients.python.harness import check, each, got, refused, same
+from tests.clients.python.scene import HELLO, followed
 
 FOXES: Final = b"Foxes eat berries, mice and beetles."
 
@@ -44,6 +45,39 @@ async def files_of_vector_stores(client: Any, model: str) -> None:
     same(await each(stores.search(store.id, query=["foxes", "mice"], filters=filters)), [])
     gone = await got(files.delete(**named))
     same(gone.to_dict(), _deleted(entry.id, "vector_store.file"))
+
+
+@check
+async def stream_of_a_search(client: Any, model: str) -> None:
+    stores, mark = client.vector_stores, "【1:0†a.txt】"
+    store = await got(stores.create(name="n"))
+    entry = await got(stores.files.upload_and_poll(vector_store_id=store.id, file=("a.txt", FOXES)))
+    assistant = await got(
+        client.beta.assistants.create(
+            model=model,
+            tools=[{"type": "file_search"}],
+            tool_resources={"file_search": {"vector_store_ids": [store.id]}},
+        )
+    )
+    thread = await got(client.beta.threads.create(messages=[HELLO]))
+    ids = {"assistant_id": assistant.id, "thread_id": thread.id}
+    run, handler = await followed(client, client.beta.threads.runs.stream, **ids)
+    same(run.status, "completed")
+    [call] = handler.given("on_tool_call_created")
+    [step, _] = handler.given("on_run_step_done")
+    [done] = step.step_details.tool_calls
+    same((call.id, call.type), (done.id, "file_search"))
+    [result] = done.file_search.results
+    same((result.file_id, result.file_name, result.content), (entry.id, "a.txt", None))
+    [text] = handler.given("on_text_done")
+    [annotation] = text.annotations
+    same((text.value, annotation.text), (f"Mice 🐁{mark}.", mark))
+    same(text.value[annotation.start_index : annotation.end_index], mark)
+    same(annotation.file_citation.file_id, entry.id)
+    [message] = handler.given("on_message_done")
+    [stored] = await each(client.beta.threads.messages.list(thread.id, run_id=run.id))
+    same(message.to_dict(), stored.to_dict())
+    same([each.text for each in stored.content[0].text.annotations], [mark])
 
 
 @check

@@ -40,6 +40,12 @@ def code() -> tuple[Step, ...]:
     return (Calls(("python", {"code": CODE})), Answer("[out.csv](sandbox:/mnt/data/out.csv)"))
 
 
+def searches() -> tuple[Step, ...]:
+    """A model that searches, and cites what was found."""
+    asked = ("file_search", {"queries": ["What do foxes eat?"]})
+    return Calls(asked), Answer("Mice 🐁【1:0†a.txt】.")
+
+
 def held() -> tuple[Step, ...]:
     """A model that falls silent in the middle of its answer."""
     return (Hold(Answer("Hello there"), after="Hello"),)
@@ -67,6 +73,7 @@ COMMON: Final[Checks] = {
     "every_call_on_uploads": silent,
     "files_of_vector_stores": silent,
     "batches_of_vector_stores": silent,
+    "stream_of_a_search": searches,
     "raw_responses": answers,
     "code_interpreter": code,
     "errors": held,
