@@ -82,12 +82,13 @@ _UNRELATED = re.compile(
 )
 """Words of refusals that have nothing to do with the turns of the conversation."""
 
+_TOOLS = r"\b(?:tools|tool (?:use|calling|calls)|functions|function call(?:s|ing)?)\b(?![\[._])"
 _NO_TOOLS = re.compile(
-    r"(?:tools?|functions?)[\s\S]{0,40}(?:not (?:supported|allowed|available|enabled|permitted)"
-    r"|unsupported)"
-    r"|(?:not support|no support for|unsupported|not allowed|unknown|unrecognized|unexpected"
-    r"|extra)[\s\S]{0,60}\b(?:tools?|function)\b"
-    r"|enable-auto-tool-choice|tool-call-parser|\btools param\b.*--jinja",
+    _TOOLS + r"[\"'`]?[\w\s,'\"`:-]{0,40}\b(?:unsupported"
+    r"|not (?:supported|allowed|available|enabled|permitted))"
+    r"|(?:not support|no support for|unsupported|not allowed|unknown|unrecogni[sz]ed|unexpected"
+    r"|extra)[\w\s:,'\"`()-]{0,60}" + _TOOLS + r"|enable-auto-tool-choice|tool-call-parser"
+    r"|\btools param\b.*--jinja",
     re.IGNORECASE,
 )
 """Words of servers whose model calls no functions: Ollama, vLLM, llama.cpp, and most proxies."""
