@@ -318,7 +318,7 @@ async def test_an_attempt_that_lost_its_claim_changes_nothing(storage: Storage, 
 
 async def _everything(storage: Storage) -> list[list[Any]]:
     tables = Run.metadata.sorted_tables
-    return [await fetch(storage, table.select().order_by(table.c.id)) for table in tables]
+    return [await fetch(storage, table.select().order_by(*table.primary_key)) for table in tables]
 
 
 async def test_a_message_that_begins_after_the_calls_stands_ahead_of_them(
