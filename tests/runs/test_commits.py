@@ -102,7 +102,7 @@ async def test_a_run_that_calls_functions(
     storage: Storage, servicer: RunsServicer, models: ModelServer
 ) -> None:
     model = models.script(Calls(("f", {"a": 1})), Answer("Hello there"))
-    values = assistant_values(model=model, tools=TOOLS)
+    values = assistant_values(model=model, tools=TOOLS[:1])
     assistant = await storage.assistants.create(PROJECT, values)
     thread = await storage.threads.create(PROJECT, {}, NOTHING, [user("Hi")])
     request = runs_pb2.CreateRunRequest(thread_id=thread.id, assistant_id=assistant.id)

@@ -21,7 +21,7 @@ from tests.support.storage.rows import PROJECT, assistant_values, user
 FUNCTION = common_pb2.Tool(type="function", function=common_pb2.FunctionDefinition(name="f"))
 WRONG_ROLE = messages_pb2.NewMessage(role="nobody")
 ADDED = messages_pb2.NewMessage(role="user", content=json_pb2.Value(string_value="And"))
-ASSISTANTS = {"plain": [], "f": TOOLS, "interpreter": [{"type": "code_interpreter"}]}
+ASSISTANTS = {"plain": [], "f": TOOLS}
 HOT: dict[str, Any] = {"temperature": 5.0}
 
 
@@ -51,19 +51,11 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"assistant_id": "", **HOT},
         "required parameter: 'assistant_id'",
     ),
-    "a mask, before the assistant's tools": (
-        "interpreter",
-        {"override_mask": FieldMask(paths=["x"])},
+    "a mask, before the assistant's functions": (
+        "f",
+        {"tool_choice": chosen("g"), "override_mask": FieldMask(paths=["x"])},
         "'override_mask'",
     ),
-    "the assistant's tools, before a number": ("interpreter", HOT, "'code_interpreter'"),
-    "the assistant's tools": ("interpreter", {}, "'code_interpreter'"),
-    "the assistant's tools, before no thread": (
-        "interpreter",
-        {"thread_id": "thread_x"},
-        "'code_interpreter'",
-    ),
-    "a number, with tools of the run's own": ("interpreter", {"tools": [FUNCTION], **HOT}, "'temp"),
     "a number, before the assistant's functions": (
         "f",
         {"tool_choice": chosen("g"), **HOT},
@@ -77,6 +69,11 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "the assistant's functions, before a message": (
         "f",
         {"tool_choice": chosen("g"), "additional_messages": [WRONG_ROLE]},
+        "no function 'g'",
+    ),
+    "the assistant's functions, before no thread": (
+        "f",
+        {"tool_choice": chosen("g"), "thread_id": "thread_x"},
         "no function 'g'",
     ),
     "the assistant's functions": ("f", {"tool_choice": chosen("g")}, "no function 'g'"),
