@@ -5,7 +5,7 @@ which gateway/edge.lua turns into those of HTTP.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -13,10 +13,16 @@ from google.api.httpbody_pb2 import HttpBody
 
 from service.api.transfers import Download
 from service.calls import Call
-from service.errors import ApiError, Kind
+from service.errors import ApiError, FilesUnavailable, Kind
+from storage.errors import NotFound
 
 CONTENT_TYPE = "application/octet-stream"
 EDGE = "x-edge-"
+
+BROKEN = b"\xff"
+"""What is no HttpBody: Envoy breaks the answer off. An error could not be told any more: a client
+would wait for the rest.
+"""
 
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII)
 _PLAIN = re.compile(r"[ !#-\[\]-~]+")
@@ -53,8 +59,17 @@ async def send(download: Download, call: Call) -> None:
     first = await anext(pieces, b"")
     await call.begin(tuple(_headers(chosen, file.bytes, file.filename, file.id).items()))
     await call.write(HttpBody(content_type=CONTENT_TYPE, data=first))
-    async for data in _rest(pieces):
-        await call.write(HttpBody(data=data))
+    try:
+        async for data in pieces:
+            await call.write(HttpBody(data=data))
+    except (ApiError, FilesUnavailable, NotFound):
+        await call.write(BROKEN)
+        raise
+
+
+def serialize(message: HttpBody | bytes) -> bytes:
+    """Returns the bytes of a message, or those that are none."""
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 def choose(headers: Mapping[str, str], size: int, tag: str) -> Range:
@@ -108,8 +123,3 @@ def _headers(chosen: Range, size: int, filename: str, file_id: str) -> dict[str,
 def _tag(file_id: str) -> str:
     # The bytes of a file never change.
     return f'"{file_id}"'
-
-
-async def _rest(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for piece in pieces:
-        yield piece

@@ -90,6 +90,7 @@ def _handler(
         work,
         streaming=method.streaming,
         streamed=method.raw,
+        serialize=downloads.serialize if method.name == DOWNLOAD else None,
     )
 
 

@@ -79,7 +79,7 @@ class Call:
         given = self.metadata.get(REQUEST_ID)
         self.request_id = given[:MAX_REQUEST_ID] if given else secrets.token_hex(16)
         self.object: str | None = None
-        self.write: Callable[[Message], Awaitable[None]] = context.write
+        self.write: Callable[[Any], Awaitable[None]] = context.write
         self.begin: Callable[[Any], Awaitable[None]] = context.send_initial_metadata
         self.status = grpc.StatusCode.OK
 
@@ -138,10 +138,12 @@ class Chain:
         *,
         streaming: bool,
         streamed: bool = False,
+        serialize: Callable[[Any], bytes] | None = None,
     ) -> "grpc.RpcMethodHandler[Any, Any]":
         """Returns the handler of a method that `work` executes.
 
-        `streaming` methods answer with a stream, `streamed` ones take one.
+        `streaming` methods answer with a stream, `streamed` ones take one. `serialize` is for those
+        that write something else than a `response`.
         """
         make: Any = grpc.unary_unary_rpc_method_handler
         if streaming:
@@ -151,7 +153,7 @@ class Chain:
         handler: grpc.RpcMethodHandler[Any, Any] = make(
             self._wrap(method, work),
             request_deserializer=parsed_or_none(request.FromString),
-            response_serializer=response.SerializeToString,
+            response_serializer=serialize or response.SerializeToString,
         )
         return handler
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from service.errors import ApiError, Kind
-from service.files.blobs import BlobNotFound, BlobStore
+from service.files.blobs import BlobNotFound, BlobStore, BlobsUnavailable
 from service.files.blobs.contents import Part, read
 from storage.errors import NoSuchFile
 from storage.files import Content
@@ -88,11 +88,15 @@ class Download:
 
         Raises NoSuchFile if the file was deleted meanwhile, FilesUnavailable.
         """
+        left = end - start
         try:
             async for piece in read(self._blobs, self._parts, start, end):
+                left -= len(piece)
                 yield piece
         except BlobNotFound:
             raise NoSuchFile(self.file.id) from None
+        if left:
+            raise BlobsUnavailable(f"{self.file.id} has {left} bytes less than it had")
 
 
 def too_large(maximum: int, param: str) -> ApiError:

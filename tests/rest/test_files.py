@@ -375,3 +375,19 @@ def test_too_large(server: Stack, model_server: Any) -> None:
         assert stack.terminate() == 0
         stack.start()
         assert client.files.content(kept.id).read() == b"x" * 2**20
+
+
+@pytest.mark.parametrize("left", [0, 100_000, 3_000_000])
+def test_a_download_that_breaks_off(client: openai.OpenAI, server: Stack, left: int) -> None:
+    """A client neither takes it for the whole nor waits for more."""
+    before = stored(server)
+    file = create(client, b"x" * 5_000_000)
+    [key] = stored(server) - before
+    [path] = Path(server.env["ASSISTANTS_DATA_DIR"]).rglob(key)
+    os.truncate(path, left)
+    with (
+        httpx2.Client(timeout=SECONDS) as http,
+        pytest.raises((httpx2.RemoteProtocolError, httpx2.HTTPStatusError)),
+    ):
+        http.get(f"{server.base_url}/files/{file.id}/content").raise_for_status()
+    client.files.delete(file.id)

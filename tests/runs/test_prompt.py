@@ -131,7 +131,8 @@ async def test_empty_parts_are_left_out_of_turns(messages: Messages) -> None:
         "Hi\nthere",
         [image, {"type": "text", "text": "Look"}],
         [image],
-        "Well?",
+        [file],
+        [{"type": "text", "text": "Well?"}, file],
         "Yes.",
     ]
 
