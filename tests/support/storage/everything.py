@@ -49,13 +49,14 @@ async def do_everything(storage: Storage) -> None:
         _ends,
         _outsiders,
         _keys,
-        _quotas,
         _files,
         _uploads,
         _segments,
         everything_searched.vector_stores,
         everything_searched.indexing,
         everything_searched.resources,
+        # What the others store is not counted.
+        _quotas,
     ):
         await calls(storage)
 
@@ -198,7 +199,8 @@ async def _quotas(storage: Storage) -> None:
     quotas = Quotas(active_runs=MANY, runs_per_minute=MANY, tokens_per_minute=MANY, messages=MANY)
     limited = Storage(storage.database, quotas=quotas)
     await limited.counts.forget()
-    for calls in (_threads, _messages, _runs, _work, _ends, _outsiders):
+    counted = (_threads, _messages, _runs, _work, _ends, _outsiders, everything_searched.resources)
+    for calls in counted:
         await calls(limited)
 
 
