@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, ids, tables
+from storage import ids, tables
 from storage.errors import NotFound, UploadEnded, WrongSize
 from storage.file_tables import UploadStatus
 from storage.files import NewBlob, new_file
@@ -21,7 +21,6 @@ LIFETIME = 3600
 
 _UPLOADS = table(tables.Upload)
 _BLOBS = table(tables.Blob)
-_NOW = sa.select(clock.now()).scalar_subquery()
 _ONE = sa.select(_UPLOADS).where(_UPLOADS.c.project_id == project(), _UPLOADS.c.id == param("id"))
 
 GET = Statement(_ONE, Upload)
@@ -48,7 +47,9 @@ TO_FILE: Statement[Any] = Statement(
 )
 OVERDUE: Statement[Any] = Statement(
     sa.select(_UPLOADS.c.project_id, _UPLOADS.c.id)
-    .where(sa.text("status = 'pending'"), _UPLOADS.c.expires_at <= _NOW)
+    .where(
+        sa.text("status = 'pending'"), _UPLOADS.c.expires_at <= param("now", _UPLOADS.c.expires_at)
+    )
     .order_by(_UPLOADS.c.expires_at)
     .limit(param("limit", sa.column("", sa.Integer())))
 )
@@ -174,7 +175,9 @@ class Uploads(Repository):
     @reads_all
     def overdue(self, tx: Transaction, limit: int = 100) -> Sequence[tuple[str, str]]:
         """Returns the projects and ids of uploads that are pending though they have expired."""
-        return [(project_id, id) for project_id, id in tx.all(OVERDUE, limit=limit)]
+        return [
+            (project_id, id) for project_id, id in tx.all(OVERDUE, now=int(tx.now()), limit=limit)
+        ]
 
 
 def _check_pending(tx: Transaction, upload: Upload) -> None:

@@ -75,7 +75,10 @@ async def _fill(storage: Storage) -> None:
         values = rows.values(one)
         values |= {name: value for name, value in ended.items() if name in values}
         positions = [ids.new_position() for _ in range(MANY)]
-        copies = [row(**values | {"id": f"{at}", "position": at}) for at in positions]
+        copies = [
+            row(**values | {"id": at} | ({"position": at} if "position" in values else {}))
+            for at in positions
+        ]
         await storage.database.write(partial(_insert, copies))
     await _fill_vector_store(storage)
     if storage.database.url.get_backend_name() == "postgresql":

@@ -2,31 +2,23 @@
 
 from typing import Any
 
-import pytest
-from sqlmodel import col, update
-
-from storage import Storage, file_uses, packed_vectors
-from storage.attachments import AUTO
+from storage import Storage, packed_vectors
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
-from storage.entries import NewEntry
-from storage.errors import FilesNotReady
 from storage.files import NewBlob
-from storage.messages import NewMessage
 from storage.openings import open_tool_calls
 from storage.packed_vectors import PackedVectors
 from storage.pages import PageRequest
-from storage.resources import NOTHING, Resources
+from storage.resources import NOTHING
 from storage.scope import Scope
 from storage.segments import NewChunk
-from storage.tables import Run, RunStatus, StepStatus, Thread, VectorStore
+from storage.tables import Run, RunStatus, StepStatus, Thread
 from storage.transaction import Transaction
+from tests.support.storage import everything_searched
 from tests.support.storage.rows import (
     PROJECT,
     assistant_values,
     call,
     claimed,
-    execute,
-    make_file,
     make_run,
     make_thread,
     new_run,
@@ -56,9 +48,9 @@ async def do_everything(storage: Storage) -> None:
         _files,
         _uploads,
         _segments,
-        _vector_stores,
-        _indexing,
-        _resources,
+        everything_searched.vector_stores,
+        everything_searched.indexing,
+        everything_searched.resources,
     ):
         await calls(storage)
 
@@ -227,91 +219,6 @@ def _add_vectors(tx: Transaction, first: int) -> int:
 def _remove_vectors(tx: Transaction, first: int) -> int:
     packed_vectors.remove(tx, first)
     return 8
-
-
-def _new(*file_ids: str) -> list[NewEntry]:
-    return [NewEntry(id, AUTO, {}) for id in file_ids]
-
-
-async def _vector_stores(storage: Storage) -> None:
-    files = [await make_file(storage) for _ in range(3)]
-    stores, entries, batches = (
-        storage.vector_stores,
-        storage.vector_store_files,
-        storage.vector_store_batches,
-    )
-    values = {"metadata_": {}, "expires_after": {"anchor": "last_active_at", "days": 1}}
-    store = await stores.create(PROJECT, values, _new(*files))
-    await stores.get(PROJECT, store.id)
-    await stores.list(PROJECT, PageRequest())
-    await stores.modify(PROJECT, store.id, {"name": "n", "expires_after": None})
-    await stores.use(PROJECT, [store.id])
-    await entries.names(PROJECT, files)
-    await entries.create(PROJECT, store.id, *_new(files[0]))
-    await entries.get(PROJECT, store.id, files[0])
-    await entries.list(PROJECT, store.id, PageRequest())
-    await entries.list(PROJECT, store.id, PageRequest(), "completed")
-    await entries.modify(PROJECT, store.id, files[0], {"attributes": {"a": 1}})
-    batch = await batches.create(PROJECT, store.id, _new(*files[:2]))
-    await batches.get(PROJECT, store.id, batch.id)
-    await batches.files(PROJECT, store.id, batch.id, PageRequest())
-    await batches.files(PROJECT, store.id, batch.id, PageRequest(), "failed")
-    await batches.cancel(PROJECT, store.id, batch.id)
-    await entries.delete(PROJECT, store.id, files[2])
-    await stores.due()
-    await stores.delete(PROJECT, store.id)
-    store = await stores.create(PROJECT, values, _new(*files))
-    past = update(VectorStore).where(col(VectorStore.id) == store.id).values(expires_at=1)
-    await execute(storage, past)
-    assert await stores.due() == [(PROJECT, store.id)]
-    await stores.expire(PROJECT, store.id)
-
-
-async def _indexing(storage: Storage) -> None:
-    files = [await make_file(storage) for _ in range(4)]
-    store = await storage.vector_stores.create(PROJECT, {"metadata_": {}}, _new(*files))
-    claims = storage.entry_claims
-    first, second, third, fourth = await claims.claim(10)
-    assert await claims.renew(first)
-    await claims.release(second)
-    for claim, embedder in ((first, "one"), (third, "two")):
-        segment = await storage.segments.begin(PROJECT, store.id, embedder)
-        chunk = [NewChunk(0, 1, "text")]
-        await storage.segments.add(PROJECT, segment, 0, chunk, lambda tx, first: 0)
-        assert await claims.complete(claim, segment)
-    assert await claims.fail(fourth, {"code": "server_error", "message": "m"})
-    await storage.vector_store_files.text(PROJECT, store.id, first.row.file_id)
-    assert await claims.stale("two") == [(PROJECT, store.id)]
-    assert await claims.reindex(PROJECT, store.id) == 2
-    await storage.segments.abandon([segment])
-
-
-async def _resources(storage: Storage) -> None:
-    file_id = await make_file(storage)
-    code, search = {"code_interpreter": {"file_ids": [file_id]}}, "file_search"
-    store = await storage.vector_stores.create(PROJECT, {"metadata_": {}}, [])
-    named = Resources({**code, search: {"vector_store_ids": [store.id]}})
-    attached = [{"file_id": file_id, "tools": [{"type": search}]}]
-    values = assistant_values() | {"tool_resources": named}
-    assistant = await storage.assistants.create(PROJECT, values)
-    await storage.assistants.modify(PROJECT, assistant.id, {"tool_resources": named})
-    thread = await storage.threads.create(
-        PROJECT, {}, NOTHING, [NewMessage("user", [text_part("Hi")], attached)]
-    )
-    await storage.threads.modify(PROJECT, thread.id, {"tool_resources": named})
-    run = await make_run(storage, thread)
-    await storage.vector_stores.of_run(run)
-    message = NewMessage("user", [text_part("Hi")], attached)
-    waiting = await storage.threads.create(PROJECT, {}, NOTHING, [message])
-    searches = new_run(tools=[{"type": search}])
-    run = (await storage.runs.create(PROJECT, waiting.id, searches, [])).run
-    with pytest.raises(FilesNotReady):
-        await storage.claims.claim(run.id)
-    other = await storage.threads.create(PROJECT, {}, Resources(code), [])
-    await storage.database.write(lambda tx: file_uses.leave(tx, file_id), PROJECT)
-    for each in (thread, other):
-        await storage.threads.delete(PROJECT, each.id)
-    await storage.assistants.delete(PROJECT, assistant.id)
 
 
 async def _files(storage: Storage) -> None:
