@@ -31,8 +31,7 @@ MAX_AROUND = 2**20
 
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*([\w-]+)'[^']*'([^;\s]+)", re.IGNORECASE)
 _CHARSETS = frozenset({"utf-8", "iso-8859-1"})
-"""Those that `filename*` may name, as in RFC 5987. Python knows others, with which texts can be made
-that are none."""
+"""Those that `filename*` may name, as in RFC 5987. Others of Python's make texts that are none."""
 
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
 _NESTED = re.compile(r"(\w+)\[(\w+)\]")
