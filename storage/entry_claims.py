@@ -179,12 +179,16 @@ class EntryClaims(Repository):
 
     @writes_all
     def complete(self, tx: Transaction, claim: EntryClaim, segment: int) -> bool:
-        """Makes a segment that is whole the entry's. Returns false if the claim is lost."""
+        """Makes a segment that is whole the entry's.
+
+        Returns false if the claim is lost: then nobody needs the segment any more.
+        """
         store = _lock(tx, claim)
         built = tx.one(SEGMENT, segment=segment)
-        if store is None or built is None:
+        if built is None:
             return False
-        if not _end(tx, claim, EntryStatus.completed, built):
+        if store is None or not _end(tx, claim, EntryStatus.completed, built):
+            abandon(tx, [segment])
             return False
         if store.embedder != built.embedder and (
             store.embedder is None
