@@ -17,7 +17,7 @@ PROTOS := $(wildcard protos/assistants/v1/*.proto)
 .PHONY: help setup demo serve check test bench bench-search gvisor lint breaking format proto lock clean
 
 help: ## Lists the targets.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 setup: $(READY) $(GENERATED) $(INTERPRETER) ## Builds the environments, generated code, descriptor sets.
 

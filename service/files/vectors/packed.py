@@ -24,7 +24,7 @@ from storage.rows import ChunkVectors
 from storage.scope import Scope
 from storage.transaction import Transaction
 
-BLOCK = 2048
+BLOCK = 1024
 """Vectors that are compared in one go: their numbers stay in the processor's cache."""
 
 SEGMENTS = 256
