@@ -73,8 +73,7 @@ class Child:
 
     `argv` is the program, looked up in PATH, and its arguments. `ready` says whether the program
     can serve yet; it is asked again and again while the child starts, and OSError counts as a no.
-    What it writes is logged, but for its stdout with `shares_stdout`: that is
-    the server's.
+    What it writes is logged, but for its stdout with `shares_stdout`: that is the server's.
     """
 
     def __init__(
