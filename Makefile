@@ -14,10 +14,10 @@ DB ?= sqlite
 PROTOS := $(wildcard protos/assistants/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve check test bench gvisor lint breaking format proto lock clean
+.PHONY: help setup demo serve check test bench bench-search gvisor lint breaking format proto lock clean
 
 help: ## Lists the targets.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 setup: $(READY) $(GENERATED) $(INTERPRETER) ## Builds the environments, generated code, descriptor sets.
 
@@ -34,6 +34,9 @@ test: setup ## Runs the whole test suite.
 
 bench: setup ## Measures what calls and runs cost. CASES="runs streams", DB=postgresql.
 	@$(BIN)/python -m bench --database "$(DB)" --cases "$(CASES)" $(ARGS)
+
+bench-search: setup ## Measures files: transfers, indexing, search. CASES=search-1m for 1,000,000 chunks.
+	@$(BIN)/python -m bench --database "$(DB)" --cases "$(or $(CASES),transfers indexing search)" $(ARGS)
 
 gvisor: setup ## Runs the sandbox's tests in gVisor: needs root, and runsc (apt-get install runsc).
 	@export TMPDIR=$$(mktemp -d); chmod 711 $$TMPDIR; \

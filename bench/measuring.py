@@ -57,6 +57,17 @@ class Sizes:
     """Messages of the thread that is copied and deleted."""
     sessions: int = 12
     """Sessions of the code interpreter that are open together."""
+    file: int = 300_000_000
+    """Bytes of the file that is sent up and down."""
+    indexed: int = 15_000_000
+    """Bytes of the text that is indexed: more than some 18 MB have more tokens than may be."""
+    created: int = 100
+    """Messages that are created before a file is indexed."""
+    questions: int = 50
+    small_store: int = 10_000
+    large_store: int = 100_000
+    largest_store: int = 1_000_000
+    """Chunks of the vector stores that are searched."""
     peers: bool = True
     """Whether other servers are measured, if they are set up."""
     one_server: bool = False
@@ -81,6 +92,13 @@ QUICK: Final = Sizes(
     longest=8,
     copied=8,
     sessions=1,
+    file=100_000,
+    indexed=20_000,
+    created=1,
+    questions=2,
+    small_store=60,
+    large_store=60,
+    largest_store=60,
     peers=False,
     one_server=True,
 )
@@ -142,6 +160,15 @@ class Bench:
         """Returns a server that is not started yet, and that its caller ends."""
         postgres = self.postgres() if self.database == "postgresql" else None
         return Server(self.model.base_url, settings, postgres)
+
+    @contextmanager
+    def serving(self, settings: Mapping[str, str]) -> Iterator[Server]:
+        """Gives a new server, and deletes it at the end."""
+        server = self.new_server(settings)
+        try:
+            yield server.start()
+        finally:
+            server.delete()
 
     def keep(self, resource: AbstractContextManager[T]) -> T:
         """Returns what a resource gives, and ends it with the bench."""

@@ -24,6 +24,11 @@ def cpu_seconds_of_family(pid: int) -> float:
     return family * TICK
 
 
+def cpu_seconds_of_ended(pid: int) -> float:
+    """Returns the same of the children of a process that have ended, and were waited for."""
+    return sum(_ticks(pid)[2:]) * TICK
+
+
 def resident_bytes(pid: int) -> int:
     """Returns how much of a process's memory is in RAM."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE

@@ -23,6 +23,9 @@ GROWTH: Final = Unit("times a short thread's", 0.15)
 TIMES: Final = Unit("times its rate", 0.15, more_is_better=True)
 MEMORY: Final = Unit("KiB", 0.10)
 
+RATE: Final = Unit("MB/s", 0.15, more_is_better=True)
+CHUNKS: Final = Unit("a second of CPU", 0.10, more_is_better=True)
+
 BOTH: Final[tuple[Database, ...]] = ("sqlite", "postgresql")
 SQLITE: Final[tuple[Database, ...]] = ("sqlite",)
 POSTGRESQL: Final[tuple[Database, ...]] = ("postgresql",)
@@ -92,6 +95,24 @@ TARGETS: Final = (
     Target("sandbox", "first call", TIME, 600, SQLITE),
     Target("sandbox", "over CPython", TIME, 15, SQLITE),
     Target("sandbox", "each of twelve", MEMORY, 1024 * 1024 / 12, SQLITE),
+    *(
+        target
+        for count in ("one", "eight")
+        for way in ("up", "down")
+        for target in (
+            Target("transfers", f"{count}, {way}: MB/s", RATE, 100),
+            Target("transfers", f"{count}, {way}: Python's memory", MEMORY, 120 * 1024),
+            Target("transfers", f"{count}, {way}: Envoy's memory", MEMORY, 120 * 1024),
+        )
+    ),
+    Target("indexing", "chunks per CPU second", CHUNKS, 300),
+    Target("indexing", "message's growth beside", TIME, 20),
+    Target("search-10k", "median ms", TIME, 15, SQLITE),
+    Target("search-100k", "median ms", TIME, 60, SQLITE),
+    Target("search-1m", "median ms", TIME, 800, SQLITE, AIM),
+    Target("search-10k", "median ms", TIME, 10, POSTGRESQL),
+    Target("search-100k", "median ms", TIME, 15, POSTGRESQL),
+    *(Target(case, "read's growth beside", TIME, 5) for case in ("search-10k", "search-100k")),
 )
 
 
