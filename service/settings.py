@@ -188,7 +188,10 @@ class Settings(BaseSettings):
     """
 
     upload_timeout: Seconds = 3600.0
-    """Seconds that the upload of a file or part may take. A minute without a byte ends it, too."""
+    """Seconds in which a request must be whole, be it the upload of a file; then it is a 408.
+
+    Of a file or part, a minute without a byte ends it, too.
+    """
 
     max_header_kib: int = Field(default=60, ge=8, le=96)
     """KiB of a request's headers at most. More are a 431."""
@@ -203,9 +206,10 @@ class Settings(BaseSettings):
     """Seconds that the headers of a request may take to arrive."""
 
     request_timeout: Seconds = 120.0
-    """Seconds without a byte of a request that is not whole; then it is a 408.
+    """Seconds without a byte, either way, that end a POST: a 408 where its request is not whole.
 
-    Not of its answer: streams have no limit, and get comments while they are silent.
+    Streams have no limit, as they get comments while they are silent: so it must be more than
+    `keep_alive_seconds`.
     """
 
     idle_timeout: Seconds = 600.0
@@ -403,6 +407,11 @@ class Settings(BaseSettings):
             raise SettingsError("ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY: one needs the other")
         if settings.tls_client_ca is not None and settings.tls_cert is None:
             raise SettingsError("ASSISTANTS_TLS_CLIENT_CA: needs ASSISTANTS_TLS_CERT")
+        if settings.request_timeout <= settings.keep_alive_seconds:
+            raise SettingsError(
+                "ASSISTANTS_REQUEST_TIMEOUT: must be more than ASSISTANTS_KEEP_ALIVE_SECONDS, or "
+                "silent streams are cut off"
+            )
         if settings.sandbox == "command" and not settings.sandbox_command:
             raise SettingsError("ASSISTANTS_SANDBOX=command needs ASSISTANTS_SANDBOX_COMMAND")
         socket = settings.edge_socket.absolute()

@@ -122,6 +122,29 @@ def test_attachments_that_no_parser_reads(client: openai.OpenAI) -> None:
     assert client.beta.threads.messages.create(thread, **attached(image, "code_interpreter")).id
 
 
+def test_how_many_attachments_there_may_be(client: openai.OpenAI) -> None:
+    """More would keep other calls waiting while they are read."""
+    thread = client.beta.threads.create().id
+    many: Any = attached("file-x")
+    many["attachments"] *= 2001
+    tools = attached("file-x", *["file_search"] * 21)
+    for message, param, maximum, length in (
+        (many, "attachments", 2000, 2001),
+        (tools, "attachments[0].tools", 20, 21),
+    ):
+        text = f"Invalid '{param}': array too long. Expected an array with maximum length {maximum}"
+        text += f", but got an array with length {length} instead."
+        create = client.beta.threads.messages.create
+        expect(
+            client,
+            lambda _, given=message: create(thread, **given),  # type: ignore[misc]
+            400,
+            text,
+            param,
+            "array_above_max_length",
+        )
+
+
 def test_what_is_read_can_be_sent_back(client: openai.OpenAI) -> None:
     store = client.vector_stores.create().id
     resources: Any = {
