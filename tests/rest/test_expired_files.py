@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -107,8 +108,10 @@ async def test_a_store_that_expires_under_a_run(
     client.vector_stores.files.create_and_poll(
         upload(client), vector_store_id=store.id, poll_interval_ms=20
     )
-    search = Calls(("file_search", {"queries": ["foxes"]}))
-    model = models.script(Calls(("wait", {})), search, Answer("None【1:0†foxes.txt】."))
+    # The second search is called where the tool is not offered any more.
+    search = partial(Calls, ("file_search", {"queries": ["foxes"]}))
+    answer = Answer("Berries【1:0†foxes.txt】, fish【2:0†foxes.txt】.")
+    model = models.script(search(), Calls(("wait", {})), search(), answer)
     scene = Scene.create(
         client,
         model,
@@ -117,14 +120,16 @@ async def test_a_store_that_expires_under_a_run(
     )
     run = scene.run()
     assert run.status == "requires_action" and run.required_action
-    # Not sooner than the search before, which was an activity.
     pass_time(server, "vector_stores", store.id)
     [call] = run.required_action.submit_tool_outputs.tool_calls
     client.beta.threads.runs.submit_tool_outputs(
         run.id, thread_id=run.thread_id, tool_outputs=[{"tool_call_id": call.id, "output": "."}]
     )
     assert scene.end_of(run).status == "completed"
-    assert scene.texts()[-1] == "None."
+    assert scene.texts()[-1] == "Berries【1:0†foxes.txt】, fish."
+    [part] = scene.messages()[-1].content
+    assert part.type == "text"
+    assert [each.text for each in part.text.annotations] == ["【1:0†foxes.txt】"]
 
 
 async def test_an_expired_file(server: Stack, client: openai.OpenAI) -> None:
