@@ -1,5 +1,6 @@
 """Tool resources through OpenAI's client: helper stores, attachments, and what goes with what."""
 
+from functools import partial
 from typing import Any
 
 import openai
@@ -134,15 +135,8 @@ def test_how_many_attachments_there_may_be(client: openai.OpenAI) -> None:
     ):
         text = f"Invalid '{param}': array too long. Expected an array with maximum length {maximum}"
         text += f", but got an array with length {length} instead."
-        create = client.beta.threads.messages.create
-        expect(
-            client,
-            lambda _, given=message: create(thread, **given),  # type: ignore[misc]
-            400,
-            text,
-            param,
-            "array_above_max_length",
-        )
+        create = partial(client.beta.threads.messages.create, thread, **message)
+        expect(client, lambda _, call=create: call(), 400, text, param, "array_above_max_length")  # type: ignore[misc]
 
 
 def test_what_is_read_can_be_sent_back(client: openai.OpenAI) -> None:
