@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,18 @@ async def test_given_files_are_there_by_id_and_by_name(
     assert await interpreter.content(a.id) == b"1"
 
 
+async def test_of_many_files_the_model_is_told_some(
+    engines: Engines, interpreter: Interpreter, models: ModelServer
+) -> None:
+    many = "for i in range(70): open(f'{i:03}', 'w').write(str(i))"
+    following = await ran(engines, interpreter, models, code(many), Answer("Done."))
+    [seen] = outputs(models, following.run)
+    written, left = seen.splitlines()
+    assert written.count("/mnt/data/") == 20
+    assert left.count("/mnt/data/") == 20
+    assert left.endswith(" and 30 more]")
+
+
 @pytest.mark.parametrize(
     ("limits", "size"), [({"disk": 4 * MIB}, 1800 * KIB), ({"files": 5}, 1)], ids=["disk", "files"]
 )
@@ -132,7 +145,7 @@ async def test_given_files_that_have_no_room_are_left_out(
     models: ModelServer,
     storage: Storage,
     root: Path,
-    limits: dict[str, int],
+    limits: dict[str, Any],
     size: int,
 ) -> None:
     """Those that would not be there when the session starts, or would end it."""
