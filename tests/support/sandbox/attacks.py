@@ -295,9 +295,8 @@ attempt('pidfd', lambda: call(438, call(434, {pid}, 0), 0, 0))
         "the process that encloses the session",
         TRY
         + """
-for name in ('mem', 'environ', 'maps', 'root', 'cwd', 'fd'):
-    read = os.listdir if name in ('root', 'cwd', 'fd') else lambda path: open(path, 'r+b').close()
-    attempt(name, lambda: read('/proc/1/' + name))
+for name in ('root', 'cwd', 'exe', 'fd/0'): attempt(name, lambda: os.readlink('/proc/1/' + name))
+for name in ('mem', 'environ', 'maps'): attempt(name, lambda: open('/proc/1/' + name).close())
 attempt('signal', lambda: os.kill(1, 0))
 """,
         said("GOT"),
