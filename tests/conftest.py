@@ -7,6 +7,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from hypothesis import settings
 
 from storage import Storage
 from storage.database import Database
@@ -19,6 +20,11 @@ WARNINGS = (
     "ignore:The Assistants API is deprecated:DeprecationWarning",
     "ignore:deprecated:DeprecationWarning:tests",
 )
+
+
+# How long an example takes is no test's to judge.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
