@@ -80,8 +80,8 @@ def serve_beside() -> None:
         made.add_generic_rpc_handlers((handler(),))
         return made
 
-    def write_all(settings: Settings) -> Path:
-        path = write(settings)
+    def write_all(settings: Settings, *args: Any, **options: Any) -> Path:
+        path = write(settings, *args, **options)
         add_to_envoy(path)
         return path
 
@@ -92,7 +92,7 @@ def serve_beside() -> None:
 def add_to_envoy(path: Path) -> None:
     """Adds the service to a configuration of Envoy, and to the descriptors that it names."""
     config = orjson.loads(path.read_bytes())
-    (listener,) = config["static_resources"]["listeners"]
+    listener = config["static_resources"]["listeners"][0]
     filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
     transcoder = next(each["typed_config"] for each in filters if "transcoder" in each["name"])
     transcoder["services"].append(SERVICE)

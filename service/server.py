@@ -2,13 +2,15 @@
 
 The public server serves typed calls, health and reflection. The edge server serves the REST methods
 of the same servicers, on a Unix socket that only Envoy uses, so that nobody else can speak as the
-edge. The calls of both pass through the same chain (service/calls.py).
+edge. For an Envoy on another machine, the public server serves them too, to who shows the edge's
+secret. The calls of both pass through the same chain (service/calls.py).
 """
 
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from service.access import Identify, Keyring, anybody
+from service.access import EdgeOnly, Identify, Keyring, anybody
 from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
@@ -52,6 +54,9 @@ OPTIONS: list[tuple[str, Any]] = [
     # Bytes of a call's headers, above Envoy's limit for the same reason.
     ("grpc.max_metadata_size", 128 * 2**10),
     ("grpc.absolute_max_metadata_size", 256 * 2**10),
+    # Envoys on other machines ask every ten seconds whether it is there.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+    ("grpc.keepalive_permit_without_calls", 1),
     # Else two servers share a port silently, and each gets half of the calls.
     ("grpc.so_reuseport", 0),
 ]
@@ -62,31 +67,58 @@ says whose a call is.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one process does of all that the service does."""
+
+    address: str | None = None
+    """HOST:PORT of its gRPC, if it has one."""
+    sockets: Path | None = None
+    """The directory of the Unix sockets on which the Envoy of its machine calls it, if one does."""
+    works: bool = True
+    """Whether it executes runs."""
+
+    def socket(self, cluster: str) -> Path | None:
+        """Returns the Unix socket of a cluster of Envoy's: `edge` has REST, `grpc` the rest.
+
+        The gRPC port itself may want TLS.
+        """
+        return self.sockets and self.sockets / f"{cluster}.sock"
+
+
 class Server:
     """One server: the part of `assistants serve` that is Python."""
 
     def __init__(
         self,
         settings: Settings,
+        part: Part,
         model: ChatModel,
         edge_handlers: EdgeHandlers,
         tools: Registry | None = None,
     ) -> None:
         """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
         self._settings = settings
-        self._storage = Storage(
-            Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
+        self._part = part
+        database = Database(
+            settings.effective_database_url,
+            connections=settings.database_connections,
+            engine_connections=settings.database_engine_connections,
         )
+        self._storage = Storage(database, lease_seconds=settings.lease_seconds)
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
+        self._queue = MemoryQueue()
         self._engine = Engine(
             self._storage,
             model,
             tools or Registry(),
             MemoryBus(max_bytes=settings.events_max_bytes),
-            MemoryQueue(),
+            self._queue,
             # Who waits for the model waits in the queue, not for a first byte that is late.
-            concurrency=min(filter(None, (settings.worker_concurrency, model.slots))),
+            concurrency=min(filter(None, (settings.worker_concurrency, model.slots)))
+            if part.works
+            else 0,
             limits=Limits(
                 settings.lease_seconds, settings.model_retries, settings.model_prompt_bytes
             ),
@@ -101,15 +133,17 @@ class Server:
         Raises SettingsError where an address or the database cannot be had. Raises whatever ends
         the engine.
         """
-        public, edge = self._public_server(), self._edge_server()
+        servers = [*self._public_server(), *self._edge_server()]
         try:
             await self._open_database()
-            await public.start()
-            await edge.start()
-            for name in ("", *self._servicers):
-                await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            for server in servers:
+                await server.start()
+            await self._set_health(True)
+            if not self._part.works:
+                # It drops what is put: workers find it in the database.
+                await self._queue.close()
             engine = asyncio.create_task(self._engine.work(), name="engine")
-            watching = asyncio.create_task(self._watch_keys(), name="keys")
+            watching = asyncio.create_task(self._watch(), name="keys and database")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
             # What is loaded by now stays: to look through it again and again would hold the loop
             # for a tenth of a second each time.
@@ -119,13 +153,13 @@ class Server:
             serving.set()
             await asyncio.wait({engine, watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
-            await self._drain(public, edge, engine)
+            await self._drain(servers, engine)
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
         finally:
-            await public.stop(None)
-            await edge.stop(None)
+            for server in servers:
+                await server.stop(None)
             await self._storage.database.close()
 
     async def _open_database(self) -> None:
@@ -138,19 +172,27 @@ class Server:
         except Unreachable as error:
             raise SettingsError(f"ASSISTANTS_DATABASE_URL: {error}") from error
 
-    async def _watch_keys(self) -> None:
-        if self._keyring is not None:
-            await self._keyring.watch()
-        await asyncio.Event().wait()
+    async def _watch(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            if self._keyring is not None:
+                group.create_task(self._keyring.watch(), name="keys")
+            # In their order: each is a step of its own.
+            found: asyncio.Queue[bool] = asyncio.Queue()
+            group.create_task(self._storage.database.watch(found.put_nowait), name="database")
+            while True:
+                await self._set_health(await found.get())
 
-    async def _drain(
-        self, public: grpc.aio.Server, edge: grpc.aio.Server, engine: asyncio.Task[None]
-    ) -> None:
+    async def _set_health(self, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        for name in ("", *self._servicers):
+            await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
+
+    async def _drain(self, servers: Sequence[grpc.aio.Server], engine: asyncio.Task[None]) -> None:
         await self._health.enter_graceful_shutdown()
         grace = self._settings.shutdown_grace
         # stop() refuses new calls at once. Streams end with their runs, or by the end of the drain.
         limit = grace + LAST_EVENTS_SECONDS
-        stops = [asyncio.create_task(each.stop(limit)) for each in (public, edge)]
+        stops = [asyncio.create_task(each.stop(limit)) for each in servers]
         engine.cancel()
         try:
             with contextlib.suppress(asyncio.CancelledError):
@@ -158,28 +200,43 @@ class Server:
         finally:
             await self._engine.drain(grace)
             # All that is left now is who does not read: nothing more comes of waiting for them.
-            await asyncio.wait(stops, timeout=LAST_EVENTS_SECONDS)
-            await asyncio.gather(public.stop(None), edge.stop(None), *stops)
+            if stops:
+                await asyncio.wait(stops, timeout=LAST_EVENTS_SECONDS)
+            await asyncio.gather(*(each.stop(None) for each in servers), *stops)
 
-    def _public_server(self) -> grpc.aio.Server:
+    def _public_server(self) -> Iterator[grpc.aio.Server]:
+        """Gives what serves typed calls, if anybody can make one."""
+        address, socket = self._part.address, self._part.socket("grpc")
+        secret = self._settings.edge_secret
+        if address is None and socket is None:
+            return
         server = _grpc_server(self._settings.grpc_max_request_bytes)
         server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers, self._identify)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection:
             names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, server, pool=_public_descriptors())
-        _bind(server, self._settings.grpc_address, _credentials(self._settings))
-        _bind_socket(server, self._settings.grpc_socket)
-        return server
+        if secret is not None:
+            hidden = self._edge_handlers(self._servicers, self._identify)
+            known = [EdgeOnly(each, secret.get_secret_value()) for each in hidden]
+            server.add_generic_rpc_handlers(tuple(known))
+        if address is not None:
+            _bind(server, address, _credentials(self._settings))
+        if socket is not None:
+            _bind_socket(server, socket)
+        yield server
 
-    def _edge_server(self) -> grpc.aio.Server:
+    def _edge_server(self) -> Iterator[grpc.aio.Server]:
+        """Gives what serves REST on a socket, if there is one."""
+        if (socket := self._part.socket("edge")) is None:
+            return
         # Envoy has bounded the body, and answered in OpenAI's form.
         server = _grpc_server(GROWTH * self._settings.max_body_bytes)
         handlers = self._edge_handlers(self._servicers, self._identify)
         server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        _bind_socket(server, self._settings.edge_socket)
-        return server
+        _bind_socket(server, socket)
+        yield server
 
 
 def _grpc_server(max_request: int) -> grpc.aio.Server:

@@ -28,6 +28,10 @@ MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
 
+LONGEST_SOCKET = "servers/00/edge.sock"
+"""The longest of the paths of sockets in the data directory."""
+
+
 def _address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 65536):
@@ -40,7 +44,7 @@ def _database_url(value: str) -> str:
     return value
 
 
-def _bootstrap_key(value: SecretStr) -> SecretStr:
+def _chosen_secret(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
@@ -50,7 +54,7 @@ def _bootstrap_key(value: SecretStr) -> SecretStr:
 def _origins(value: object) -> object:
     if not isinstance(value, str):
         return value
-    origins = tuple(each.strip() for each in value.split(",") if each.strip())
+    origins = _split(value)
     for origin in origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise ValueError(f"'{origin}' is no origin such as https://example.com")
@@ -60,7 +64,7 @@ def _origins(value: object) -> object:
 def _quirks(value: object) -> object:
     if not isinstance(value, str):
         return value
-    names = [name.strip() for name in value.split(",") if name.strip()]
+    names = _split(value)
     known = ", ".join(sorted(Quirk))
     for name in names:
         if name not in set(Quirk):
@@ -71,6 +75,14 @@ def _quirks(value: object) -> object:
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
 
 Address = Annotated[str, AfterValidator(_address)]
+
+
+def _listed(value: object) -> object:
+    return _split(value) if isinstance(value, str) else value
+
+
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in value.split(",") if each.strip())
 
 
 WhenActive = Literal["reject", "queue"]
@@ -90,7 +102,7 @@ class Settings(BaseSettings):
     auth: Literal["none", "keys"] = "none"
     """Whether calls need an API key. Without, all are of the project `default`."""
 
-    bootstrap_key: Annotated[SecretStr, AfterValidator(_bootstrap_key)] | None = None
+    bootstrap_key: Annotated[SecretStr, AfterValidator(_chosen_secret)] | None = None
     """A key of the project `default`, made when a server starts that does not find it.
 
     For containers, which are given their secrets. One that was revoked stays so.
@@ -141,11 +153,49 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = None
     """A PEM file with authorities: callers of the gRPC port must have a certificate from one."""
 
+    grpc_upstreams: Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Where Envoy finds the gRPC ports of all servers: HOST:PORT, separated by commas.
+
+    A host may be a name that has many addresses; it is looked up again and again. Default: the
+    server that starts it, alone.
+    """
+
+    grpc_upstreams_ca: Path | None = None
+    """A PEM file with authorities: Envoy speaks TLS to servers, and their names must be certified.
+
+    It is read at the start.
+    """
+
+    grpc_upstreams_cert: Path | None = None
+    """A PEM file with the certificate that Envoy shows to servers, for `ASSISTANTS_TLS_CLIENT_CA`.
+
+    It and its key are read again when they change.
+    """
+
+    grpc_upstreams_key: Path | None = None
+    """A PEM file with that certificate's key, without a password."""
+
+    edge_secret: Annotated[SecretStr, AfterValidator(_chosen_secret)] | None = None
+    """What Envoy shows to servers on other machines, so that they answer its REST calls.
+
+    With it, a server serves REST on its gRPC port too, to whoever knows it.
+    """
+
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
 
     database_url: Annotated[str, AfterValidator(_database_url)] | None = None
     """`postgresql://…` or `sqlite:///…`. Default: a SQLite file in the data directory."""
+
+    database_connections: int = Field(default=10, ge=1, le=1000)
+    """Connections to PostgreSQL that the calls of a server share, at most.
+
+    More transactions wait, a minute at most. A server opens three more besides those of its engine:
+    two to renew leases, one to see whether the database is there.
+    """
+
+    database_engine_connections: int = Field(default=4, ge=1, le=1000)
+    """Connections to PostgreSQL that only the run engine uses, at most, besides the others."""
 
     model_base_url: HttpUrl | None = None
     """An OpenAI-compatible endpoint, up to and with its `/v1`. Default: the embedded model."""
@@ -234,23 +284,23 @@ class Settings(BaseSettings):
             raise SettingsError("ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY: one needs the other")
         if settings.tls_client_ca is not None and settings.tls_cert is None:
             raise SettingsError("ASSISTANTS_TLS_CLIENT_CA: needs ASSISTANTS_TLS_CERT")
-        socket = settings.edge_socket.absolute()
+        if (settings.grpc_upstreams_cert is None) != (settings.grpc_upstreams_key is None):
+            raise SettingsError(
+                "ASSISTANTS_GRPC_UPSTREAMS_CERT, ASSISTANTS_GRPC_UPSTREAMS_KEY: one needs the other"
+            )
+        if settings.grpc_upstreams_cert is not None and settings.grpc_upstreams_ca is None:
+            raise SettingsError(
+                "ASSISTANTS_GRPC_UPSTREAMS_CERT: needs ASSISTANTS_GRPC_UPSTREAMS_CA"
+            )
+        if settings.grpc_upstreams and settings.edge_secret is None:
+            raise SettingsError("ASSISTANTS_GRPC_UPSTREAMS: needs ASSISTANTS_EDGE_SECRET")
+        socket = settings.data_dir.absolute() / LONGEST_SOCKET
         if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(
                 f"ASSISTANTS_DATA_DIR: the socket path {socket} is longer than the "
                 f"{MAX_SOCKET_PATH} bytes that Linux allows"
             )
         return settings
-
-    @property
-    def edge_socket(self) -> Path:
-        """The Unix socket on which Envoy alone reaches the server."""
-        return self.data_dir / "edge.sock"
-
-    @property
-    def grpc_socket(self) -> Path:
-        """The Unix socket on which Envoy reaches the public gRPC server."""
-        return self.data_dir / "grpc.sock"
 
     @property
     def effective_database_url(self) -> str:

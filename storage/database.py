@@ -55,14 +55,17 @@ class Database:
     all. It is of one project; the run engine's and the reconciler's, with None, are of all.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """Connects at the first transaction; on PostgreSQL, up to `pool_size` times for calls."""
+    def __init__(self, url: str, *, connections: int = 10, engine_connections: int = 4) -> None:
+        """Connects at the first transaction; on PostgreSQL, so many times at most.
+
+        Calls share `connections`; the run engine has `engine_connections` for itself.
+        """
         self.url = parse_url(url)
         self._adapter: SQLite | PostgreSQL
         if self.url.get_backend_name() == "sqlite":
             self._adapter = SQLite(str(self.url.database))
         else:
-            self._adapter = PostgreSQL(self.url, pool_size)
+            self._adapter = PostgreSQL(self.url, connections, engine_connections)
 
     async def write(
         self,
@@ -125,6 +128,16 @@ class Database:
             if isinstance(away, Unreachable):
                 raise away from error
             raise
+
+    async def watch(self, changed: Callable[[bool], None]) -> None:
+        """Says whenever the database has gone, and when it is back; until it is cancelled.
+
+        Meanwhile, work of a project is Unreachable at once. A file is always there.
+        """
+        if isinstance(self._adapter, SQLite):
+            await asyncio.Event().wait()
+        else:
+            await self._adapter.pulse.watch(changed)
 
     def connect(self) -> Connection:
         """Returns a connection of SQLAlchemy's, which makes and inspects the schema.

@@ -41,7 +41,11 @@ class Engine:
         concurrency: int,
         limits: Limits,
     ) -> None:
-        """Executes runs of `storage` with `model` and `tools`, up to `concurrency` at once."""
+        """Executes runs of `storage` with `model` and `tools`, up to `concurrency` at once.
+
+        With 0, it executes none: those that it starts are left to other servers.
+        """
+        self._works = concurrency > 0
         self._storage = storage
         self._queue = queue
         self._bus = bus
@@ -63,7 +67,8 @@ class Engine:
     async def work(self) -> None:
         """Executes runs until cancelled. Any exception is a defect of this program."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._worker.work(), name="worker")
+            if self._works:
+                group.create_task(self._worker.work(), name="worker")
             group.create_task(self._worker.watch(), name="watch")
             group.create_task(self.streams.work(), name="status batcher")
             group.create_task(self._reconciler.reconcile(), name="reconciler")

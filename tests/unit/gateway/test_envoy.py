@@ -35,12 +35,12 @@ def test_envoy_accepts_every_setting(tmp_path: Path) -> None:
         max_streams=7,
         max_connections=8,
     )
-    tls.write(given, Certificate(pair, pair).pair)
+    tls.SERVER.write(given, Certificate(pair, pair).pair)
     check = [*envoy.command(envoy.write(given)), "--mode", "validate"]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # It holds the key.
-    assert tls.path(given).stat().st_mode & 0o077 == 0
+    assert tls.SERVER.path(given).stat().st_mode & 0o077 == 0
 
 
 def test_addresses_and_paths_are_those_of_the_settings(tmp_path: Path) -> None:
