@@ -32,8 +32,7 @@ async def serve(settings: Settings, *, insecure: bool = False, works: bool = Tru
         config = envoy.write(settings, [part])
         await stack.enter_async_context(children.running_envoy(settings, config))
         model = await stack.enter_async_context(_model(settings, works=works))
-        await stack.enter_async_context(greeting(settings))
-        await run_server(settings, part, model, stop)
+        await run_server(settings, part, model, stop, partial(greet, settings))
 
 
 async def serve_grpc(settings: Settings, *, insecure: bool = False, works: bool = True) -> None:
@@ -46,7 +45,9 @@ async def serve_grpc(settings: Settings, *, insecure: bool = False, works: bool 
         serve_metrics(settings)
         model = await stack.enter_async_context(_model(settings, works=works))
         part = Part(settings.grpc_address, works=works)
-        await run_server(settings, part, model, stop, f"gRPC on {settings.grpc_address}")
+        await run_server(
+            settings, part, model, stop, partial(say, f"gRPC on {settings.grpc_address}")
+        )
 
 
 async def work(settings: Settings) -> None:
@@ -58,7 +59,7 @@ async def work(settings: Settings) -> None:
         _own_files(stack, settings, works=True)
         serve_metrics(settings)
         model = await stack.enter_async_context(_model(settings, works=True))
-        await run_server(settings, Part(), model, stop, "Executes runs.")
+        await run_server(settings, Part(), model, stop, partial(say, "Executes runs."))
 
 
 async def serve_gateway(settings: Settings, *, insecure: bool = False) -> None:
@@ -75,8 +76,8 @@ async def serve_gateway(settings: Settings, *, insecure: bool = False) -> None:
         await stack.enter_async_context(tls.kept_up_to_date(settings))
         config = envoy.write(settings, admin=True)
         await stack.enter_async_context(children.running_envoy(settings, config))
-        await stack.enter_async_context(greeting(settings))
-        await stop.wait()
+        async with meanwhile(partial(greet, settings)):
+            await stop.wait()
         await drain.drain(envoy.admin_socket(settings), settings.shutdown_grace)
 
 
@@ -94,45 +95,48 @@ def serve_metrics(settings: Settings) -> None:
         metrics.serve(settings.metrics_address)
 
 
+Greeting = Callable[[], Awaitable[None]]
+"""Says that all serves."""
+
+
 async def run_server(
-    settings: Settings, part: Part, model: ChatModel, stop: asyncio.Event, greeting: str = ""
+    settings: Settings, part: Part, model: ChatModel, stop: asyncio.Event, greeting: Greeting
 ) -> None:
-    """Runs a server until it is to stop; prints the greeting once it serves."""
+    """Runs a server until it is to stop; greets once it serves."""
     edge = partial(rest.handlers, keep_alive=settings.keep_alive_seconds)
     serving = asyncio.Event()
-    server = Server(settings, part, model, edge).serve(serving, stop)
-    async with _printed(serving.wait, greeting):
-        await server
+
+    async def once_it_serves() -> None:
+        await serving.wait()
+        await greeting()
+
+    async with meanwhile(once_it_serves):
+        await Server(settings, part, model, edge).serve(serving, stop)
 
 
-@contextlib.asynccontextmanager
-async def greeting(settings: Settings) -> AsyncIterator[None]:
+async def say(text: str) -> None:
+    """Prints a line for whoever has started the command."""
+    print(text, flush=True)
+
+
+async def greet(settings: Settings) -> None:
     """Prints how the service is called, once Envoy says that it serves."""
-
-    async def served() -> None:
-        while await children.healthz(settings) != 200:  # noqa: ASYNC110 (another process)
-            await asyncio.sleep(0.05)
-
+    while await children.healthz(settings) != 200:  # noqa: ASYNC110 (another process)
+        await asyncio.sleep(0.05)
     scheme, plaintext = ("http", "-plaintext ") if settings.tls_cert is None else ("https", "")
     key = "-H 'authorization: Bearer sk-…' " if settings.auth == "keys" else ""
-    text = (
+    await say(
         f"REST on {scheme}://{settings.http_address}/v1, gRPC on {settings.grpc_address}\n"
         f"  curl {key}{scheme}://{settings.http_address}/v1/assistants\n"
         f"  grpcurl {plaintext}{key}{settings.grpc_address} "
         "assistants.v1.AssistantsService/ListAssistants"
     )
-    async with _printed(served, text):
-        yield
 
 
 @contextlib.asynccontextmanager
-async def _printed(when: Callable[[], Awaitable[object]], text: str) -> AsyncIterator[None]:
-    async def wait() -> None:
-        await when()
-        if text:
-            print(text, flush=True)
-
-    task = asyncio.create_task(wait(), name="greeting")
+async def meanwhile(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Does something beside, as long as this lasts."""
+    task = asyncio.ensure_future(work())
     try:
         yield
     finally:

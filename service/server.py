@@ -41,6 +41,9 @@ from storage.errors import Unreachable
 GROWTH = 16
 """How much larger a body can be as a message: JSON, ten times as `google.protobuf.Value`s."""
 
+NOTICE_SECONDS = 1.0
+"""How long gateways may take to notice that a server drains: they ask it four times a second."""
+
 LAST_EVENTS_SECONDS = 1.0
 """How long readers may take to read the ends of their streams when the server stops."""
 
@@ -190,6 +193,9 @@ class Server:
     async def _drain(self, servers: Sequence[grpc.aio.Server], engine: asyncio.Task[None]) -> None:
         await self._health.enter_graceful_shutdown()
         grace = self._settings.shutdown_grace
+        if self._settings.edge_secret is not None:
+            # What they send meanwhile is answered, or it would be lost on its way.
+            await asyncio.sleep(min(NOTICE_SECONDS, grace))
         # stop() refuses new calls at once. Streams end with their runs, or by the end of the drain.
         limit = grace + LAST_EVENTS_SECONDS
         stops = [asyncio.create_task(each.stop(limit)) for each in servers]

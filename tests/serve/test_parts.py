@@ -1,0 +1,180 @@
+"""The parts of a service alone: a gateway before two servers, which leave runs to a worker."""
+
+import asyncio
+import signal
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import openai
+import pytest
+from assistants.v1 import assistants_pb2
+
+from tests.support.grpc.client import connect
+from tests.support.model_server import ModelServer
+from tests.support.postgres import Postgres
+from tests.support.script import Answer, Hold
+from tests.support.serve.parts import Service, service
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+
+@pytest.fixture(scope="module")
+def parts(postgres: Postgres, model_server: ModelServer) -> Iterator[Service]:
+    name = postgres.create_database()
+    env = {
+        "ASSISTANTS_DATABASE_URL": postgres.url(name),
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+    }
+    # Streams come late, as servers hear of runs from the database alone.
+    with service(env, {}, {"ASSISTANTS_SHUTDOWN_GRACE": "60"}) as made:
+        yield made
+    postgres.drop_database(name)
+
+
+def rest(stack: Stack) -> openai.OpenAI:
+    return openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0, timeout=60)
+
+
+async def test_both_transports(parts: Service, models: ModelServer) -> None:
+    """Runs go through the gateway to a server, and through the database to the worker."""
+    gateway = parts.gateway
+    with rest(gateway) as client, connect(gateway.env["ASSISTANTS_HTTP_ADDRESS"]) as stubs:
+        assistant = client.beta.assistants.create(model=models.script(Answer("Hello there")))
+        thread_id = stubs.thread("Hi").id
+
+        def answered() -> str:
+            with client.beta.threads.runs.stream(
+                thread_id=thread_id, assistant_id=assistant.id
+            ) as stream:
+                return "".join(stream.text_deltas)
+
+        assert await asyncio.to_thread(answered) == "Hello there"
+        # Keys that are null travel in the edge's own header.
+        client.beta.threads.update(thread_id, metadata=None)
+        assert stubs.texts(thread_id) == [("user", "Hi"), ("assistant", "Hello there")]
+
+
+def test_rest_is_only_for_the_edge(parts: Service) -> None:
+    """Without the secret, a server's port has no such methods."""
+    with grpc.insecure_channel(parts.servers[0].grpc_address) as channel:
+        call = channel.unary_unary("/assistants.v1.rest.AssistantsService/CreateAssistant")
+        request = assistants_pb2.CreateAssistantRequest(model="m").SerializeToString()
+        for metadata in ([], [("x-edge-secret", "x" * 37)]):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(request, metadata=metadata)
+            assert isinstance(refused.value, grpc.Call)
+            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    # Nor does the gateway show it for a caller that speaks as the edge.
+    with grpc.insecure_channel(parts.gateway.env["ASSISTANTS_HTTP_ADDRESS"]) as channel:
+        call = channel.unary_unary("/assistants.v1.rest.AssistantsService/CreateAssistant")
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request)
+        assert isinstance(refused.value, grpc.Call)
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+class Load:
+    """Calls of both kinds, one after the other, by several callers, until it is stopped."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._base_url = stack.base_url
+        self._stopped = threading.Event()
+        self.outcomes: Counter[str] = Counter()
+
+    def done(self) -> int:
+        return sum(self.outcomes.values())
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            for method, path in (("POST", "/threads"), ("GET", "/assistants")):
+                self.outcomes[self._call(method, path)] += 1
+
+    def _call(self, method: str, path: str) -> str:
+        data = b"{}" if method == "POST" else None
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(self._base_url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                answer.read()
+                return method if answer.status == 200 else f"{method} {answer.status}"
+        except urllib.error.HTTPError as error:
+            return f"{method} {error.code} {error.read().decode()}"
+        except OSError as error:
+            return f"{method} {error}"
+
+
+@contextmanager
+def load(stack: Stack) -> Iterator[Load]:
+    made = Load(stack)
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(made.run)
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+async def more(made: Load) -> None:
+    """Waits until there have been many more calls."""
+    before = made.done()
+    await until(lambda: made.done() > before + 200)
+
+
+async def test_servers_that_are_replaced_one_by_one(parts: Service) -> None:
+    """No call fails while one server after the other ends and starts again."""
+    with load(parts.gateway) as made:
+        for server in parts.servers:
+            await more(made)
+            assert await asyncio.to_thread(server.terminate) == 0, server.printed()
+            await more(made)
+            await asyncio.to_thread(server.start)
+    assert set(made.outcomes) == {"POST", "GET"}, made.outcomes
+
+
+async def test_a_server_that_is_killed(parts: Service) -> None:
+    """What only reads does not fail; what writes fails at most where the server had begun it."""
+    server = parts.servers[0]
+    with load(parts.gateway) as made:
+        await more(made)
+        await asyncio.to_thread(server.kill)
+        await more(made)
+        lost = sum(count for outcome, count in made.outcomes.items() if outcome not in WELL)
+        await asyncio.to_thread(server.start)
+        await more(made)
+    assert {each.partition(" ")[0] for each in made.outcomes if each not in WELL} <= {"POST"}
+    # One for each caller, at most.
+    assert lost == sum(count for each, count in made.outcomes.items() if each not in WELL) <= 4
+
+
+WELL = {"POST", "GET"}
+
+
+async def test_a_gateway_that_ends(parts: Service, models: ModelServer) -> None:
+    """Its health fails at once; streams go on to their ends."""
+    gateway, hold = parts.gateway, Hold(Answer("Hello there"), after="Hello")
+    with rest(gateway) as client, ThreadPoolExecutor(1) as threads:
+        assistant = client.beta.assistants.create(model=models.script(hold))
+        events = client.beta.threads.create_and_run(
+            assistant_id=assistant.id,
+            thread={"messages": [{"role": "user", "content": "Hi"}]},
+            stream=True,
+        )
+        reading = threads.submit(lambda: [event.event for event in events])
+        await until(hold.held.is_set)
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGTERM)
+        await until(lambda: not gateway.healthy())
+        hold.release()
+        assert reading.result(60)[-1] == "thread.run.completed"
+    assert gateway.process.wait(60) == 0, gateway.printed()
+    gateway.start()
