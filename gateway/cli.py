@@ -12,7 +12,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from gateway import keys
+from gateway import fleet, keys, schema
 from gateway import serve as start
 from gateway.terminal.bearer import Bearer
 from gateway.terminal.chat import Chat, details
@@ -57,13 +57,26 @@ def serve(
     grpc_only: Annotated[
         bool, typer.Option("--grpc-only", help="Without Envoy: gateways call it, on its gRPC port.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, max=fleet.MOST, help="Servers behind the one Envoy.")
+    ] = 1,
     no_worker: Annotated[
         bool, typer.Option("--no-worker", help="Execute no runs: workers do, on the same database.")
     ] = False,
 ) -> None:
     """Runs the server in the foreground: gRPC, /v1 through Envoy, and the worker."""
     command = start.serve_grpc if grpc_only else start.serve
+    if processes > 1:
+        if grpc_only:
+            raise SettingsError("--processes: their gRPC is behind Envoy; not with --grpc-only")
+        command = partial(fleet.run, processes=processes)
     _run(partial(command, insecure=insecure, works=not no_worker))
+
+
+@app.command()
+def migrate() -> None:
+    """Brings the database's schema up to date, and ends. Servers do so as they start, too."""
+    _run(schema.migrate)
 
 
 @app.command()

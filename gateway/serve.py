@@ -95,20 +95,21 @@ def serve_metrics(settings: Settings) -> None:
         metrics.serve(settings.metrics_address)
 
 
-Greeting = Callable[[], Awaitable[None]]
-"""Says that all serves."""
-
-
 async def run_server(
-    settings: Settings, part: Part, model: ChatModel, stop: asyncio.Event, greeting: Greeting
+    settings: Settings,
+    part: Part,
+    model: ChatModel,
+    stop: asyncio.Event,
+    greeting: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Runs a server until it is to stop; greets once it serves."""
+    """Runs a server until it is to stop; greets once it serves, if it is to."""
     edge = partial(rest.handlers, keep_alive=settings.keep_alive_seconds)
     serving = asyncio.Event()
 
     async def once_it_serves() -> None:
         await serving.wait()
-        await greeting()
+        if greeting is not None:
+            await greeting()
 
     async with meanwhile(once_it_serves):
         await Server(settings, part, model, edge).serve(serving, stop)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import openai
@@ -60,23 +61,23 @@ async def test_both_transports(parts: Service, models: ModelServer) -> None:
         assert stubs.texts(thread_id) == [("user", "Hi"), ("assistant", "Hello there")]
 
 
-def test_rest_is_only_for_the_edge(parts: Service) -> None:
-    """Without the secret, a server's port has no such methods."""
-    with grpc.insecure_channel(parts.servers[0].grpc_address) as channel:
-        call = channel.unary_unary("/assistants.v1.rest.AssistantsService/CreateAssistant")
-        request = assistants_pb2.CreateAssistantRequest(model="m").SerializeToString()
-        for metadata in ([], [("x-edge-secret", "x" * 37)]):
-            with pytest.raises(grpc.RpcError) as refused:
-                call(request, metadata=metadata)
-            assert isinstance(refused.value, grpc.Call)
-            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    # Nor does the gateway show it for a caller that speaks as the edge.
-    with grpc.insecure_channel(parts.gateway.env["ASSISTANTS_HTTP_ADDRESS"]) as channel:
-        call = channel.unary_unary("/assistants.v1.rest.AssistantsService/CreateAssistant")
+def create(address: str, *metadata: tuple[str, str]) -> grpc.StatusCode:
+    """Calls a method of REST as the edge does; returns how it is refused."""
+    request = assistants_pb2.CreateAssistantRequest(model="m").SerializeToString()
+    with grpc.insecure_channel(address) as channel:
+        call: Any = channel.unary_unary("/assistants.v1.rest.AssistantsService/CreateAssistant")
         with pytest.raises(grpc.RpcError) as refused:
-            call(request)
+            call(request, metadata=metadata)
         assert isinstance(refused.value, grpc.Call)
-        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        return refused.value.code()
+
+
+def test_rest_is_only_for_the_edge(parts: Service) -> None:
+    """Without the secret, a server's port has no such methods; nor has the gateway for callers."""
+    server, gateway = parts.servers[0].grpc_address, parts.gateway.env["ASSISTANTS_HTTP_ADDRESS"]
+    assert create(server) == grpc.StatusCode.UNIMPLEMENTED
+    assert create(server, ("x-edge-secret", "x" * 37)) == grpc.StatusCode.UNIMPLEMENTED
+    assert create(gateway) == grpc.StatusCode.UNIMPLEMENTED
 
 
 class Load:

@@ -48,7 +48,7 @@ class Service:
 
 @contextlib.contextmanager
 def service(
-    env: Mapping[str, str], servers: Mapping[str, str], gateway: Mapping[str, str]
+    env: dict[str, str], servers: dict[str, str], gateway: dict[str, str]
 ) -> Iterator[Service]:
     """Gives all parts of a service, which run, and must end well, too.
 

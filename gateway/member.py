@@ -1,0 +1,41 @@
+"""One server of `assistants serve --processes N`, a child of it (gateway/fleet.py).
+
+python -m gateway.member ARGUMENT    # with the parent's settings
+"""
+
+import sys
+
+import structlog
+import uvloop
+
+from gateway import children, fleet, serve
+from service.errors import SettingsError
+from service.process import logs
+from service.settings import Settings
+
+
+async def run(settings: Settings, member: fleet.Member) -> None:
+    """Runs the server until SIGTERM. Raises SettingsError."""
+    stop = serve.stop_signals()
+    part = member.part(settings)
+    async with children.model_server(settings, works=False) as configured:
+        server = member.embedded or configured
+        async with children.chat_model(settings, server) as model:
+            await serve.run_server(settings, part, model, stop, None)
+
+
+def main() -> None:
+    """Runs what the argument says."""
+    member = fleet.Member.parse(sys.argv[1])
+    try:
+        settings = Settings.load()
+        logs.configure(settings.log_level)
+        structlog.contextvars.bind_contextvars(server=member.number)
+        uvloop.run(run(settings, member))
+    except SettingsError as error:
+        print(f"assistants: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
