@@ -40,6 +40,9 @@ FIRST_TOKEN_SECONDS = Histogram(
 TOKENS = Counter("assistants_tokens", "Tokens that models reported.", ["kind"])
 RETRIES = Counter("assistants_model_retries", "Requests to models that were tried again.")
 
+NATS_UP = Gauge("assistants_nats_up", "Whether NATS answers this server, where there is one: 1, 0.")
+NATS_OUTAGES = Counter("assistants_nats_outages", "How often this server has lost NATS.")
+
 
 def serve(address: str) -> None:
     """Serves the metrics at HOST:PORT, `/metrics`, from a thread. Raises SettingsError."""
