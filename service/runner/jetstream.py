@@ -108,6 +108,14 @@ class JetStream:
         """Whether NATS has answered last time, with all streams in place."""
         return self._up.is_set()
 
+    async def wait_up(self) -> None:
+        """Waits until NATS is there."""
+        await self._up.wait()
+
+    async def wait_down(self) -> None:
+        """Waits until NATS is away."""
+        await self._down.wait()
+
     @property
     def most(self) -> int:
         """Bytes of a message's data at most."""
