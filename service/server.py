@@ -29,9 +29,14 @@ from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
+from service.runner.events.bus import EventBus
+from service.runner.events.jetstream import JetStreamBus
 from service.runner.events.memory import MemoryBus
+from service.runner.jetstream import JetStream, NatsSettings
 from service.runner.limits import Limits
+from service.runner.queue.jetstream import JetStreamQueue
 from service.runner.queue.memory import MemoryQueue
+from service.runner.queue.queue import RunQueue
 from service.runner.tools.registry import Registry
 from service.settings import Settings
 from storage import Storage
@@ -111,12 +116,13 @@ class Server:
         self._storage = Storage(database, lease_seconds=settings.lease_seconds)
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
-        self._queue = MemoryQueue()
+        self._nats = _nats(settings)
+        self._queue = _queue(settings, self._nats)
         self._engine = Engine(
             self._storage,
             model,
             tools or Registry(),
-            MemoryBus(max_bytes=settings.events_max_bytes),
+            _bus(settings, self._nats),
             self._queue,
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots)))
@@ -139,14 +145,17 @@ class Server:
         servers = [*self._public_server(), *self._edge_server()]
         try:
             await self._open_database()
+            if self._nats is not None:
+                await self._nats.open()
+            await self._engine.open()
             for server in servers:
                 await server.start()
             await self._set_health(True)
-            if not self._part.works:
+            if self._nats is None and not self._part.works:
                 # It drops what is put: workers find it in the database.
                 await self._queue.close()
             engine = asyncio.create_task(self._engine.work(), name="engine")
-            watching = asyncio.create_task(self._watch(), name="keys and database")
+            watching = asyncio.create_task(self._watch(), name="keys, database and NATS")
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
             # What is loaded by now stays: to look through it again and again would hold the loop
             # for a tenth of a second each time.
@@ -163,6 +172,8 @@ class Server:
         finally:
             for server in servers:
                 await server.stop(None)
+            if self._nats is not None:
+                await self._nats.close()
             await self._storage.database.close()
 
     async def _open_database(self) -> None:
@@ -179,11 +190,21 @@ class Server:
         async with asyncio.TaskGroup() as group:
             if self._keyring is not None:
                 group.create_task(self._keyring.watch(), name="keys")
+            if self._nats is not None:
+                group.create_task(self._show_nats(self._nats), name="NATS")
             # In their order: each is a step of its own.
             found: asyncio.Queue[bool] = asyncio.Queue()
             group.create_task(self._storage.database.watch(found.put_nowait), name="database")
             while True:
                 await self._set_health(await found.get())
+
+    async def _show_nats(self, nats: JetStream) -> None:
+        """Has health say whether NATS is there, as the service `nats`. Without it, calls go on."""
+        while True:
+            await self._health.set("nats", health_pb2.HealthCheckResponse.SERVING)
+            await nats.wait_down()
+            await self._health.set("nats", health_pb2.HealthCheckResponse.NOT_SERVING)
+            await nats.wait_up()
 
     async def _set_health(self, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
@@ -243,6 +264,40 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         _bind_socket(server, socket)
         yield server
+
+
+def _nats(settings: Settings) -> JetStream | None:
+    """Returns the connection to NATS, if there is to be one."""
+    if settings.nats_url is None:
+        return None
+    return JetStream(
+        NatsSettings(
+            servers=tuple(url.strip() for url in settings.nats_url.split(",")),
+            credentials=settings.nats_credentials,
+            ca=settings.nats_ca,
+            prefix=settings.nats_prefix,
+            replicas=settings.nats_replicas,
+        )
+    )
+
+
+def _bus(settings: Settings, nats: JetStream | None) -> EventBus:
+    if nats is None:
+        return MemoryBus(max_bytes=settings.events_max_bytes)
+    return JetStreamBus(
+        nats,
+        lifetime=settings.run_lifetime,
+        max_bytes=settings.events_max_bytes,
+        stream_bytes=settings.nats_events_max_bytes,
+    )
+
+
+def _queue(settings: Settings, nats: JetStream | None) -> RunQueue:
+    if nats is None:
+        return MemoryQueue()
+    return JetStreamQueue(
+        nats, lifetime=settings.run_lifetime, stream_bytes=settings.nats_queue_max_bytes
+    )
 
 
 def _grpc_server(max_request: int) -> grpc.aio.Server:

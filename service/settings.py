@@ -6,6 +6,7 @@ Each is read from the environment variable `ASSISTANTS_<NAME>`.
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +42,14 @@ def _address(value: str) -> str:
 
 def _database_url(value: str) -> str:
     parse_url(value)
+    return value
+
+
+def _nats_url(value: str) -> str:
+    for url in value.split(","):
+        parts = urlsplit(url.strip())
+        if parts.scheme not in ("nats", "tls") or not parts.hostname:
+            raise ValueError("expected nats://HOST:PORT or tls://HOST:PORT, several with commas")
     return value
 
 
@@ -196,6 +205,31 @@ class Settings(BaseSettings):
 
     database_engine_connections: int = Field(default=4, ge=1, le=1000)
     """Connections to PostgreSQL that only the run engine uses, at most, besides the others."""
+
+    nats_url: Annotated[str, AfterValidator(_nats_url)] | None = None
+    """NATS servers with JetStream, by which several servers on one database are one service.
+
+    `nats://user:password@host:4222` or `tls://…`; those of one cluster are separated by commas.
+    Default: none, for a server that is alone.
+    """
+
+    nats_credentials: Path | None = None
+    """A file with the JWT and the seed of a user of NATS (`.creds`)."""
+
+    nats_ca: Path | None = None
+    """A PEM file with authorities of the certificates of `tls://` servers, beside the system's."""
+
+    nats_prefix: str = Field(default="assistants", pattern=r"^[A-Za-z0-9_-]+$")
+    """What the names of all streams and subjects begin with: one for each service on a NATS."""
+
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+    """How many servers of the NATS cluster keep each stream."""
+
+    nats_events_max_bytes: int = Field(default=256 * 2**20, ge=2**20)
+    """Bytes of events of all servers that NATS keeps at most; the oldest go first."""
+
+    nats_queue_max_bytes: int = Field(default=64 * 2**20, ge=2**20)
+    """Bytes of runs that wait for a worker at most. More wait in memory, or in the database."""
 
     model_base_url: HttpUrl | None = None
     """An OpenAI-compatible endpoint, up to and with its `/v1`. Default: the embedded model."""

@@ -61,6 +61,13 @@ FIRST_TOKEN_SECONDS = Histogram(
 TOKENS = Counter("assistants_tokens", "Tokens that models reported.", ["kind"])
 RETRIES = Counter("assistants_model_retries", "Requests to models that were tried again.")
 
+NATS_UP = Gauge(
+    "assistants_nats_up",
+    "Whether NATS answers this server, where there is one: 1, 0.",
+    multiprocess_mode="livemin",
+)
+NATS_OUTAGES = Counter("assistants_nats_outages", "How often this server has lost NATS.")
+
 
 class Together(Collector):
     """The metrics of several processes, added up, of those that have ended too."""

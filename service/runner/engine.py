@@ -21,7 +21,7 @@ from storage.errors import NotCancellable, NotFound, StorageError
 from storage.new_runs import Created
 from storage.runs import Submitted
 from storage.tables import Run, RunStatus
-from storage.transitions import Ended
+from storage.transitions import Ended, epoch
 
 Begun = tuple[Run, int]
 """A run that was handed to the workers, and the number of the first event of this call."""
@@ -63,6 +63,11 @@ class Engine:
         )
         bus.subscribe_stops(self._worker.stop)
         self._reconciler = Reconciler(storage.stale_runs, queue, self.announce)
+
+    async def open(self) -> None:
+        """Makes the bus and the queue ready. Raises SettingsError."""
+        await self._bus.open()
+        await self._queue.open()
 
     async def work(self) -> None:
         """Executes runs until cancelled. Any exception is a defect of this program."""
@@ -115,7 +120,7 @@ class Engine:
             # The attempt begins before the stream is read: what both publish first is one write.
             await asyncio.sleep(0)
         elif not run.waiting:
-            await self._queue.put(run.id, run.assistant_id)
+            await self._queue.put(run.id, epoch(run), run.assistant_id)
 
     async def settled(self, id: str) -> None:
         """Waits until what this server's streams have shown under an id is stored.
@@ -130,8 +135,8 @@ class Engine:
         if ended.run.status == RunStatus.cancelling:
             # A run that no worker holds yet is ended by the reconciler.
             self._reconciler.wake()
-        if ended.released is not None:
-            await self._queue.put(ended.released.id, ended.released.assistant_id)
+        if (released := ended.released) is not None:
+            await self._queue.put(released.id, epoch(released), released.assistant_id)
 
     def abandon(self, run: Run) -> None:
         """Cancels a run whose caller has gone away, unless it has ended."""

@@ -22,6 +22,7 @@ from service.runner.tools.registry import Registry
 from storage.claims import Claim, Claims
 from storage.errors import Unreachable
 from storage.tables import RunStatus
+from storage.transitions import epoch
 
 WATCH_SECONDS = 0.5
 """Seconds between two looks at the states of runs: cancellation takes effect within a second."""
@@ -65,9 +66,15 @@ class Worker:
                 await self._queue.ready()
                 # Taken only when it can begin: until then, another group may have its turn.
                 await self._slots.free()
-                run_id = await self._queue.take()
                 self._slots.take()
-                self._begin(run_id, self._claim(run_id), None)
+                run_id = None
+                try:
+                    run_id = await self._queue.take()
+                finally:
+                    if run_id is None:
+                        self._slots.give_back()
+                if run_id is not None:
+                    self._begin(run_id, self._claim(run_id), None)
         finally:
             self._stopping = True
 
@@ -164,13 +171,16 @@ class Worker:
     async def _claim(self, run_id: str) -> None:
         """Claims and executes a run from the queue, if it can be claimed."""
         structlog.contextvars.bind_contextvars(run_id=run_id)
-        claim = await self._claims.claim(run_id)
+        try:
+            claim = await self._claims.claim(run_id)
+        finally:
+            # From here on, the lease holds it. What could not be claimed is put again.
+            await self._queue.acknowledge(run_id)
         if claim is not None:
             task = asyncio.current_task()
             assert task is not None
             self._attempts[task] = attempt = self._attempt(claim)
             await self._execute(attempt)
-        await self._queue.acknowledge(run_id)
 
     def _attempt(self, claim: Claim) -> Attempt:
         # An older attempt of ours, whose lease ran out, must publish nothing: deltas need no claim.
@@ -195,7 +205,7 @@ class Worker:
         with metrics.WORKING.track_inprogress():
             released = await attempt.execute()
         if released is not None:
-            await self._queue.put(released.id, released.assistant_id)
+            await self._queue.put(released.id, epoch(released), released.assistant_id)
 
 
 class Reservation:

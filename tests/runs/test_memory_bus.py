@@ -17,7 +17,8 @@ from service.errors import EventsGone
 from service.runner.events import build
 from service.runner.events import memory as memory_module
 from service.runner.events.bus import PORTION
-from service.runner.events.memory import MemoryBus, size_of
+from service.runner.events.log import size_of
+from service.runner.events.memory import MemoryBus
 from tests.support.contract.adapters import OTHER, RUN, named, refused, run_event, subscribe, take
 from tests.support.hostile.processes import resident
 from tests.support.waiting import counting_turns
