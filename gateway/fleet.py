@@ -18,7 +18,7 @@ import grpc
 import orjson
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway import addresses, children, envoy, schema, serve, tls
+from gateway import addresses, children, envoy, nats, schema, serve, tls
 from service.errors import SettingsError
 from service.process import metrics
 from service.process.child import Child
@@ -89,8 +89,13 @@ async def run(
             embedded = children.ModelServer(
                 model.url, model.context, max(1, (model.slots or 1) // processes), model.options
             )
+        environment = {}
+        if settings.nats_url is None:
+            environment["ASSISTANTS_NATS_URL"] = await stack.enter_async_context(
+                nats.running(settings)
+            )
         members = [Member(number, works, embedded) for number in range(processes)]
-        await stack.enter_async_context(_running(settings, members, {}))
+        await stack.enter_async_context(_running(settings, members, environment))
         async with serve.meanwhile(lambda: serve.greet(settings)):
             await stop.wait()
 
