@@ -76,7 +76,7 @@ def serve(
 @app.command()
 def migrate() -> None:
     """Brings the database's schema up to date, and ends. Servers do so as they start, too."""
-    _run(schema.migrate)
+    _run(schema.migrate_and_say)
 
 
 @app.command()

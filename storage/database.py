@@ -2,20 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from storage import disconnects, postgresql, sqlite
+from storage import disconnects, postgresql, schema, sqlite
 from storage.errors import Unreachable
 from storage.postgresql import PostgreSQL
+from storage.schema import Migrated
 from storage.sqlite import SQLite
 from storage.transaction import Transaction
 
@@ -112,17 +110,20 @@ class Database:
         """
         return await self._adapter.get(work, project, together=together)
 
-    async def migrate(self) -> None:
-        """Brings the schema up to date. Servers may do so at the same time. Raises Unreachable."""
-        await asyncio.to_thread(self._migrate)
+    async def migrate(self) -> Migrated:
+        """Brings the schema up to date. Servers may do so at the same time.
 
-    def _migrate(self) -> None:
+        Raises Unreachable, and TooOld where the schema is of newer code, and does not take this.
+        """
+        return await asyncio.to_thread(self._migrate)
+
+    def _migrate(self) -> Migrated:
         try:
             with self.connect() as connection, connection.begin():
                 if connection.dialect.name == "postgresql":
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": MIGRATION_LOCK})
-                _upgrade(connection)
+                return schema.migrate(connection)
         except DBAPIError as error:
             away = disconnects.translate_disconnects(error.orig or error)
             if isinstance(away, Unreachable):
@@ -165,15 +166,3 @@ class Database:
     async def close(self) -> None:
         """Closes every connection, once all that was begun is finished."""
         await self._adapter.close()
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _escaped(path: Path) -> str:
-    # Alembic's configuration takes % for the start of a placeholder.
-    return str(path).replace("%", "%%")

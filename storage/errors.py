@@ -13,6 +13,16 @@ class DiskFull(Unreachable):
     """The database has no space left to write to; the message is one line."""
 
 
+class TooOld(Unreachable):
+    """The schema was made by newer code, and does not take this; the message is one line."""
+
+    def __init__(self, own: int, oldest: int) -> None:
+        super().__init__(
+            f"its schema takes servers of version {oldest} or newer, and this one is of version "
+            f"{own}: install a newer release"
+        )
+
+
 class NotFound(StorageError):
     """There is no such object in the project, or not under the named parent.
 
