@@ -1,6 +1,7 @@
 """A real NATS server for tests: one per pytest worker, other names of streams for each service."""
 
 import itertools
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,6 +54,10 @@ class Nats:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def forget(self) -> None:
+        """Deletes the store of a server that does not run."""
+        shutil.rmtree(self.directory / "jetstream")
 
     def _listens(self) -> bool:
         try:
