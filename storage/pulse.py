@@ -6,6 +6,8 @@ call can tell by its own patience that the database has gone; this can, in less 
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,34 +29,65 @@ class Pulse:
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         """Takes it to be there."""
         self._parameters = parameters
+        self._connection: psycopg.AsyncConnection[Any] | None = None
         self.beats = True
 
     async def watch(self, changed: Callable[[bool], None]) -> None:
         """Asks until it is cancelled; says whenever the database has gone, and when it is back."""
-        connection: psycopg.AsyncConnection[Any] | None = None
         failures = 0
         try:
             while True:
-                try:
-                    async with asyncio.timeout(PATIENCE):
-                        if connection is None:
-                            connection = await psycopg.AsyncConnection.connect(
-                                autocommit=True, **self._parameters
-                            )
-                        await connection.execute("SELECT 1")
-                except (psycopg.Error, OSError) as error:
-                    await _close(connection)
-                    connection, failures = None, failures + 1
+                if (reason := await self._ask()) is None:
+                    failures = 0
+                    self._found(True, changed)
+                else:
+                    failures += 1
                     if failures == 1:
                         # That connection was lost, or the database: a new one tells.
                         continue
-                    self._found(False, changed, str(error))
-                else:
-                    failures = 0
-                    self._found(True, changed)
+                    self._found(False, changed, reason)
                 await asyncio.sleep(PERIOD)
         finally:
-            await _close(connection)
+            await self._close()
+
+    async def _ask(self) -> str | None:
+        """Returns why there was no answer, or None if there was one."""
+        asking = asyncio.create_task(self._question())
+        try:
+            await asyncio.wait([asking], timeout=PATIENCE)
+        finally:
+            silent = not asking.done()
+            if silent:
+                self._give_up(asking)
+            [outcome] = await asyncio.gather(asking, return_exceptions=True)
+        if outcome is None:
+            return None
+        await self._close()
+        return "silence" if silent else str(outcome).strip().partition("\n")[0]
+
+    async def _question(self) -> None:
+        if self._connection is None:
+            self._connection = await psycopg.AsyncConnection.connect(
+                autocommit=True, **self._parameters
+            )
+        await self._connection.execute("SELECT 1")
+
+    def _give_up(self, asking: asyncio.Task[None]) -> None:
+        if self._connection is None:
+            asking.cancel()
+            return
+        # Cancelled, the driver would ask the server to cancel, too, and wait for that.
+        with (
+            contextlib.suppress(psycopg.Error, OSError),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as connected,
+        ):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await connection.close()
 
     def _found(self, beats: bool, changed: Callable[[bool], None], reason: str = "") -> None:
         if beats == self.beats:
@@ -63,11 +96,5 @@ class Pulse:
         if beats:
             log.info("database is back")
         else:
-            log.error("database is gone", reason=reason.strip().partition("\n")[0] or "silence")
+            log.error("database is gone", reason=reason)
         changed(beats)
-
-
-async def _close(connection: psycopg.AsyncConnection[Any] | None) -> None:
-    if connection is not None:
-        with contextlib.suppress(psycopg.Error, OSError):
-            await connection.close()

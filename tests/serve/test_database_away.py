@@ -19,7 +19,7 @@ from tests.support.script import Answer, Hold
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-SOONER = 15
+SOONER = 10
 """Seconds: less than what a silent connection is given, and many times what it takes."""
 
 
