@@ -20,7 +20,7 @@ import grpc
 import structlog
 
 from service.errors import ApiError, Kind
-from storage.errors import Unreachable
+from storage.errors import GONE, Unreachable
 from storage.keys import DEFAULT_PROJECT, Keys
 
 POLL = 2.0
@@ -119,6 +119,8 @@ class Keyring:
 
         However many wrong keys come at once, one query answers them.
         """
+        if self._keys.database.is_gone:
+            raise Unreachable(GONE)
         async with self._lock:
             if self._looked < since:
                 self._looked, self._failure = monotonic(), None

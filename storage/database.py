@@ -140,6 +140,11 @@ class Database:
         else:
             await self._adapter.pulse.watch(changed)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the database is known not to answer."""
+        return isinstance(self._adapter, PostgreSQL) and not self._adapter.pulse.beats
+
     def connect(self) -> Connection:
         """Returns a connection of SQLAlchemy's, which makes and inspects the schema.
 

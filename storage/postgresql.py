@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 
 from storage.background import BackgroundTasks
 from storage.disconnects import translate_disconnects
-from storage.errors import StorageError, Unreachable
+from storage.errors import GONE, StorageError, Unreachable
 from storage.postgresql_connection import Connection, Cursor
 from storage.pulse import Pulse
 from storage.statements import DIALECTS
@@ -50,8 +50,6 @@ LIMIT = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
 
 WAIT_SECONDS = 60.0
 """How long a transaction waits for a connection, and before it for its turn on its thread."""
-
-GONE = "the database does not answer"
 
 RENEWAL_CONNECTIONS = 2
 """Connections that only renew leases: nobody who waits for a thread keeps them from it."""

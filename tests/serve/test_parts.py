@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,13 +17,16 @@ import openai
 import pytest
 from assistants.v1 import assistants_pb2
 
+from service.process.probe import http_status
+from tests.edge.test_tls import CERTIFICATES
+from tests.serve.test_failures import MODEL, refusal
 from tests.support.grpc.client import connect
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Postgres
 from tests.support.script import Answer, Hold
 from tests.support.serve.parts import Service, service
-from tests.support.stack import Stack
-from tests.support.waiting import until
+from tests.support.stack import COMMAND, Stack, free_address
+from tests.support.waiting import run_until, until
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +183,52 @@ async def test_a_gateway_that_ends(parts: Service, models: ModelServer) -> None:
         assert reading.result(60)[-1] == "thread.run.completed"
     assert gateway.process.wait(60) == 0, gateway.printed()
     gateway.start()
+
+
+def test_between_machines_over_mutual_tls(model_server: ModelServer, tmp_path: Path) -> None:
+    """By name; a gateway without a certificate finds no server."""
+    authority, own = str(CERTIFICATES / "authority.pem"), str(CERTIFICATES / "first.pem")
+    env = {
+        "ASSISTANTS_DATABASE_URL": f"sqlite:///{tmp_path / 'assistants.db'}",
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+    }
+    servers = {
+        "ASSISTANTS_TLS_CERT": own,
+        "ASSISTANTS_TLS_KEY": own,
+        "ASSISTANTS_TLS_CLIENT_CA": authority,
+    }
+    client = str(CERTIFICATES / "client.pem")
+    ca = {"ASSISTANTS_GRPC_UPSTREAMS_CA": authority}
+    pair = {"ASSISTANTS_GRPC_UPSTREAMS_CERT": client, "ASSISTANTS_GRPC_UPSTREAMS_KEY": client}
+    with service(env, servers, ca | pair, host="localhost") as parts:
+        with rest(parts.gateway) as caller:
+            thread = caller.beta.threads.create()
+        with connect(parts.gateway.env["ASSISTANTS_HTTP_ADDRESS"]) as stubs:
+            assert stubs.texts(thread.id) == []
+        stranger = parts.gateway.env | {"ASSISTANTS_HTTP_ADDRESS": free_address()}
+        for name in pair:
+            del stranger[name]
+        with Stack(stranger, (COMMAND, "gateway")) as other:
+            other.env["ASSISTANTS_DATA_DIR"] = str(other.directory / "data")
+            other.spawn()
+            run_until(lambda: http_status(other.env["ASSISTANTS_HTTP_ADDRESS"], "/healthz"), 503)
+            with rest(other) as caller, pytest.raises(openai.InternalServerError) as refused:
+                caller.beta.threads.create()
+            assert refused.value.status_code == 503
+            assert other.terminate() == 0, other.printed()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "line"),
+    [
+        (("gateway",), {}, "ASSISTANTS_GRPC_UPSTREAMS: not set, and a gateway has no other server"),
+        (("gateway",), {"GRPC_UPSTREAMS": "a:1"}, "ASSISTANTS_GRPC_UPSTREAMS: needs"),
+        (("gateway",), {"GRPC_UPSTREAMS": "a"}, "ASSISTANTS_GRPC_UPSTREAMS: expected HOST:PORT"),
+        (("serve",), {"GRPC_UPSTREAMS_CERT": "a"}, "ASSISTANTS_GRPC_UPSTREAMS_CERT, ASSISTANTS_"),
+        (("serve",), {"EDGE_SECRET": "short"}, "ASSISTANTS_EDGE_SECRET: expected at least 20"),
+        (("serve", "--grpc-only"), {"GRPC_ADDRESS": "0.0.0.0:1"}, "ASSISTANTS_GRPC_ADDRESS: 0.0"),
+    ],
+)
+def test_what_cannot_be(arguments: tuple[str, ...], settings: dict[str, str], line: str) -> None:
+    env = {f"ASSISTANTS_{name}": value for name, value in settings.items()}
+    assert refusal(MODEL | env, arguments=arguments).startswith(line)

@@ -48,11 +48,14 @@ class Service:
 
 @contextlib.contextmanager
 def service(
-    env: dict[str, str], servers: dict[str, str], gateway: dict[str, str]
+    env: dict[str, str],
+    servers: dict[str, str],
+    gateway: dict[str, str],
+    host: str = "127.0.0.1",
 ) -> Iterator[Service]:
     """Gives all parts of a service, which run, and must end well, too.
 
-    `env` is what all have; the others have it besides.
+    `env` is what all have; the others have it besides. `host` is what the gateway calls servers.
     """
     secret = {"ASSISTANTS_EDGE_SECRET": new_secret("edge-")}
     env = {"ASSISTANTS_LEASE_SECONDS": "2"} | env
@@ -62,7 +65,9 @@ def service(
             for _ in range(2)
         ]
         upstreams = {
-            "ASSISTANTS_GRPC_UPSTREAMS": ",".join(each.grpc_address for each in both),
+            "ASSISTANTS_GRPC_UPSTREAMS": ",".join(
+                each.grpc_address.replace("127.0.0.1", host) for each in both
+            ),
             "ASSISTANTS_HTTP_ADDRESS": free_address(),
         }
         works = stack.enter_context(worker(env))
