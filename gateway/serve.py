@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
-from gateway import addresses, children, drain, envoy, rest, tls
+from gateway import addresses, children, drain, envoy, rest, stats, tls
 from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.process import metrics
@@ -67,8 +67,6 @@ async def serve_gateway(settings: Settings, *, insecure: bool = False) -> None:
     stop = stop_signals()
     if not settings.grpc_upstreams:
         raise SettingsError("ASSISTANTS_GRPC_UPSTREAMS: not set, and a gateway has no other server")
-    if settings.metrics_address is not None:
-        raise SettingsError("ASSISTANTS_METRICS_ADDRESS: a gateway has no metrics")
     listening = addresses.listening(settings, http=True, grpc=False)
     addresses.check(listening, settings, insecure=insecure)
     async with contextlib.AsyncExitStack() as stack:
@@ -76,6 +74,9 @@ async def serve_gateway(settings: Settings, *, insecure: bool = False) -> None:
         await stack.enter_async_context(tls.kept_up_to_date(settings))
         config = envoy.write(settings, admin=True)
         await stack.enter_async_context(children.running_envoy(settings, config))
+        if settings.metrics_address is not None:
+            served = stats.served(settings.metrics_address, envoy.admin_socket(settings))
+            await stack.enter_async_context(served)
         async with meanwhile(partial(greet, settings)):
             await stop.wait()
         await drain.drain(envoy.admin_socket(settings), settings.shutdown_grace)

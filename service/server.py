@@ -27,6 +27,7 @@ from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
 from service.models.client import ChatModel
+from service.process import metrics
 from service.process.certificates import Certificate, server_credentials
 from service.runner.engine import Engine
 from service.runner.events.bus import EventBus
@@ -207,6 +208,7 @@ class Server:
             await nats.wait_up()
 
     async def _set_health(self, serving: bool) -> None:
+        metrics.DATABASE_UP.set(serving)
         status = health_pb2.HealthCheckResponse
         for name in ("", *self._servicers):
             await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)

@@ -1,6 +1,5 @@
 """The errors that storage raises. service/errors.py turns them into errors of the API."""
 
-
 GONE = "the database does not answer"
 """Why work is refused at once after the database has gone."""
 

@@ -61,6 +61,11 @@ FIRST_TOKEN_SECONDS = Histogram(
 TOKENS = Counter("assistants_tokens", "Tokens that models reported.", ["kind"])
 RETRIES = Counter("assistants_model_retries", "Requests to models that were tried again.")
 
+DATABASE_UP = Gauge(
+    "assistants_database_up",
+    "Whether the database answers this server: 1, 0.",
+    multiprocess_mode="livemin",
+)
 NATS_UP = Gauge(
     "assistants_nats_up",
     "Whether NATS answers this server, where there is one: 1, 0.",

@@ -1,6 +1,7 @@
 """The parts of a service alone: a gateway before two servers, which leave runs to a worker."""
 
 import asyncio
+import re
 import signal
 import threading
 import urllib.error
@@ -17,6 +18,7 @@ import openai
 import pytest
 from assistants.v1 import assistants_pb2
 
+import service as service_package
 from service.process.probe import http_status
 from tests.edge.test_tls import CERTIFICATES
 from tests.serve.test_failures import MODEL, refusal
@@ -28,6 +30,8 @@ from tests.support.serve.parts import Service, service
 from tests.support.stack import COMMAND, Stack, free_address
 from tests.support.waiting import run_until, until
 
+ROOT = Path(service_package.__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
 def parts(postgres: Postgres, model_server: ModelServer) -> Iterator[Service]:
@@ -37,7 +41,8 @@ def parts(postgres: Postgres, model_server: ModelServer) -> Iterator[Service]:
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
     }
     # Streams come late, as servers hear of runs from the database alone.
-    with service(env, {}, {"ASSISTANTS_SHUTDOWN_GRACE": "60"}) as made:
+    gateway = {"ASSISTANTS_SHUTDOWN_GRACE": "60", "ASSISTANTS_METRICS_ADDRESS": free_address()}
+    with service(env, {}, gateway) as made:
         yield made
     postgres.drop_database(name)
 
@@ -82,6 +87,22 @@ def test_rest_is_only_for_the_edge(parts: Service) -> None:
     assert create(server) == grpc.StatusCode.UNIMPLEMENTED
     assert create(server, ("x-edge-secret", "x" * 37)) == grpc.StatusCode.UNIMPLEMENTED
     assert create(gateway) == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_what_the_dashboard_shows_of_gateways(parts: Service) -> None:
+    board = (ROOT / "deploy" / "grafana.json").read_text()
+    with rest(parts.gateway) as client:
+        client.beta.threads.create()
+    address = parts.gateway.env["ASSISTANTS_METRICS_ADDRESS"]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as page:
+        text = page.read().decode()
+    shown = set(re.findall(r"\benvoy_\w+(?=\{)", board))
+    assert shown
+    # Those that have not been counted yet are not there.
+    assert shown - set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) <= {RETRIES}
+
+
+RETRIES = "envoy_cluster_upstream_rq_retry"
 
 
 class Load:
