@@ -41,6 +41,9 @@ HEADROOM = 4096
 NAME_IN_USE = 10058
 """The error of a stream that is there already, otherwise configured."""
 
+NOT_STORED = 10077
+"""The error of a message for which a stream has no place, or has not under its subject."""
+
 OutOfReach = (nats.errors.Error, OSError, TimeoutError)
 """What the client raises when NATS does not answer, or not with what was asked for."""
 
@@ -172,7 +175,7 @@ class JetStream:
                 subject, data, timeout=ANSWER_SECONDS, headers=dict(headers) if headers else None
             )
         except nats.js.errors.APIError as error:
-            if error.code == 503:
+            if error.code == 503 and error.err_code != NOT_STORED:
                 raise self._lost(error) from error
             raise Refused(error.err_code or 0) from error
         except OutOfReach as error:

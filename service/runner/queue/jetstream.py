@@ -15,7 +15,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
-from service.runner.jetstream import Away, JetStream, Refused, token
+from service.runner.jetstream import NOT_STORED, Away, JetStream, Refused, token
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import QueueClosed
 from storage import ids
@@ -24,10 +24,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-THERE_ALREADY = 10077
-"""The error of a message whose subject has one."""
-
-HOLD_SECONDS = 6
+HOLD_SECONDS = 6.0
 """Seconds after which what was taken is delivered again, unless its taker is heard of."""
 
 DELIVERIES = 20
@@ -109,7 +106,7 @@ class JetStreamQueue:
         try:
             await self._nats.publish(subject, run_id.encode())
         except Refused as error:
-            if error.code != THERE_ALREADY:
+            if error.code != NOT_STORED:
                 log.warning("run not queued", run_id=run_id, code=error.code)
                 await self._put_locally(run_id, epoch, group)
                 return
@@ -227,7 +224,7 @@ class JetStreamQueue:
             "durable_name": name,
             "filter_subject": filter,
             "ack_policy": "explicit",
-            "ack_wait": HOLD_SECONDS * 10**9,
+            "ack_wait": int(HOLD_SECONDS * 1e9),
             "max_deliver": DELIVERIES,
             "max_ack_pending": -1,
             "inactive_threshold": IDLE_SECONDS * 10**9,

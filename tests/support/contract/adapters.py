@@ -73,6 +73,10 @@ class JetStreams:
         nats = self._connection(self._queues)
         return await self._opened(nats, JetStreamQueue(nats))
 
+    async def cut(self, adapter: EventBus | RunQueue) -> None:
+        """Takes a server's connection away for good, as its death does."""
+        await next(nats for nats, each in self._open if each is adapter).close()
+
     async def aclose(self) -> None:
         """Closes them all."""
         for nats, adapter in self._open:
