@@ -40,8 +40,12 @@ FIRST_TOKEN_SECONDS = Histogram(
 TOKENS = Counter("assistants_tokens", "Tokens that models reported.", ["kind"])
 RETRIES = Counter("assistants_model_retries", "Requests to models that were tried again.")
 
-NATS_UP = Gauge("assistants_nats_up", "Whether NATS answers this server, where there is one: 1, 0.")
-NATS_OUTAGES = Counter("assistants_nats_outages", "How often this server has lost NATS.")
+NATS_UP = Gauge(
+    "assistants_nats_up", "Whether NATS answers this server: 1 or 0; none without NATS.", ["prefix"]
+)
+NATS_OUTAGES = Counter(
+    "assistants_nats_outages", "How often this server has lost NATS.", ["prefix"]
+)
 
 
 def serve(address: str) -> None:

@@ -290,10 +290,10 @@ class JetStream:
         """Takes in that NATS is away."""
         if self.up:
             log.warning("nats away", error=str(error or self._problem or "disconnected"))
-            metrics.NATS_OUTAGES.inc()
+            metrics.NATS_OUTAGES.labels(self.prefix).inc()
         self._up.clear()
         self._down.set()
-        metrics.NATS_UP.set(0)
+        metrics.NATS_UP.labels(self.prefix).set(0)
         return Away(str(error))
 
     async def _keep(self) -> None:
@@ -313,7 +313,7 @@ class JetStream:
             self._down.clear()
             self._up.set()
             self._problem = None
-            metrics.NATS_UP.set(1)
+            metrics.NATS_UP.labels(self.prefix).set(1)
             log.info("nats there")
             for call in self._when_up:
                 call(again)

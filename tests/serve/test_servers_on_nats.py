@@ -166,7 +166,7 @@ async def test_nats_is_killed(
         Stack(env) as other,
         Servers(one, other).started() as servers,
     ):
-        assert (value(one, "assistants_nats_up"), healthy(one), healthy(one, "nats")) == (
+        assert (value(one, "assistants_nats_up", prefix="assistants"), healthy(one), healthy(one, "nats")) == (
             1,
             True,
             True,
@@ -184,14 +184,14 @@ async def test_nats_is_killed(
         # Others begin and end meanwhile, and calls are served.
         alone = begin_stream(servers.others, models.script(Answer("Alone")))
         assert names(whole(alone))[-2:] == ["thread.run.completed", "done"]
-        assert (value(one, "assistants_nats_up"), healthy(one), one.healthy()) == (0, True, True)
+        assert (value(one, "assistants_nats_up", prefix="assistants"), healthy(one), one.healthy()) == (0, True, True)
         assert servers.others.texts(run.thread_id)[-1] == ("assistant", "Hello there")
 
         if not with_store:
             own_nats.forget()
         own_nats.start()
         await until(lambda: healthy(one, "nats") and healthy(other, "nats"))
-        assert value(one, "assistants_nats_up") == 1
+        assert value(one, "assistants_nats_up", prefix="assistants") == 1
         # What was published meanwhile is everywhere.
         await until(lambda: replayed(other, run) == replayed(one, run) != [])
         await seen_by_the_other(servers, models)
