@@ -9,10 +9,11 @@ from collections.abc import Callable
 import structlog
 from nats.js.api import RePublish, StorageType
 
+from service.runner.connection import Away
 from service.runner.events.memory import MemoryBus
 from service.runner.events.place import Place
 from service.runner.events.portions import Portion, pack
-from service.runner.jetstream import Away, JetStream, Refused, Stored
+from service.runner.jetstream import JetStream, Refused, Stored
 from service.types.events import Event
 
 log = structlog.get_logger(__name__)

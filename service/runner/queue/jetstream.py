@@ -15,7 +15,8 @@ import structlog
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
-from service.runner.jetstream import NOT_STORED, Away, JetStream, Refused, token
+from service.runner.connection import Away
+from service.runner.jetstream import NOT_STORED, JetStream, Refused, token
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import QueueClosed
 from storage import ids

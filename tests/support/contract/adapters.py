@@ -7,10 +7,11 @@ from typing import Protocol, TypeVar
 
 import pytest
 
+from service.runner.connection import NatsSettings
 from service.runner.events.bus import EventBus
 from service.runner.events.jetstream import JetStreamBus
 from service.runner.events.memory import MemoryBus
-from service.runner.jetstream import JetStream, NatsSettings
+from service.runner.jetstream import JetStream
 from service.runner.queue.jetstream import JetStreamQueue
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import RunQueue
