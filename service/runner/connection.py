@@ -122,7 +122,7 @@ class Connection:
             await asyncio.wait_for(self._up.wait(), START_SECONDS)
         if not self.up:
             problem = self._problem
-            if isinstance(problem, nats.js.errors.APIError) or _denied(problem):
+            if _refused(problem):
                 await self.close()
                 raise SettingsError(f"ASSISTANTS_NATS_URL: {problem}")
             log.warning("nats away", error=str(problem))
@@ -261,7 +261,11 @@ def _check(settings: NatsSettings) -> None:
             raise SettingsError(f"ASSISTANTS_NATS_{name}: {path}: {error.strerror}") from None
 
 
-def _denied(problem: Exception | None) -> bool:
+def _refused(problem: Exception | None) -> bool:
+    """Returns whether NATS is there, and will say the same next time."""
+    if isinstance(problem, nats.js.errors.APIError):
+        # A cluster that has no leader yet.
+        return problem.code != 503
     text = str(problem).lower()
     return "authorization" in text or "certificate" in text
 

@@ -10,7 +10,7 @@ import pytest
 from service.runner.events.bus import EPOCH_NUMBERS, EventBus
 from service.types.events import Event
 from tests.support.contract.adapters import RUN, JetStreams, named, run_event, subscribe, take
-from tests.support.nats import Nats
+from tests.support.nats import Nats, cluster
 
 SERVICE = "shared"
 """The prefix of all buses of a test, whose runs no other test has."""
@@ -24,9 +24,26 @@ def own_nats(tmp_path: Path) -> Iterator[Nats]:
     server.kill()
 
 
-@pytest.fixture
-async def servers(own_nats: Nats) -> AsyncIterator[list[EventBus]]:
+@pytest.fixture(scope="module")
+def three_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Nats]]:
+    """Three NATS servers that are a cluster."""
+    with cluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
+
+
+@pytest.fixture(params=["one NATS", "three NATS"])
+async def servers(request: pytest.FixtureRequest) -> AsyncIterator[list[EventBus]]:
     """The buses of three servers."""
+    alone = request.param == "one NATS"
+    nats = [request.getfixturevalue("nats")] if alone else request.getfixturevalue("three_nats")
+    prefix = nats[0].prefix()
+    async with contextlib.aclosing(JetStreams(*nats)) as jetstreams:
+        yield [await jetstreams.bus(prefix=prefix) for _ in range(3)]
+
+
+@pytest.fixture
+async def suffering(own_nats: Nats) -> AsyncIterator[list[EventBus]]:
+    """The buses of three servers whose NATS will be away."""
     async with contextlib.aclosing(JetStreams(own_nats)) as jetstreams:
         yield [await jetstreams.bus(prefix=SERVICE) for _ in range(3)]
 
@@ -125,9 +142,9 @@ async def take_all(bus: EventBus, count: int) -> AsyncIterator[Event]:
 
 @pytest.mark.parametrize("with_store", [True, False])
 async def test_what_was_published_without_nats(
-    servers: list[EventBus], own_nats: Nats, with_store: bool
+    suffering: list[EventBus], own_nats: Nats, with_store: bool
 ) -> None:
-    writer, other, _ = servers
+    writer, other, _ = suffering
     following = subscribe(other, RUN, 0)
     await writer.publish(RUN, 1, *named("a", "b"))
     assert await take(following, 2) == ["a", "b"]
@@ -140,15 +157,15 @@ async def test_what_was_published_without_nats(
     own_nats.start()
     assert await take(following, 2) == ["c", "d"]
     await writer.publish(RUN, 1, *named("e"))
-    seen = [await read(bus, "e") for bus in servers]
+    seen = [await read(bus, "e") for bus in suffering]
     assert seen == [[(EPOCH_NUMBERS + 1 + at, name) for at, name in enumerate("abcde")]] * 3
 
 
 async def test_what_a_server_without_nats_publishes_after_it_has_lost_its_run(
-    servers: list[EventBus], own_nats: Nats
+    suffering: list[EventBus], own_nats: Nats
 ) -> None:
     """It is its readers' alone: for all others, the run goes on where the next one took it up."""
-    lonely, taker, reader = servers
+    lonely, taker, reader = suffering
     await lonely.publish(RUN, 1, *named("a"))
     own_nats.kill()
     await lonely.publish(RUN, 1, *named("unseen"))

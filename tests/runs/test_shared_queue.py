@@ -10,7 +10,7 @@ import pytest
 from service.runner.queue import jetstream as queue_module
 from service.runner.queue.queue import QueueClosed, RunQueue
 from tests.support.contract.adapters import JetStreams, take_run
-from tests.support.nats import Nats
+from tests.support.nats import Nats, cluster
 
 
 @pytest.fixture
@@ -31,6 +31,16 @@ async def jetstreams(own_nats: Nats, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 
 async def test_each_run_goes_to_one(jetstreams: JetStreams) -> None:
+    await each_goes_to_one(jetstreams)
+
+
+async def test_each_run_goes_to_one_in_a_cluster(tmp_path: Path) -> None:
+    with cluster(tmp_path) as three:
+        async with contextlib.aclosing(JetStreams(*three)) as jetstreams:
+            await each_goes_to_one(jetstreams)
+
+
+async def each_goes_to_one(jetstreams: JetStreams) -> None:
     one, other = await jetstreams.queue(), await jetstreams.queue()
     taken = list[tuple[RunQueue, str]]()
 

@@ -19,8 +19,10 @@ from service.types.events import Event
 log = structlog.get_logger(__name__)
 
 FOLLOWS = "Nats-Expected-Last-Subject-Sequence"
-WRONG_LAST = 10071
-"""The error of a message that does not follow the last one of its subject."""
+WRONG_LAST = {10071, 10164}
+"""The errors of a message that does not follow the last one of its subject; the second, in a
+cluster, where that one is not stored everywhere yet.
+"""
 
 
 class SharedLogs:
@@ -154,7 +156,7 @@ class SharedLogs:
             except Away:
                 return True
             except Refused as error:
-                if error.code == WRONG_LAST:
+                if error.code in WRONG_LAST:
                     return False
                 log.warning("events not stored", run_id=place.run_id, code=error.code)
                 return True

@@ -49,7 +49,7 @@ class _Taken(NamedTuple):
     """Where it is acknowledged."""
     deliveries: int
     more: bool
-    """Whether others of its group wait."""
+    """Whether others of its group may wait."""
 
 
 class JetStreamQueue:
@@ -195,9 +195,9 @@ class JetStreamQueue:
         if answer is None or "Status" in (answer.headers or {}):
             return None
         about = answer.metadata
-        return _Taken(
-            answer.data.decode(), group, answer.reply, about.num_delivered, about.num_pending > 0
-        )
+        # Where one was given back, there may be others, which are not counted as pending.
+        more = about.num_pending > 0 or about.num_delivered > 1
+        return _Taken(answer.data.decode(), group, answer.reply, about.num_delivered, more)
 
     async def _find(self) -> None:
         """Looks for groups of which there are runs, whoever holds them."""
@@ -229,13 +229,14 @@ class JetStreamQueue:
             "max_deliver": DELIVERIES,
             "max_ack_pending": -1,
             "inactive_threshold": IDLE_SECONDS * 10**9,
-            "num_replicas": 1,
             "mem_storage": True,
         }
-        await self._nats.request(
+        answer = await self._nats.request(
             f"CONSUMER.CREATE.{self._stream}.{name}.{filter}",
             {"stream_name": self._stream, "config": config},
         )
+        if answer is not None and (error := orjson.loads(answer.data).get("error")):
+            log.warning("runs not taken", group=group, error=error.get("description"))
 
     def _give_back(self, fetching: asyncio.Task[_Taken | None]) -> None:
         """Gives back what was taken for somebody who does not want it any more."""

@@ -56,10 +56,11 @@ async def open_memory_queue() -> RunQueue:
 
 
 class JetStreams:
-    """Buses and queues on a NATS server, for one test."""
+    """Buses and queues on a NATS server or a cluster, for one test."""
 
-    def __init__(self, nats: Nats) -> None:
+    def __init__(self, nats: Nats, *others: Nats) -> None:
         self._nats = nats
+        self._servers = tuple(server.url for server in (nats, *others))
         self._queues = nats.prefix()
         self._open: list[tuple[JetStream, EventBus | RunQueue]] = []
 
@@ -85,7 +86,8 @@ class JetStreams:
             await nats.close()
 
     def _connection(self, prefix: str) -> JetStream:
-        return JetStream(NatsSettings(servers=(self._nats.url,), prefix=prefix))
+        replicas = len(self._servers)
+        return JetStream(NatsSettings(servers=self._servers, prefix=prefix, replicas=replicas))
 
     async def _opened(self, nats: JetStream, adapter: Adapter) -> Adapter:
         self._open.append((nats, adapter))
