@@ -29,11 +29,12 @@ from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.process import metrics
 from service.process.certificates import Certificate, server_credentials
+from service.runner.connection import NatsSettings
 from service.runner.engine import Engine
 from service.runner.events.bus import EventBus
 from service.runner.events.jetstream import JetStreamBus
 from service.runner.events.memory import MemoryBus
-from service.runner.jetstream import JetStream, NatsSettings
+from service.runner.jetstream import JetStream
 from service.runner.limits import Limits
 from service.runner.queue.jetstream import JetStreamQueue
 from service.runner.queue.memory import MemoryQueue

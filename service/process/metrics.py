@@ -63,15 +63,18 @@ RETRIES = Counter("assistants_model_retries", "Requests to models that were trie
 
 DATABASE_UP = Gauge(
     "assistants_database_up",
-    "Whether the database answers this server: 1, 0.",
+    "Whether the database answers this server: 1 or 0.",
     multiprocess_mode="livemin",
 )
 NATS_UP = Gauge(
     "assistants_nats_up",
-    "Whether NATS answers this server, where there is one: 1, 0.",
+    "Whether NATS answers this server: 1 or 0; none without NATS.",
+    ["prefix"],
     multiprocess_mode="livemin",
 )
-NATS_OUTAGES = Counter("assistants_nats_outages", "How often this server has lost NATS.")
+NATS_OUTAGES = Counter(
+    "assistants_nats_outages", "How often this server has lost NATS.", ["prefix"]
+)
 
 
 class Together(Collector):

@@ -1,5 +1,6 @@
 """A real NATS server for tests: one per pytest worker, other names of streams for each service."""
 
+import contextlib
 import itertools
 import shutil
 import signal
@@ -7,10 +8,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 COMMAND = Path(sys.executable).parent / "nats-server"
 START_SECONDS = 30
+
+
+def free_port() -> int:
+    """Returns a port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Nats:
@@ -19,9 +28,7 @@ class Nats:
     def __init__(self, directory: Path, *options: str) -> None:
         """Starts a server with these options on a free port, its store in `directory`."""
         self.directory = directory
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._options = options
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,3 +72,21 @@ class Nats:
                 return connection.recv(5) == b"INFO "
         except OSError:
             return False
+
+
+@contextlib.contextmanager
+def cluster(directory: Path) -> Iterator[list[Nats]]:
+    """Gives three servers that are one cluster."""
+    ports = [free_port() for _ in range(3)]
+    routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+    servers = []
+    with contextlib.ExitStack() as stack:
+        for number, port in enumerate(ports):
+            place = directory / f"nats{number}"
+            place.mkdir()
+            options = ["--server_name", place.name, "--cluster_name", "test", "--routes", routes]
+            options += ["--cluster", f"nats://127.0.0.1:{port}"]
+            server = Nats(place, *options)
+            stack.callback(server.kill)
+            servers.append(server)
+        yield servers

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 
 from service.runner.events.build import ends_run
 from service.runner.events.portions import Portion
@@ -29,6 +29,8 @@ class Log:
     base: int = 0
     """The number before its first event: the bus knows nothing of events up to it."""
     dropped: int = 0
+    jumps: bool = False
+    """Whether numbers are missing between its events."""
     over: bool = False
     touched: float = field(default_factory=time.monotonic)
     readers: int = 0
@@ -61,12 +63,13 @@ class Log:
                 timer.cancel()
 
     def since(self, after: int, most: int) -> list[Event]:
-        """Returns the kept events numbered above `after`, the first `most` of them.
-
-        The numbers of one log have no gaps.
-        """
+        """Returns the kept events numbered above `after`, the first `most` of them."""
         # From the end, where readers are: they come for each event of what may be a long log.
-        count = min(max(self.last - after, 0), len(self.events))
+        if self.jumps:
+            newer = takewhile(lambda event: event.number > after, reversed(self.events))
+            count = sum(1 for _ in newer)
+        else:
+            count = min(max(self.last - after, 0), len(self.events))
         newest = list(islice(reversed(self.events), max(count - most, 0), count))
         newest.reverse()
         return newest
@@ -74,31 +77,35 @@ class Log:
     def drop_first(self) -> int:
         """Drops the oldest event; returns as `append`."""
         event = self.events.popleft()
-        self.dropped = self.last - len(self.events)
+        self.dropped = event.number
         return self._resize(-size_of(event))
 
     def clear(self) -> int:
         """Drops all events; returns as `append`."""
         self.events.clear()
+        self.jumps = False
         self.dropped = self.last
         return self._resize(-self.size)
 
     def append_all(self, portion: Portion) -> int:
         """Appends those of the portion's events that it lacks, which have their numbers.
 
-        Where numbers are missing, older events go: they have been lost, or the bus that counted
-        them. Only who has not read them notices.
+        If others are missing between, it loses its own, so that nobody reads on as if none were.
+        Returns as `append`.
         """
         lacking = [event for event in portion.events if event.number > self.last]
         if not lacking:
             return 0
         change, before = 0, lacking[0].number - 1
         if before > self.last:
-            lost = portion.after > self.last
-            change = self.clear()
-            self.base = self.last = before
-            if lost:
+            if portion.after > self.last:
+                change = self.clear()
                 self.dropped = before
+            elif self.events:
+                # Another server has lost count.
+                self.jumps = True
+            if not self.events:
+                self.base = self.last = before
         return change + sum(map(self.append, lacking))
 
     def begin_after(self, number: int) -> None:

@@ -23,6 +23,8 @@ class Place:
     """The last event in the stream. What the log has above it is to be stored."""
     epoch: int = 0
     """The greatest of which there are events."""
+    mine: bool = False
+    """Whether that message is this server's, who is told when another one stores the next."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever publishes, or reads the stream."""
     users: int = 0
@@ -40,11 +42,11 @@ class Place:
         """Takes in that the stream has nothing of the run."""
         self.sequence = self.sent = 0
 
-    def advance(self, messages: Iterable[Stored], last: int) -> list[Portion]:
+    def advance(self, messages: Iterable[Stored], last: int, me: str) -> list[Portion]:
         """Takes messages of the stream, and returns the portions that are whole with them.
 
-        `last` is the log's last number. What another server has stored in a later epoch comes
-        instead of what this one has not been able to store.
+        `last` is the log's last number, `me` this server. What another server has stored in a later
+        epoch comes instead of what this one has not been able to store.
         """
         portions = []
         for sequence, data in messages:
@@ -53,6 +55,7 @@ class Place:
             if portion is None:
                 continue
             portions.append(portion)
+            self.mine = portion.server == me
             if portion.epoch > self.epoch:
                 self.epoch, self.sent = portion.epoch, max(self.sent, last)
             self.sent = max(self.sent, portion.last)

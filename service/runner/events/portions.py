@@ -15,6 +15,8 @@ from service.types.events import Event
 class Portion(NamedTuple):
     """Numbered events of one run that were published at once."""
 
+    server: str
+    """Who has published them."""
     epoch: int
     after: int
     """The number before them: 0, or that of the event which the stream has before the first."""
@@ -29,6 +31,7 @@ class Portion(NamedTuple):
 def pack(portion: Portion, most: int) -> list[bytes]:
     """Returns the portion in parts of `most` bytes each, and a short line."""
     head = {
+        "server": portion.server,
         "epoch": portion.epoch,
         "after": portion.after,
         "events": [
@@ -78,4 +81,4 @@ def _unpack(whole: bytes) -> Portion:
         piece = data[start : start + length]
         events.append(Event(name, piece, id, extensions, number))
         start += length
-    return Portion(head["epoch"], head["after"], events)
+    return Portion(head["server"], head["epoch"], head["after"], events)

@@ -15,7 +15,8 @@ import structlog
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
-from service.runner.jetstream import Away, JetStream, Refused, token
+from service.runner.connection import Away
+from service.runner.jetstream import NOT_STORED, JetStream, Refused, token
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import QueueClosed
 from storage import ids
@@ -24,10 +25,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-THERE_ALREADY = 10077
-"""The error of a message whose subject has one."""
-
-HOLD_SECONDS = 6
+HOLD_SECONDS = 6.0
 """Seconds after which what was taken is delivered again, unless its taker is heard of."""
 
 DELIVERIES = 20
@@ -51,7 +49,7 @@ class _Taken(NamedTuple):
     """Where it is acknowledged."""
     deliveries: int
     more: bool
-    """Whether others of its group wait."""
+    """Whether others of its group may wait."""
 
 
 class JetStreamQueue:
@@ -109,7 +107,7 @@ class JetStreamQueue:
         try:
             await self._nats.publish(subject, run_id.encode())
         except Refused as error:
-            if error.code != THERE_ALREADY:
+            if error.code != NOT_STORED:
                 log.warning("run not queued", run_id=run_id, code=error.code)
                 await self._put_locally(run_id, epoch, group)
                 return
@@ -197,9 +195,9 @@ class JetStreamQueue:
         if answer is None or "Status" in (answer.headers or {}):
             return None
         about = answer.metadata
-        return _Taken(
-            answer.data.decode(), group, answer.reply, about.num_delivered, about.num_pending > 0
-        )
+        # Where one was given back, there may be others, which are not counted as pending.
+        more = about.num_pending > 0 or about.num_delivered > 1
+        return _Taken(answer.data.decode(), group, answer.reply, about.num_delivered, more)
 
     async def _find(self) -> None:
         """Looks for groups of which there are runs, whoever holds them."""
@@ -227,17 +225,18 @@ class JetStreamQueue:
             "durable_name": name,
             "filter_subject": filter,
             "ack_policy": "explicit",
-            "ack_wait": HOLD_SECONDS * 10**9,
+            "ack_wait": int(HOLD_SECONDS * 1e9),
             "max_deliver": DELIVERIES,
             "max_ack_pending": -1,
             "inactive_threshold": IDLE_SECONDS * 10**9,
-            "num_replicas": 1,
             "mem_storage": True,
         }
-        await self._nats.request(
+        answer = await self._nats.request(
             f"CONSUMER.CREATE.{self._stream}.{name}.{filter}",
             {"stream_name": self._stream, "config": config},
         )
+        if answer is not None and (error := orjson.loads(answer.data).get("error")):
+            log.warning("runs not taken", group=group, error=error.get("description"))
 
     def _give_back(self, fetching: asyncio.Task[_Taken | None]) -> None:
         """Gives back what was taken for somebody who does not want it any more."""

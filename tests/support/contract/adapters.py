@@ -7,10 +7,11 @@ from typing import Protocol, TypeVar
 
 import pytest
 
+from service.runner.connection import NatsSettings
 from service.runner.events.bus import EventBus
 from service.runner.events.jetstream import JetStreamBus
 from service.runner.events.memory import MemoryBus
-from service.runner.jetstream import JetStream, NatsSettings
+from service.runner.jetstream import JetStream
 from service.runner.queue.jetstream import JetStreamQueue
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import RunQueue
@@ -55,10 +56,11 @@ async def open_memory_queue() -> RunQueue:
 
 
 class JetStreams:
-    """Buses and queues on a NATS server, for one test."""
+    """Buses and queues on a NATS server or a cluster, for one test."""
 
-    def __init__(self, nats: Nats) -> None:
+    def __init__(self, nats: Nats, *others: Nats) -> None:
         self._nats = nats
+        self._servers = tuple(server.url for server in (nats, *others))
         self._queues = nats.prefix()
         self._open: list[tuple[JetStream, EventBus | RunQueue]] = []
 
@@ -73,6 +75,10 @@ class JetStreams:
         nats = self._connection(self._queues)
         return await self._opened(nats, JetStreamQueue(nats))
 
+    async def cut(self, adapter: EventBus | RunQueue) -> None:
+        """Takes a server's connection away for good, as its death does."""
+        await next(nats for nats, each in self._open if each is adapter).close()
+
     async def aclose(self) -> None:
         """Closes them all."""
         for nats, adapter in self._open:
@@ -80,7 +86,8 @@ class JetStreams:
             await nats.close()
 
     def _connection(self, prefix: str) -> JetStream:
-        return JetStream(NatsSettings(servers=(self._nats.url,), prefix=prefix))
+        replicas = len(self._servers)
+        return JetStream(NatsSettings(servers=self._servers, prefix=prefix, replicas=replicas))
 
     async def _opened(self, nats: JetStream, adapter: Adapter) -> Adapter:
         self._open.append((nats, adapter))
