@@ -187,6 +187,7 @@ async def test_nats_is_killed(
             one.healthy(),
         ) == (0, True, True)
         assert there(one) == 0
+        assert value(one, "assistants_nats_outages_total", prefix="assistants") == 1
         assert healthy(one) and one.healthy()
         assert servers.others.texts(run.thread_id)[-1] == ("assistant", "Hello there")
 
