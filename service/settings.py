@@ -6,7 +6,6 @@ Each is read from the environment variable `ASSISTANTS_<NAME>`.
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -47,8 +46,8 @@ def _database_url(value: str) -> str:
 
 def _nats_url(value: str) -> str:
     for url in value.split(","):
-        parts = urlsplit(url.strip())
-        if parts.scheme not in ("nats", "tls") or not parts.hostname:
+        # Never shown: a part of a password could be taken for a host, or for a port.
+        if not _NATS_URL.fullmatch(url.strip()):
             raise ValueError("expected nats://HOST:PORT or tls://HOST:PORT, several with commas")
     return value
 
@@ -81,6 +80,9 @@ def _quirks(value: object) -> object:
     return frozenset(map(Quirk, names))
 
 
+_NATS_URL = re.compile(
+    r"(nats|tls)://([^\s/?#@:]+(:[^\s/?#@:]+)?@)?([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:\d+)?"
+)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
 
 Address = Annotated[str, AfterValidator(_address)]

@@ -82,6 +82,8 @@ class Connection:
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._problem: Exception | None = None
+        metrics.NATS_UP.labels(self.prefix).set(0)
+        metrics.NATS_OUTAGES.labels(self.prefix)
 
     @property
     def up(self) -> bool:
@@ -154,10 +156,15 @@ class Connection:
                 await subscription.unsubscribe()
 
     async def _receive(self, client: Client, subject: str) -> None:
-        handler = self._handlers[subject]
+        handler = self._handlers.get(subject)
+        if handler is None:
+            return
 
         async def receive(message: Msg) -> None:
-            handler(message)
+            try:
+                handler(message)
+            except Exception:
+                log.error("message not taken", subject=message.subject, exc_info=True)
 
         with contextlib.suppress(*OutOfReach):
             subscription = await client.subscribe(subject, cb=receive)
@@ -205,6 +212,7 @@ class Connection:
 
     async def _connect(self) -> None:
         await self._disconnect()
+        self._subscriptions.clear()
         self._client = client = Client()
         settings = self._settings
         await client.connect(
@@ -220,8 +228,7 @@ class Connection:
             ping_interval=PING_SECONDS,  # type: ignore[arg-type]
             max_outstanding_pings=2,
         )
-        self._subscriptions.clear()
-        for subject in self._handlers:
+        for subject in self._handlers.keys() - self._subscriptions.keys():
             await self._receive(client, subject)
 
     async def _disconnect(self) -> None:
@@ -246,6 +253,9 @@ class Connection:
 
     async def _failed(self, error: Exception) -> None:
         self._problem = error
+        if isinstance(error, nats.errors.SlowConsumerError):
+            # Messages were dropped: whoever receives any reads what it lacks.
+            self.lost(error)
 
     async def _disconnected(self) -> None:
         self.lost(None)

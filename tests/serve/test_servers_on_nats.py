@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.support.nats import Nats
 from tests.support.postgres import Postgres
 from tests.support.rest.resuming import Event, Reader, texts
 from tests.support.script import Answer, Calls, Hold
+from tests.support.serve.processes import kill
 from tests.support.stack import Stack, free_address
 from tests.support.waiting import until
 
@@ -147,6 +149,39 @@ async def test_a_run_behind_one_that_the_other_executes(
     assert [text for _, text in servers.mine.texts(busy.thread_id)] == ["Hi", "At last", "Then me"]
 
 
+async def test_a_worker_that_stands_still_past_its_lease(
+    env: dict[str, str], nats: Nats, models: ModelServer
+) -> None:
+    """Its run goes on elsewhere, and when it moves again it adds nothing."""
+    env |= {"ASSISTANTS_NATS_URL": nats.url, "ASSISTANTS_NATS_PREFIX": nats.prefix()}
+    env |= {"ASSISTANTS_LEASE_SECONDS": "1"}
+    hold = Hold(Answer("Hello there"), after="Hell")
+    with (
+        Stack(env | {"ASSISTANTS_METRICS_ADDRESS": free_address()}) as one,
+        Stack(env) as other,
+        Servers(one, other).started() as servers,
+    ):
+        run = start_run(servers.mine, models.script(hold, Answer("Again")))
+        await until(hold.held.is_set)
+        assert one.process is not None
+        with Reader(other, run).open(0) as events:
+            seen = list[Event]()
+            while texts(seen) != "Hell":
+                seen.append(await asyncio.to_thread(next, events))
+            kill(one.process.pid, signal.SIGSTOP)
+            seen += await asyncio.to_thread(list, events)
+        # The rest of the answer is there when it moves again.
+        hold.release()
+        kill(one.process.pid, signal.SIGCONT)
+        await until(lambda: value(one, "assistants_worker_runs") == 0)
+        await finished(servers.mine, run)
+        ended = [event.name for event in seen if event.name.startswith("thread.message.")]
+        assert ended[2:4] == ["thread.message.delta", "thread.message.incomplete"]
+        assert texts(seen) == "HellAgain"
+        everywhere(servers, run, seen)
+        assert servers.mine.texts(run.thread_id) == [("user", "Hi"), ("assistant", "Again")]
+
+
 @pytest.fixture
 def own_nats(tmp_path: Path) -> Iterator[Nats]:
     """A NATS server that a test may kill."""
@@ -187,6 +222,7 @@ async def test_nats_is_killed(
             one.healthy(),
         ) == (0, True, True)
         assert there(one) == 0
+        assert value(one, "assistants_nats_outages_total", prefix="assistants") == 1
         assert healthy(one) and one.healthy()
         assert servers.others.texts(run.thread_id)[-1] == ("assistant", "Hello there")
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from storage import schema
+from storage import Storage, schema
 from storage.database import Database
 from storage.errors import TooOld
 from storage.schema import Migrated
 from tests.serve.test_failures import MODEL, refusal
+from tests.support.storage.everything import do_everything
 
 CODE = schema.code_version()
 NEWER = CODE + 1
@@ -41,6 +42,20 @@ async def test_code_of_the_release_before(database_url: str) -> None:
     """It starts, and leaves the schema as it is."""
     make_newer(database_url, CODE)
     assert await migrated(database_url) == Migrated(NEWER, NEWER)
+
+
+async def test_this_code_on_a_schema_that_the_next_has_expanded(database_url: str) -> None:
+    """It does all that it can: what is new has a default, and none of its statements minds."""
+    database = Database(database_url)
+    with database.connect() as connection, connection.begin():
+        for name in sa.inspect(connection).get_table_names():
+            column = "next_release VARCHAR DEFAULT 'new' NOT NULL"
+            connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN {column}"))
+        connection.execute(sa.text("CREATE TABLE next_release (id VARCHAR PRIMARY KEY)"))
+    make_newer(database_url, CODE)
+    assert await migrated(database_url) == Migrated(NEWER, NEWER)
+    await do_everything(Storage(database))
+    await database.close()
 
 
 async def test_code_that_is_older(database_url: str) -> None:
