@@ -14,7 +14,7 @@ from typing import Any
 from gateway import tls
 from service.access import EDGE_SECRET
 from service.calls import READS
-from service.server import Part
+from service.listening import Part
 from service.settings import Settings
 
 NOT_BEGUN = "connect-failure,refused-stream"

@@ -13,7 +13,7 @@ import yaml
 
 from gateway import balancing, descriptor, tls
 from service.errors import SettingsError
-from service.server import Part
+from service.listening import Part
 from service.settings import Settings
 
 CORS = "envoy.filters.http.cors"

@@ -20,9 +20,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway import addresses, children, envoy, nats, schema, serve, tls
 from service.errors import SettingsError
+from service.listening import Part
 from service.process import metrics
 from service.process.child import Child
-from service.server import Part
 from service.settings import Settings
 
 COMMAND = (sys.executable, "-m", "gateway.member")

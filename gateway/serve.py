@@ -8,9 +8,10 @@ from functools import partial
 
 from gateway import addresses, children, drain, envoy, rest, stats, tls
 from service.errors import SettingsError
+from service.listening import Part
 from service.models.client import ChatModel
 from service.process import metrics
-from service.server import Part, Server
+from service.server import Server
 from service.settings import Settings
 
 

@@ -1,34 +1,20 @@
-"""The wiring of a server: storage, engine, servicers, and the two gRPC servers they stand behind.
-
-The public server serves typed calls, health and reflection. The edge server serves the REST methods
-of the same servicers, on a Unix socket that only Envoy uses, so that nobody else can speak as the
-edge. For an Envoy on another machine, the public server serves them too, to who shows the edge's
-secret. The calls of both pass through the same chain (service/calls.py).
-"""
+"""The wiring of a server: storage, engine, servicers, and what they listen on."""
 
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import assistants.v1
 import grpc
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from service.access import EdgeOnly, Identify, Keyring, anybody
-from service.api import typed
+from service.access import Identify, Keyring, anybody
 from service.api.services import servicers
 from service.errors import SettingsError
+from service.listening import EdgeHandlers, Listening, Part
 from service.models.client import ChatModel
 from service.process import metrics
-from service.process.certificates import Certificate, server_credentials
 from service.runner.connection import NatsSettings
 from service.runner.engine import Engine
 from service.runner.events.bus import EventBus
@@ -45,9 +31,6 @@ from storage import Storage
 from storage.database import Database
 from storage.errors import Unreachable
 
-GROWTH = 16
-"""How much larger a body can be as a message: JSON, ten times as `google.protobuf.Value`s."""
-
 NOTICE_SECONDS = 1.0
 """How long gateways may take to notice that a server drains: they ask it four times a second."""
 
@@ -58,42 +41,6 @@ GARBAGE = 20_000
 """New objects after which the garbage collector looks for cycles. Calls leave few behind: at each
 700th, as Python does, looking takes a twentieth of a run's time.
 """
-
-OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.max_send_message_length", -1),
-    # Bytes of a call's headers, above Envoy's limit for the same reason.
-    ("grpc.max_metadata_size", 128 * 2**10),
-    ("grpc.absolute_max_metadata_size", 256 * 2**10),
-    # Envoys on other machines ask every ten seconds whether it is there.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # Else two servers share a port silently, and each gets half of the calls.
-    ("grpc.so_reuseport", 0),
-]
-
-EdgeHandlers = Callable[[Mapping[str, object], Identify], list[grpc.GenericRpcHandler]]
-"""Makes the handlers of REST; takes the servicers by the full names of their services, and what
-says whose a call is.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one process does of all that the service does."""
-
-    address: str | None = None
-    """HOST:PORT of its gRPC, if it has one."""
-    sockets: Path | None = None
-    """The directory of the Unix sockets on which the Envoy of its machine calls it, if one does."""
-    works: bool = True
-    """Whether it executes runs."""
-
-    def socket(self, cluster: str) -> Path | None:
-        """Returns the Unix socket of a cluster of Envoy's: `edge` has REST, `grpc` the rest.
-
-        The gRPC port itself may want TLS.
-        """
-        return self.sockets and self.sockets / f"{cluster}.sock"
 
 
 class Server:
@@ -135,8 +82,10 @@ class Server:
             ),
         )
         self._servicers = servicers(self._storage, self._engine, settings)
-        self._edge_handlers = edge_handlers
         self._health = health_aio.HealthServicer()
+        self._listening = Listening(
+            settings, part, self._servicers, self._identify, edge_handlers, self._health
+        )
 
     async def serve(self, serving: asyncio.Event, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains; sets `serving` once calls are answered.
@@ -144,7 +93,7 @@ class Server:
         Raises SettingsError where an address or the database cannot be had. Raises whatever ends
         the engine.
         """
-        servers = [*self._public_server(), *self._edge_server()]
+        servers = self._listening.servers()
         try:
             await self._open_database()
             if self._nats is not None:
@@ -234,40 +183,6 @@ class Server:
                 await asyncio.wait(stops, timeout=LAST_EVENTS_SECONDS)
             await asyncio.gather(*(each.stop(None) for each in servers), *stops)
 
-    def _public_server(self) -> Iterator[grpc.aio.Server]:
-        """Gives what serves typed calls, if anybody can make one."""
-        address, socket = self._part.address, self._part.socket("grpc")
-        secret = self._settings.edge_secret
-        if address is None and socket is None:
-            return
-        server = _grpc_server(self._settings.grpc_max_request_bytes)
-        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers, self._identify)))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        if self._settings.reflection:
-            names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
-            reflection.enable_server_reflection(names, server, pool=_public_descriptors())
-        if secret is not None:
-            hidden = self._edge_handlers(self._servicers, self._identify)
-            known = [EdgeOnly(each, secret.get_secret_value()) for each in hidden]
-            server.add_generic_rpc_handlers(tuple(known))
-        if address is not None:
-            _bind(server, address, _credentials(self._settings))
-        if socket is not None:
-            _bind_socket(server, socket)
-        yield server
-
-    def _edge_server(self) -> Iterator[grpc.aio.Server]:
-        """Gives what serves REST on a socket, if there is one."""
-        if (socket := self._part.socket("edge")) is None:
-            return
-        # Envoy has bounded the body, and answered in OpenAI's form.
-        server = _grpc_server(GROWTH * self._settings.max_body_bytes)
-        handlers = self._edge_handlers(self._servicers, self._identify)
-        server.add_generic_rpc_handlers(tuple(handlers))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        _bind_socket(server, socket)
-        yield server
-
 
 def _nats(settings: Settings) -> JetStream | None:
     """Returns the connection to NATS, if there is to be one."""
@@ -301,45 +216,3 @@ def _queue(settings: Settings, nats: JetStream | None) -> RunQueue:
     return JetStreamQueue(
         nats, lifetime=settings.run_lifetime, stream_bytes=settings.nats_queue_max_bytes
     )
-
-
-def _grpc_server(max_request: int) -> grpc.aio.Server:
-    """Returns a server that takes requests of up to so many bytes."""
-    return grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", max_request)])
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """Returns what makes the public server speak TLS, if it is to."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    certificate = Certificate(settings.tls_cert, settings.tls_key)
-    return server_credentials(certificate, settings.tls_client_ca)
-
-
-def _bind(
-    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None
-) -> None:
-    try:
-        if credentials is None:
-            server.add_insecure_port(address)
-        else:
-            server.add_secure_port(address, credentials)
-    except RuntimeError:
-        raise SettingsError(f"ASSISTANTS_GRPC_ADDRESS: {address} cannot be listened on") from None
-
-
-def _bind_socket(server: grpc.aio.Server, path: Path) -> None:
-    # What a killed server has left; the lock on the data directory says that none is alive.
-    path.unlink(missing_ok=True)
-    _bind(server, f"unix:{path.absolute()}")
-
-
-def _public_descriptors() -> DescriptorPool:
-    """Returns the descriptors that reflection shows: the .proto files' own, not the bindings'."""
-    pool = DescriptorPool()
-    api = Path(assistants.v1.__path__[0]) / "api.binpb"
-    for file in FileDescriptorSet.FromString(api.read_bytes()).file:
-        pool.Add(file)
-    for module in (health_pb2, reflection_pb2):
-        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    return pool

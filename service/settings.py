@@ -3,98 +3,28 @@
 Each is read from the environment variable `ASSISTANTS_<NAME>`.
 """
 
-import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    HttpUrl,
-    SecretStr,
-    ValidationError,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, HttpUrl, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
-from service.models.dialect import Quirk
-from storage.database import parse_url
-
-MIN_KEY = 20
-"""Characters that a key has that people choose."""
+from service.setting_types import (
+    Address,
+    Addresses,
+    ChosenSecret,
+    DatabaseUrl,
+    NatsUrl,
+    Origins,
+    Quirks,
+)
 
 MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
-
 LONGEST_SOCKET = "servers/00/edge.sock"
 """The longest of the paths of sockets in the data directory."""
-
-
-def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) < 65536):
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080")
-    return value
-
-
-def _database_url(value: str) -> str:
-    parse_url(value)
-    return value
-
-
-def _nats_url(value: str) -> str:
-    for url in value.split(","):
-        # Never shown: a part of a password could be taken for a host, or for a port.
-        if not _NATS_URL.fullmatch(url.strip()):
-            raise ValueError("expected nats://HOST:PORT or tls://HOST:PORT, several with commas")
-    return value
-
-
-def _chosen_secret(value: SecretStr) -> SecretStr:
-    key = value.get_secret_value()
-    if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
-    return value
-
-
-def _origins(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    origins = _split(value)
-    for origin in origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"'{origin}' is no origin such as https://example.com")
-    return origins
-
-
-def _quirks(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    names = _split(value)
-    known = ", ".join(sorted(Quirk))
-    for name in names:
-        if name not in set(Quirk):
-            raise ValueError(f"'{name}' is unknown; there are {known}")
-    return frozenset(map(Quirk, names))
-
-
-_NATS_URL = re.compile(
-    r"(nats|tls)://([^\s/?#@:]+(:[^\s/?#@:]+)?@)?([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:\d+)?"
-)
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
-
-Address = Annotated[str, AfterValidator(_address)]
-
-
-def _listed(value: object) -> object:
-    return _split(value) if isinstance(value, str) else value
-
-
-def _split(value: str) -> tuple[str, ...]:
-    return tuple(each.strip() for each in value.split(",") if each.strip())
-
 
 WhenActive = Literal["reject", "queue"]
 
@@ -113,7 +43,7 @@ class Settings(BaseSettings):
     auth: Literal["none", "keys"] = "none"
     """Whether calls need an API key. Without, all are of the project `default`."""
 
-    bootstrap_key: Annotated[SecretStr, AfterValidator(_chosen_secret)] | None = None
+    bootstrap_key: ChosenSecret | None = None
     """A key of the project `default`, made when a server starts that does not find it.
 
     For containers, which are given their secrets. One that was revoked stays so.
@@ -149,7 +79,7 @@ class Settings(BaseSettings):
     idle_timeout: float = Field(default=600.0, ge=0.001)
     """Seconds after which a connection without a request is closed."""
 
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
+    cors_origins: Origins = ()
     """Origins whose pages may call the server from browsers, separated by commas, or `*`."""
 
     tls_cert: Path | None = None
@@ -164,7 +94,7 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = None
     """A PEM file with authorities: callers of the gRPC port must have a certificate from one."""
 
-    grpc_upstreams: Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_listed)] = ()
+    grpc_upstreams: Addresses = ()
     """Where Envoy finds the gRPC ports of all servers: HOST:PORT, separated by commas.
 
     A host may be a name that has many addresses; it is looked up again and again. Default: the
@@ -186,7 +116,7 @@ class Settings(BaseSettings):
     grpc_upstreams_key: Path | None = None
     """A PEM file with that certificate's key, without a password."""
 
-    edge_secret: Annotated[SecretStr, AfterValidator(_chosen_secret)] | None = None
+    edge_secret: ChosenSecret | None = None
     """What Envoy shows to servers on other machines, so that they answer its REST calls.
 
     With it, a server serves REST on its gRPC port too, to whoever knows it.
@@ -195,7 +125,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
 
-    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
+    database_url: DatabaseUrl | None = None
     """`postgresql://…` or `sqlite:///…`. Default: a SQLite file in the data directory."""
 
     database_connections: int = Field(default=10, ge=1, le=1000)
@@ -208,7 +138,7 @@ class Settings(BaseSettings):
     database_engine_connections: int = Field(default=4, ge=1, le=1000)
     """Connections to PostgreSQL that only the run engine uses, at most, besides the others."""
 
-    nats_url: Annotated[str, AfterValidator(_nats_url)] | None = None
+    nats_url: NatsUrl | None = None
     """NATS servers with JetStream, by which several servers on one database are one service.
 
     `nats://user:password@host:4222` or `tls://…`; those of one cluster are separated by commas.
@@ -253,7 +183,7 @@ class Settings(BaseSettings):
     above, as the messages beyond are left out without a word.
     """
 
-    model_quirks: Annotated[frozenset[Quirk], NoDecode, BeforeValidator(_quirks)] = frozenset()
+    model_quirks: Quirks = frozenset()
     """What the model server wants otherwise than in OpenAI's form: names, separated by commas.
 
     Most of it is found out, from what the server refuses. See docs/models.md.

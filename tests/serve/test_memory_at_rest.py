@@ -4,8 +4,9 @@ import asyncio
 import gc
 from pathlib import Path
 
+from service.listening import Part
 from service.models.client import ChatModel
-from service.server import Part, Server
+from service.server import Server
 from service.settings import Settings
 from tests.support.stack import free_address
 

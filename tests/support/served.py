@@ -9,8 +9,9 @@ from typing import Any
 
 import grpc
 
+from service.listening import Part
 from service.models.client import ChatModel
-from service.server import Part, Server
+from service.server import Server
 from service.settings import Settings
 from tests.support.grpc.stubs import Stubs
 from tests.support.model_server import ModelServer

@@ -1,0 +1,93 @@
+"""What values of settings may be: each type reads the text of a variable, or says what is wrong."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+from service.models.dialect import Quirk
+from storage.database import parse_url
+
+MIN_KEY = 20
+"""Characters that a key has that people choose."""
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) < 65536):
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080")
+    return value
+
+
+def _database_url(value: str) -> str:
+    parse_url(value)
+    return value
+
+
+def _nats_url(value: str) -> str:
+    for url in value.split(","):
+        # Never shown: a part of a password could be taken for a host, or for a port.
+        if not _NATS_URL.fullmatch(url.strip()):
+            raise ValueError("expected nats://HOST:PORT or tls://HOST:PORT, several with commas")
+    return value
+
+
+def _chosen_secret(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
+    return value
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = _split(value)
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"'{origin}' is no origin such as https://example.com")
+    return origins
+
+
+def _quirks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    names = _split(value)
+    known = ", ".join(sorted(Quirk))
+    for name in names:
+        if name not in set(Quirk):
+            raise ValueError(f"'{name}' is unknown; there are {known}")
+    return frozenset(map(Quirk, names))
+
+
+_NATS_URL = re.compile(
+    r"(nats|tls)://([^\s/?#@:]+(:[^\s/?#@:]+)?@)?([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:\d+)?"
+)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
+
+
+def _listed(value: object) -> object:
+    return _split(value) if isinstance(value, str) else value
+
+
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in value.split(",") if each.strip())
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""HOST:PORT."""
+
+Addresses = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_listed)]
+"""Several of them, separated by commas."""
+
+ChosenSecret = Annotated[SecretStr, AfterValidator(_chosen_secret)]
+"""A key or another secret that people choose."""
+
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+
+NatsUrl = Annotated[str, AfterValidator(_nats_url)]
+
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+
+Quirks = Annotated[frozenset[Quirk], NoDecode, BeforeValidator(_quirks)]
