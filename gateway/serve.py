@@ -13,7 +13,7 @@ from gateway import addresses, envoy, rest, tls
 from service.errors import SettingsError
 from service.models.client import ChatModel
 from service.models.embedded import EmbeddedModel
-from service.process import metrics
+from service.process import metrics, tracing
 from service.process.certificates import Certificate
 from service.process.child import Child, ChildError
 from service.process.probe import http_status
@@ -36,6 +36,7 @@ async def run(settings: Settings, *, insecure: bool = False) -> None:
             addresses.check_loopback(settings)
         addresses.check_free(settings)
         stack.enter_context(_data_directory(settings.data_dir))
+        stack.enter_context(tracing.exporting())
         if settings.metrics_address is not None:
             metrics.serve(settings.metrics_address)
         await stack.enter_async_context(_certificate(settings))
@@ -97,7 +98,7 @@ async def _envoy(settings: Settings) -> AsyncIterator[None]:
         # Any answer will do: before the server serves it is 503.
         return await _healthz(settings) is not None
 
-    child = Child("envoy", envoy.command(envoy.write(settings)), ready=ready)
+    child = Child("envoy", envoy.command(envoy.write(settings)), ready=ready, shares_stdout=True)
     try:
         await _start(child)
         yield

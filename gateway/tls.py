@@ -6,6 +6,7 @@ notices only files that are moved, and certificates are written in many ways: so
 
 import asyncio
 import os
+from base64 import b64encode
 from pathlib import Path
 
 import orjson
@@ -36,8 +37,8 @@ def write(settings: Settings, pair: Pair) -> None:
         "@type": f"type.googleapis.com/{PACKAGE}.Secret",
         "name": NAME,
         "tls_certificate": {
-            "certificate_chain": {"inline_string": pair.certificate.decode()},
-            "private_key": {"inline_string": pair.key.decode()},
+            "certificate_chain": {"inline_bytes": b64encode(pair.certificate).decode()},
+            "private_key": {"inline_bytes": b64encode(pair.key).decode()},
         },
     }
     new = path(settings).with_suffix(".new")
@@ -49,12 +50,20 @@ def write(settings: Settings, pair: Pair) -> None:
 
 async def watch(settings: Settings, certificate: Certificate) -> None:
     """Writes the file again whenever the certificate is replaced, until it is cancelled."""
-    problem: str | None = None
+    written, problem = certificate.pair, None
     while True:
         await asyncio.sleep(POLL_SECONDS)
-        if certificate.reload():
-            write(settings, certificate.pair)
-            log.info("certificate reloaded", file=str(settings.tls_cert))
-        if certificate.problem not in (None, problem):
-            log.warning("certificate not reloaded", reason=certificate.problem)
-        problem = certificate.problem
+        certificate.reload()
+        found = certificate.problem
+        if certificate.pair != written:
+            try:
+                write(settings, certificate.pair)
+            except OSError as error:
+                # A disk that is full now may have space at the next look.
+                found = f"{path(settings)}: {error.strerror}"
+            else:
+                written = certificate.pair
+                log.info("certificate reloaded", file=str(settings.tls_cert))
+        if found not in (None, problem):
+            log.warning("certificate not reloaded", reason=found)
+        problem = found

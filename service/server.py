@@ -25,7 +25,9 @@ from service.api import typed
 from service.api.services import servicers
 from service.errors import SettingsError
 from service.models.client import ChatModel
+from service.process import tracing
 from service.process.certificates import Certificate, server_credentials
+from service.rates import Rates
 from service.runner.connection import NatsSettings
 from service.runner.engine import Engine
 from service.runner.events.bus import EventBus
@@ -39,7 +41,6 @@ from service.runner.queue.queue import RunQueue
 from service.runner.tools.registry import Registry
 from service.settings import Settings
 from storage import Storage
-from storage.database import Database
 from storage.errors import Unreachable
 
 GROWTH = 16
@@ -62,9 +63,11 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.so_reuseport", 0),
 ]
 
-EdgeHandlers = Callable[[Mapping[str, object], Identify], list[grpc.GenericRpcHandler]]
-"""Makes the handlers of REST; takes the servicers by the full names of their services, and what
-says whose a call is.
+EdgeHandlers = Callable[
+    [Mapping[str, object], Identify, Rates | None], list[grpc.GenericRpcHandler]
+]
+"""Makes the handlers of REST; takes the servicers by the full names of their services, what says
+whose a call is, and the rate of calls, if it is limited.
 """
 
 
@@ -81,11 +84,14 @@ class Server:
         """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
         self._settings = settings
         self._storage = Storage(
-            Database(settings.effective_database_url), lease_seconds=settings.lease_seconds
+            tracing.database(settings.effective_database_url),
+            lease_seconds=settings.lease_seconds,
+            quotas=settings.quotas,
         )
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
         self._nats = _nats(settings)
+        self._rates = Rates(settings.rate_limit) if settings.rate_limit else None
         self._engine = Engine(
             self._storage,
             model,
@@ -145,6 +151,8 @@ class Server:
         first_key = None if secret is None else secret.get_secret_value()
         try:
             await self._storage.database.migrate()
+            if self._settings.quota_messages is not None:
+                await self._storage.counts.forget()
             if self._keyring is not None:
                 await self._keyring.load(first_key)
         except Unreachable as error:
@@ -186,7 +194,9 @@ class Server:
 
     def _public_server(self) -> grpc.aio.Server:
         server = _grpc_server(self._settings.grpc_max_request_bytes)
-        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers, self._identify)))
+        server.add_generic_rpc_handlers(
+            (*typed.handlers(self._servicers, self._identify, self._rates),)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection:
             names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
@@ -198,7 +208,7 @@ class Server:
     def _edge_server(self) -> grpc.aio.Server:
         # Envoy has bounded the body, and answered in OpenAI's form.
         server = _grpc_server(GROWTH * self._settings.max_body_bytes)
-        handlers = self._edge_handlers(self._servicers, self._identify)
+        handlers = self._edge_handlers(self._servicers, self._identify, self._rates)
         server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         _bind_socket(server, self._settings.edge_socket)

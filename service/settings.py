@@ -20,19 +20,33 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from service.errors import SettingsError
 from service.models.dialect import Quirk
 from storage.database import parse_url
+from storage.quotas import Quotas
 
 MIN_KEY = 20
 """Characters that a key has that people choose."""
+
+MAX_PORT = 65535
+
+MAX_SECONDS = 365 * 86400
+"""As long as a limit of the edge may be: Envoy takes no endless one."""
 
 MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
 
 def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) < 65536):
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080")
+    found = _PLACE.fullmatch(value)
+    if found is None or int(found["port"]) > MAX_PORT or not _is_host(found["host"]):
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
     return value
+
+
+def _is_host(name: str) -> bool:
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _database_url(value: str) -> str:
@@ -52,6 +66,12 @@ def _bootstrap_key(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
+    return value
+
+
+def _model_key(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().isprintable():
+        raise ValueError("expected no control characters, such as the end of a line")
     return value
 
 
@@ -79,9 +99,12 @@ def _quirks(value: object) -> object:
 _NATS_URL = re.compile(
     r"(nats|tls)://([^\s/?#@:]+(:[^\s/?#@:]+)?@)?([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:\d+)?"
 )
+_PLACE = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
 
 Address = Annotated[str, AfterValidator(_address)]
+
+Seconds = Annotated[float, Field(ge=0.001, le=MAX_SECONDS)]
 
 
 WhenActive = Literal["reject", "queue"]
@@ -107,6 +130,30 @@ class Settings(BaseSettings):
     For containers, which are given their secrets. One that was revoked stays so.
     """
 
+    rate_limit: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Calls a minute that each key may make of this server; without keys, all callers together.
+
+    More are a 429. Default: any number. Health is no call.
+    """
+
+    quota_active_runs: int | None = Field(default=None, ge=1, lt=2**31)
+    """Runs of a project that have not ended, at most, those included that wait behind others.
+
+    Servers of one database have the same quotas. Default, of each: any number.
+    """
+
+    quota_runs_per_minute: int | None = Field(default=None, ge=1, lt=2**31)
+    """Runs that a project may begin in a minute."""
+
+    quota_tokens_per_minute: int | None = Field(default=None, ge=1, lt=2**31)
+    """Tokens, of prompts and answers, that a project's runs may take in a minute.
+
+    They are known when the model has answered: more than that keeps new runs out for longer.
+    """
+
+    quota_messages: int | None = Field(default=None, ge=1, lt=2**31)
+    """Messages of a project that are stored, at most. A new run needs room for one more."""
+
     reflection: bool = True
     """Whether gRPC describes itself to clients. It needs no key: the .proto files are public."""
 
@@ -119,22 +166,22 @@ class Settings(BaseSettings):
     max_header_kib: int = Field(default=60, ge=8, le=96)
     """KiB of a request's headers at most. More are a 431."""
 
-    max_connections: int = Field(default=10_000, ge=1)
+    max_connections: int = Field(default=10_000, ge=1, lt=2**31)
     """Connections that Envoy keeps at most, or as many files as it may open. More are closed."""
 
     max_streams: int = Field(default=1000, ge=1, lt=2**31)
     """Calls at once on one connection of HTTP/2 at most. More wait in the client."""
 
-    headers_timeout: float = Field(default=30.0, ge=0.001)
+    headers_timeout: Seconds = 30.0
     """Seconds that the headers of a request may take to arrive."""
 
-    request_timeout: float = Field(default=120.0, ge=0.001)
+    request_timeout: Seconds = 120.0
     """Seconds that a request may take to arrive with its body; then it is a 408.
 
     Not its answer: streams have no limit, and get comments while they are silent.
     """
 
-    idle_timeout: float = Field(default=600.0, ge=0.001)
+    idle_timeout: Seconds = 600.0
     """Seconds after which a connection without a request is closed."""
 
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
@@ -150,7 +197,10 @@ class Settings(BaseSettings):
     """A PEM file with the certificate's key, without a password."""
 
     tls_client_ca: Path | None = None
-    """A PEM file with authorities: callers of the gRPC port must have a certificate from one."""
+    """A PEM file with authorities: callers of the gRPC port must have a certificate from one.
+
+    It is read again when it changes, too.
+    """
 
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
@@ -186,7 +236,7 @@ class Settings(BaseSettings):
     model_base_url: HttpUrl | None = None
     """An OpenAI-compatible endpoint, up to and with its `/v1`. Default: the embedded model."""
 
-    model_api_key: SecretStr = SecretStr("none")
+    model_api_key: Annotated[SecretStr, AfterValidator(_model_key)] = SecretStr("none")
     """What that endpoint wants as its key. Local servers take any."""
 
     model_context_tokens: int | None = Field(default=None, ge=256)
@@ -251,6 +301,9 @@ class Settings(BaseSettings):
     metrics_address: Address | None = None
     """Where Prometheus finds /metrics: HOST:PORT. Default: nowhere."""
 
+    access_log: bool = True
+    """Whether Envoy writes a line of JSON for each request to the server's stdout."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least urgent lines to log."""
 
@@ -277,6 +330,16 @@ class Settings(BaseSettings):
                 f"{MAX_SOCKET_PATH} bytes that Linux allows"
             )
         return settings
+
+    @property
+    def quotas(self) -> Quotas:
+        """What each project may have at most."""
+        return Quotas(
+            active_runs=self.quota_active_runs,
+            runs_per_minute=self.quota_runs_per_minute,
+            tokens_per_minute=self.quota_tokens_per_minute,
+            messages=self.quota_messages,
+        )
 
     @property
     def edge_socket(self) -> Path:

@@ -73,14 +73,22 @@ class Child:
 
     `argv` is the program, looked up in PATH, and its arguments. `ready` says whether the program
     can serve yet; it is asked again and again while the child starts, and OSError counts as a no.
+    What it writes is logged, but for its stdout with `shares_stdout`: that is
+    the server's.
     """
 
     def __init__(
-        self, name: str, argv: Sequence[str], *, ready: Callable[[], Awaitable[bool]]
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        ready: Callable[[], Awaitable[bool]],
+        shares_stdout: bool = False,
     ) -> None:
         self.name = name
         self._argv = list(argv)
         self._ready = ready
+        self._shares_stdout = shares_stdout
         self._process: _Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -112,7 +120,7 @@ class Child:
     async def _start(self) -> None:
         log.debug("starting child", child=self.name, argv=shlex.join(self._argv))
         try:
-            self._process = await _Process.spawn(self.name, self._argv)
+            self._process = await _Process.spawn(self.name, self._argv, self._shares_stdout)
         except OSError as error:
             raise ChildError(f"{self.name} cannot be started: {error.strerror}") from error
         ended = asyncio.ensure_future(self._process.wait())
@@ -175,7 +183,7 @@ class Child:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, MAX_DELAY)
                 try:
-                    self._process = await _Process.spawn(self.name, self._argv)
+                    self._process = await _Process.spawn(self.name, self._argv, self._shares_stdout)
                     break
                 except OSError as error:
                     log.error("cannot restart child", child=self.name, error=error.strerror)
@@ -205,17 +213,18 @@ class _Process:
         self.pid = popen.pid
 
     @classmethod
-    async def spawn(cls, name: str, argv: Sequence[str]) -> "_Process":
+    async def spawn(cls, name: str, argv: Sequence[str], shares_stdout: bool) -> "_Process":
         # subprocess itself, as it uses vfork here; uvloop would fork, with gRPC's threads about.
         popen = subprocess.Popen(  # noqa: ASYNC220
             dying_with_parent(argv),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=None if shares_stdout else subprocess.PIPE,
+            stderr=subprocess.PIPE if shares_stdout else subprocess.STDOUT,
         )
         try:
             loop = asyncio.get_running_loop()
-            transport, output = await loop.connect_read_pipe(lambda: _Output(name), popen.stdout)
+            logged = popen.stderr if shares_stdout else popen.stdout
+            transport, output = await loop.connect_read_pipe(lambda: _Output(name), logged)
         except BaseException:
             popen.kill()
             popen.wait()
