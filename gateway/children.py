@@ -41,7 +41,7 @@ async def running_envoy(settings: Settings, config: Path) -> AsyncIterator[None]
         # Any answer will do: before the server serves it is 503.
         return await healthz(settings) is not None
 
-    child = Child("envoy", envoy.command(config), ready=ready)
+    child = Child("envoy", envoy.command(config), ready=ready, shares_stdout=True)
     try:
         await start(child)
         yield

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from gateway import fleet, keys, schema
 from gateway import serve as start
+from gateway.terminal import channels
 from gateway.terminal.bearer import Bearer
 from gateway.terminal.chat import Chat, details
 from service import misspelt
@@ -100,16 +101,22 @@ def _run(command: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
 
 @app.command()
 def chat(
-    address: Annotated[str, typer.Option(help="HOST:PORT of the server's gRPC.")] = "",
+    address: Annotated[
+        str, typer.Option(help="HOST:PORT of the server's gRPC, or https://HOST:PORT.")
+    ] = "",
     assistant: Annotated[str, typer.Option(help="The assistant's id. Else you choose.")] = "",
     thread: Annotated[str, typer.Option(help="The thread to go on with. Else a new one.")] = "",
     model: Annotated[str, typer.Option(help="A new assistant's model. Else you say.")] = "",
     api_key: ApiKey = "",
 ) -> None:
-    """Talks to an assistant in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
-    target = address or Settings.load().grpc_address
+    """Talks to an assistant in the terminal. Ctrl-C stops an answer, Ctrl-D leaves.
+
+    A server with TLS is one by its settings, or at https://…; SSL_CERT_FILE names other
+    authorities than the world's.
+    """
+    target, channel = channels.opened(address)
     command = [sys.argv[0], "chat", *(("--address", address) if address else ())]
-    with grpc.insecure_channel(target) as plain:
+    with channel as plain:
         channel = grpc.intercept_channel(plain, Bearer(api_key)) if api_key else plain
         try:
             conversation = Chat(channel, Console(), shlex.join(command))
@@ -134,7 +141,11 @@ def demo(api_key: ApiKey = "") -> None:
 
 
 def main() -> None:
-    """Runs the command. What the caller can mend is one line and exit code 2."""
+    """Runs the command. What the caller can mend is one line and exit code 2.
+
+    What it writes is for the user who runs it alone: databases, sockets, certificates.
+    """
+    os.umask(0o077)
     _hide_key()
     try:
         app()

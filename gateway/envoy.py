@@ -52,6 +52,8 @@ def configuration(
     if settings.grpc_upstreams:
         balancing.show_secret(config)
     _limit(listener, manager, config, settings)
+    if not settings.access_log:
+        del manager["access_log"]
     if len(parts) > 1:
         config["static_resources"]["listeners"].append(_grpc_listener(listener, settings))
     if settings.cors_origins:
@@ -88,10 +90,10 @@ def _grpc_listener(http: Any, settings: Settings) -> dict[str, Any]:
 
 def _limit(listener: Any, manager: Any, config: Any, settings: Settings) -> None:
     listener["per_connection_buffer_limit_bytes"] = settings.max_body_bytes
-    manager["request_headers_timeout"] = f"{settings.headers_timeout:g}s"
-    manager["request_timeout"] = f"{settings.request_timeout:g}s"
+    manager["request_headers_timeout"] = _seconds(settings.headers_timeout)
+    manager["request_timeout"] = _seconds(settings.request_timeout)
     manager["max_request_headers_kb"] = settings.max_header_kib
-    manager["common_http_protocol_options"]["idle_timeout"] = f"{settings.idle_timeout:g}s"
+    manager["common_http_protocol_options"]["idle_timeout"] = _seconds(settings.idle_timeout)
     manager["http2_protocol_options"]["max_concurrent_streams"] = settings.max_streams
     [monitor] = config["overload_manager"]["resource_monitors"]
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -99,6 +101,11 @@ def _limit(listener: Any, manager: Any, config: Any, settings: Settings) -> None
     if files != resource.RLIM_INFINITY:
         most = max(1, min(most, files - OTHER_FILES))
     monitor["typed_config"]["max_active_downstream_connections"] = most
+
+
+def _seconds(seconds: float) -> str:
+    """Returns a time as Envoy reads it, which takes no exponents."""
+    return f"{seconds:.3f}s"
 
 
 def _cors(origins: Sequence[str]) -> dict[str, Any]:
@@ -169,6 +176,9 @@ def command(path: Path) -> list[str]:
         "2",
         "--drain-time-s",
         str(DRAIN_SECONDS),
+        # Of the access log. Else it is ten seconds late.
+        "--file-flush-interval-msec",
+        "1000",
         # At `warning`, every orderly end is one.
         "--log-level",
         "error",

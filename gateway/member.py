@@ -3,6 +3,7 @@
 python -m gateway.member ARGUMENT    # with the parent's settings
 """
 
+import contextlib
 import sys
 
 import structlog
@@ -10,7 +11,7 @@ import uvloop
 
 from gateway import children, fleet, serve
 from service.errors import SettingsError
-from service.process import logs
+from service.process import logs, tracing
 from service.settings import Settings
 
 
@@ -18,10 +19,12 @@ async def run(settings: Settings, member: fleet.Member) -> None:
     """Runs the server until SIGTERM. Raises SettingsError."""
     stop = serve.stop_signals()
     part = member.part(settings)
-    async with children.model_server(settings, works=False) as configured:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(tracing.exporting())
+        configured = await stack.enter_async_context(children.model_server(settings, works=False))
         server = member.embedded or configured
-        async with children.chat_model(settings, server) as model:
-            await serve.run_server(settings, part, model, stop, None)
+        model = await stack.enter_async_context(children.chat_model(settings, server))
+        await serve.run_server(settings, part, model, stop)
 
 
 def main() -> None:

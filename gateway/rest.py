@@ -23,6 +23,7 @@ from gateway.requests import Schema
 from service.access import Identify
 from service.calls import Call, Caller, Chain, Ending, Work
 from service.errors import ApiError, Kind
+from service.rates import Rates
 from service.runner.events.build import error as error_event
 from service.runner.events.streams import EventStream
 from service.types import answers
@@ -42,16 +43,17 @@ _JSON = "application/json"
 
 
 def handlers(
-    servicers: Mapping[str, object], identify: Identify, keep_alive: float
+    servicers: Mapping[str, object], identify: Identify, rates: Rates | None, keep_alive: float
 ) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the REST services, one for each typed servicer.
 
     Keys are full names of typed services, such as `assistants.v1.RunsService`. Methods of the
     servicers are coroutines that take a request and its caller and return an answer or a stream of
-    events, or raise ApiError or what `from_exception` knows. `identify` says whose a call is.
+    events, or raise ApiError or what `from_exception` knows. `identify` says whose a call is,
+    `rates` how many each caller may make.
     `keep_alive` is the number of seconds after which a silent stream of events gets a comment.
     """
-    chain = Chain(_trailers, identify)
+    chain = Chain(_trailers, identify, rates)
     return [
         grpc.method_handlers_generic_handler(
             rest_service,

@@ -10,7 +10,7 @@ from gateway import addresses, children, drain, envoy, rest, stats, tls
 from service.errors import SettingsError
 from service.listening import Part
 from service.models.client import ChatModel
-from service.process import metrics
+from service.process import metrics, tracing
 from service.server import Server
 from service.settings import Settings
 
@@ -28,6 +28,7 @@ async def serve(settings: Settings, *, insecure: bool = False, works: bool = Tru
     # Ends in the other order: first the server drains, through Envoy and with the model at hand.
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(children.data_directory(settings.data_dir))
+        stack.enter_context(tracing.exporting())
         serve_metrics(settings)
         await stack.enter_async_context(tls.kept_up_to_date(settings))
         config = envoy.write(settings, [part])
@@ -43,6 +44,7 @@ async def serve_grpc(settings: Settings, *, insecure: bool = False, works: bool 
     addresses.check(listening, settings, insecure=insecure)
     async with contextlib.AsyncExitStack() as stack:
         _own_files(stack, settings, works=works)
+        stack.enter_context(tracing.exporting())
         serve_metrics(settings)
         model = await stack.enter_async_context(_model(settings, works=works))
         part = Part(settings.grpc_address, works=works)
@@ -58,6 +60,7 @@ async def work(settings: Settings) -> None:
     addresses.check(listening, settings, insecure=False)
     async with contextlib.AsyncExitStack() as stack:
         _own_files(stack, settings, works=True)
+        stack.enter_context(tracing.exporting())
         serve_metrics(settings)
         model = await stack.enter_async_context(_model(settings, works=True))
         await run_server(settings, Part(), model, stop, partial(say, "Executes runs."))

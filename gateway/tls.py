@@ -7,6 +7,7 @@ notices only files that are moved, and certificates are written in many ways: so
 import asyncio
 import contextlib
 import os
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,8 @@ class Secret:
             "@type": f"type.googleapis.com/{PACKAGE}.Secret",
             "name": self.name,
             "tls_certificate": {
-                "certificate_chain": {"inline_string": pair.certificate.decode()},
-                "private_key": {"inline_string": pair.key.decode()},
+                "certificate_chain": {"inline_bytes": b64encode(pair.certificate).decode()},
+                "private_key": {"inline_bytes": b64encode(pair.key).decode()},
             },
         }
         new = self.path(settings).with_suffix(".new")
@@ -96,12 +97,20 @@ async def kept_up_to_date(settings: Settings) -> AsyncIterator[None]:
 
 
 async def _watch(secret: Secret, settings: Settings, certificate: Certificate) -> None:
-    problem: str | None = None
+    written, problem = certificate.pair, None
     while True:
         await asyncio.sleep(POLL_SECONDS)
-        if certificate.reload():
-            secret.write(settings, certificate.pair)
-            log.info("certificate reloaded", file=str(secret.files(settings)[0]))
-        if certificate.problem not in (None, problem):
-            log.warning("certificate not reloaded", reason=certificate.problem)
-        problem = certificate.problem
+        certificate.reload()
+        found = certificate.problem
+        if certificate.pair != written:
+            try:
+                secret.write(settings, certificate.pair)
+            except OSError as error:
+                # A disk that is full now may have space at the next look.
+                found = f"{secret.path(settings)}: {error.strerror}"
+            else:
+                written = certificate.pair
+                log.info("certificate reloaded", file=str(secret.files(settings)[0]))
+        if found not in (None, problem):
+            log.warning("certificate not reloaded", reason=found)
+        problem = found

@@ -37,11 +37,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The project of a call, by id and name, and the name of its key, if it has one."""
+    """The project of a call, by id and name, and the name and id of its key, if it has one."""
 
     project: str
     project_name: str
     key: str | None = None
+    key_id: str | None = None
 
 
 Identify = Callable[[Mapping[str, Any]], Awaitable[Identity]]
@@ -123,11 +124,13 @@ class Keyring:
             raise Unreachable(GONE)
         async with self._lock:
             if self._looked < since:
-                self._looked, self._failure = monotonic(), None
+                begun, failure = monotonic(), None
                 try:
                     await self._read()
                 except Exception as error:
-                    self._failure = error
+                    failure = error
+                # Not where the caller has gone away meanwhile: those who wait then look themselves.
+                self._looked, self._failure = begun, failure
             if self._failure is not None:
                 raise self._failure
 
@@ -137,7 +140,7 @@ class Keyring:
             return
         self._known = {
             each.digest: (
-                Identity(each.project, each.project_name, each.name),
+                Identity(each.project, each.project_name, each.name, each.id),
                 math.inf if each.expires_at is None else begun + each.expires_at - found.now,
             )
             for each in found.keys

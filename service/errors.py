@@ -6,6 +6,7 @@ read the row of the table that the error's `kind` names. Errors of storage and o
 know of no transport, become one in `from_exception`.
 """
 
+import math
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
@@ -94,6 +95,7 @@ class Kind(StrEnum):
     missing_api_key = "missing_api_key"
     invalid_api_key = "invalid_api_key"
     mismatched_project = "mismatched_project"
+    rate_limit_exceeded = "rate_limit_exceeded"
     events_gone = "events_gone"
     unavailable = "unavailable"
     internal = "internal"
@@ -129,6 +131,12 @@ TABLE: dict[Kind, ErrorSpec] = {
     Kind.missing_api_key: _unknown(None),
     Kind.invalid_api_key: _unknown(Kind.invalid_api_key),
     Kind.mismatched_project: _unknown(Kind.mismatched_project),
+    Kind.rate_limit_exceeded: ErrorSpec(
+        429,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        Kind.rate_limit_exceeded,
+        Kind.rate_limit_exceeded,
+    ),
     Kind.events_gone: ErrorSpec(410, grpc.StatusCode.OUT_OF_RANGE, _INVALID, None),
     Kind.unavailable: ErrorSpec(503, grpc.StatusCode.UNAVAILABLE, "server_error", None),
     Kind.internal: ErrorSpec(500, grpc.StatusCode.INTERNAL, "server_error", None),
@@ -136,13 +144,31 @@ TABLE: dict[Kind, ErrorSpec] = {
 
 
 class ApiError(Exception):
-    """An error for the caller: `message` is shown as it is, `param` names the field at fault."""
+    """An error for the caller: `message` is shown as it is, `param` names the field at fault.
 
-    def __init__(self, kind: Kind, message: str, param: str | None = None) -> None:
+    The same call may succeed in `retry_after` seconds, if that is given.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        message: str,
+        param: str | None = None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.param = param
+        self.retry_after = retry_after
+
+    @classmethod
+    def too_many(cls, what: str, retry_after: float | None) -> Self:
+        """An error of a limit on what comes in a time, or is there at once."""
+        later = "" if retry_after is None else f" Try again in {_whole(retry_after)} s."
+        message = f"{what}.{later}"
+        return cls(Kind.rate_limit_exceeded, message, retry_after=retry_after)
 
     @property
     def spec(self) -> ErrorSpec:
@@ -164,6 +190,12 @@ class ApiError(Exception):
             "code": spec.code,
         }
 
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What says on both transports when to try again."""
+        if self.retry_after is None:
+            return ()
+        return (("retry-after", str(_whole(self.retry_after))),)
+
     def status(self) -> status_pb2.Status:
         """The rich status of gRPC; long texts are cut."""
         status = status_pb2.Status(
@@ -174,6 +206,10 @@ class ApiError(Exception):
             info.metadata["param"] = _cut(self.param)
         status.details.add().Pack(info)
         return status
+
+
+def _whole(seconds: float) -> int:
+    return max(1, math.ceil(seconds))
 
 
 def _cut(text: str) -> str:
@@ -208,6 +244,9 @@ def from_exception(error: Exception) -> ApiError:
                 Kind.active_run,
                 f"Thread {error.thread_id} already has an active run {error.run_id}.",
             )
+        case storage_errors.QuotaExceeded():
+            what = f"Quota of the project reached: {error.limit} {error.quota}"
+            return ApiError.too_many(what, error.retry_after)
         case storage_errors.InvalidCursor():
             return ApiError(
                 Kind.invalid_value, f"Invalid '{error.param}': '{error.cursor}'.", error.param

@@ -23,6 +23,7 @@ from service.access import EdgeOnly, Identify
 from service.api import typed
 from service.errors import SettingsError
 from service.process.certificates import Certificate, server_credentials
+from service.rates import Rates
 from service.settings import Settings
 
 GROWTH = 16
@@ -40,9 +41,11 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.so_reuseport", 0),
 ]
 
-EdgeHandlers = Callable[[Mapping[str, object], Identify], list[grpc.GenericRpcHandler]]
-"""Makes the handlers of REST; takes the servicers by the full names of their services, and what
-says whose a call is.
+EdgeHandlers = Callable[
+    [Mapping[str, object], Identify, Rates | None], list[grpc.GenericRpcHandler]
+]
+"""Makes the handlers of REST; takes the servicers by the full names of their services, what says
+whose a call is, and the rate of calls, if it is limited.
 """
 
 
@@ -74,6 +77,7 @@ class Listening:
         part: Part,
         servicers: Mapping[str, object],
         identify: Identify,
+        rates: Rates | None,
         edge_handlers: EdgeHandlers,
         health: health_aio.HealthServicer,
     ) -> None:
@@ -82,6 +86,7 @@ class Listening:
         self._part = part
         self._servicers = servicers
         self._identify = identify
+        self._rates = rates
         self._edge_handlers = edge_handlers
         self._health = health
 
@@ -96,13 +101,15 @@ class Listening:
         if address is None and socket is None:
             return
         server = _grpc_server(self._settings.grpc_max_request_bytes)
-        server.add_generic_rpc_handlers(tuple(typed.handlers(self._servicers, self._identify)))
+        server.add_generic_rpc_handlers(
+            tuple(typed.handlers(self._servicers, self._identify, self._rates))
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection:
             names = [*self._servicers, "grpc.health.v1.Health", reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, server, pool=_public_descriptors())
         if secret is not None:
-            hidden = self._edge_handlers(self._servicers, self._identify)
+            hidden = self._edge_handlers(self._servicers, self._identify, self._rates)
             known = [EdgeOnly(each, secret.get_secret_value()) for each in hidden]
             server.add_generic_rpc_handlers(tuple(known))
         if address is not None:
@@ -117,7 +124,7 @@ class Listening:
             return
         # Envoy has bounded the body, and answered in OpenAI's form.
         server = _grpc_server(GROWTH * self._settings.max_body_bytes)
-        handlers = self._edge_handlers(self._servicers, self._identify)
+        handlers = self._edge_handlers(self._servicers, self._identify, self._rates)
         server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         _bind_socket(server, socket)

@@ -14,7 +14,8 @@ from service.api.services import servicers
 from service.errors import SettingsError
 from service.listening import EdgeHandlers, Listening, Part
 from service.models.client import ChatModel
-from service.process import metrics
+from service.process import metrics, tracing
+from service.rates import Rates
 from service.runner.connection import NatsSettings
 from service.runner.engine import Engine
 from service.runner.events.bus import EventBus
@@ -28,7 +29,6 @@ from service.runner.queue.queue import RunQueue
 from service.runner.tools.registry import Registry
 from service.settings import Settings
 from storage import Storage
-from storage.database import Database
 from storage.errors import Unreachable
 
 NOTICE_SECONDS = 1.0
@@ -57,15 +57,18 @@ class Server:
         """Wires the server, which `serve` starts. Runs get `model` and `tools`, none by default."""
         self._settings = settings
         self._part = part
-        database = Database(
+        database = tracing.database(
             settings.effective_database_url,
             connections=settings.database_connections,
             engine_connections=settings.database_engine_connections,
         )
-        self._storage = Storage(database, lease_seconds=settings.lease_seconds)
+        self._storage = Storage(
+            database, lease_seconds=settings.lease_seconds, quotas=settings.quotas
+        )
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
         self._nats = _nats(settings)
+        self._rates = Rates(settings.rate_limit) if settings.rate_limit else None
         self._queue = _queue(settings, self._nats)
         self._engine = Engine(
             self._storage,
@@ -84,7 +87,13 @@ class Server:
         self._servicers = servicers(self._storage, self._engine, settings)
         self._health = health_aio.HealthServicer()
         self._listening = Listening(
-            settings, part, self._servicers, self._identify, edge_handlers, self._health
+            settings,
+            part,
+            self._servicers,
+            self._identify,
+            self._rates,
+            edge_handlers,
+            self._health,
         )
 
     async def serve(self, serving: asyncio.Event, stop: asyncio.Event) -> None:
@@ -132,6 +141,8 @@ class Server:
         first_key = None if secret is None else secret.get_secret_value()
         try:
             await self._storage.database.migrate()
+            if self._settings.quota_messages is not None:
+                await self._storage.counts.forget()
             if self._keyring is not None:
                 await self._keyring.load(first_key)
         except Unreachable as error:

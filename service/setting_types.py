@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from service.models.dialect import Quirk
@@ -12,12 +12,25 @@ from storage.database import parse_url
 MIN_KEY = 20
 """Characters that a key has that people choose."""
 
+MAX_PORT = 65535
+
+MAX_SECONDS = 365 * 86400
+"""As long as a limit of the edge may be: Envoy takes no endless one."""
+
 
 def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) < 65536):
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080")
+    found = _PLACE.fullmatch(value)
+    if found is None or int(found["port"]) > MAX_PORT or not _is_host(found["host"]):
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
     return value
+
+
+def _is_host(name: str) -> bool:
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _database_url(value: str) -> str:
@@ -37,6 +50,12 @@ def _chosen_secret(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
+    return value
+
+
+def _model_key(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().isprintable():
+        raise ValueError("expected no control characters, such as the end of a line")
     return value
 
 
@@ -64,6 +83,7 @@ def _quirks(value: object) -> object:
 _NATS_URL = re.compile(
     r"(nats|tls)://([^\s/?#@:]+(:[^\s/?#@:]+)?@)?([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:\d+)?"
 )
+_PLACE = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
 
 
@@ -83,6 +103,10 @@ Addresses = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_listed)]
 
 ChosenSecret = Annotated[SecretStr, AfterValidator(_chosen_secret)]
 """A key or another secret that people choose."""
+
+ModelKey = Annotated[SecretStr, AfterValidator(_model_key)]
+
+Seconds = Annotated[float, Field(ge=0.001, le=MAX_SECONDS)]
 
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 

@@ -15,10 +15,13 @@ from service.setting_types import (
     Addresses,
     ChosenSecret,
     DatabaseUrl,
+    ModelKey,
     NatsUrl,
     Origins,
     Quirks,
+    Seconds,
 )
+from storage.quotas import Quotas
 
 MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
@@ -49,6 +52,30 @@ class Settings(BaseSettings):
     For containers, which are given their secrets. One that was revoked stays so.
     """
 
+    rate_limit: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Calls a minute that each key may make of this server; without keys, all callers together.
+
+    More are a 429. Default: any number. Health is no call.
+    """
+
+    quota_active_runs: int | None = Field(default=None, ge=1, lt=2**31)
+    """Runs of a project that have not ended, at most, those included that wait behind others.
+
+    Servers of one database have the same quotas. Default, of each: any number.
+    """
+
+    quota_runs_per_minute: int | None = Field(default=None, ge=1, lt=2**31)
+    """Runs that a project may begin in a minute."""
+
+    quota_tokens_per_minute: int | None = Field(default=None, ge=1, lt=2**31)
+    """Tokens, of prompts and answers, that a project's runs may take in a minute.
+
+    They are known when the model has answered: more than that keeps new runs out for longer.
+    """
+
+    quota_messages: int | None = Field(default=None, ge=1, lt=2**31)
+    """Messages of a project that are stored, at most. A new run needs room for one more."""
+
     reflection: bool = True
     """Whether gRPC describes itself to clients. It needs no key: the .proto files are public."""
 
@@ -61,22 +88,22 @@ class Settings(BaseSettings):
     max_header_kib: int = Field(default=60, ge=8, le=96)
     """KiB of a request's headers at most. More are a 431."""
 
-    max_connections: int = Field(default=10_000, ge=1)
+    max_connections: int = Field(default=10_000, ge=1, lt=2**31)
     """Connections that Envoy keeps at most, or as many files as it may open. More are closed."""
 
     max_streams: int = Field(default=1000, ge=1, lt=2**31)
     """Calls at once on one connection of HTTP/2 at most. More wait in the client."""
 
-    headers_timeout: float = Field(default=30.0, ge=0.001)
+    headers_timeout: Seconds = 30.0
     """Seconds that the headers of a request may take to arrive."""
 
-    request_timeout: float = Field(default=120.0, ge=0.001)
+    request_timeout: Seconds = 120.0
     """Seconds that a request may take to arrive with its body; then it is a 408.
 
     Not its answer: streams have no limit, and get comments while they are silent.
     """
 
-    idle_timeout: float = Field(default=600.0, ge=0.001)
+    idle_timeout: Seconds = 600.0
     """Seconds after which a connection without a request is closed."""
 
     cors_origins: Origins = ()
@@ -92,7 +119,10 @@ class Settings(BaseSettings):
     """A PEM file with the certificate's key, without a password."""
 
     tls_client_ca: Path | None = None
-    """A PEM file with authorities: callers of the gRPC port must have a certificate from one."""
+    """A PEM file with authorities: callers of the gRPC port must have a certificate from one.
+
+    It is read again when it changes, too.
+    """
 
     grpc_upstreams: Addresses = ()
     """Where Envoy finds the gRPC ports of all servers: HOST:PORT, separated by commas.
@@ -166,7 +196,7 @@ class Settings(BaseSettings):
     model_base_url: HttpUrl | None = None
     """An OpenAI-compatible endpoint, up to and with its `/v1`. Default: the embedded model."""
 
-    model_api_key: SecretStr = SecretStr("none")
+    model_api_key: ModelKey = SecretStr("none")
     """What that endpoint wants as its key. Local servers take any."""
 
     model_context_tokens: int | None = Field(default=None, ge=256)
@@ -231,6 +261,9 @@ class Settings(BaseSettings):
     metrics_address: Address | None = None
     """Where Prometheus finds /metrics: HOST:PORT. Default: nowhere."""
 
+    access_log: bool = True
+    """Whether Envoy writes a line of JSON for each request to the server's stdout."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least urgent lines to log."""
 
@@ -267,6 +300,16 @@ class Settings(BaseSettings):
                 f"{MAX_SOCKET_PATH} bytes that Linux allows"
             )
         return settings
+
+    @property
+    def quotas(self) -> Quotas:
+        """What each project may have at most."""
+        return Quotas(
+            active_runs=self.quota_active_runs,
+            runs_per_minute=self.quota_runs_per_minute,
+            tokens_per_minute=self.quota_tokens_per_minute,
+            messages=self.quota_messages,
+        )
 
     @property
     def effective_database_url(self) -> str:

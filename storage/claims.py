@@ -17,6 +17,7 @@ from storage.database import Database
 from storage.dialects import in_list
 from storage.errors import ClaimLost, NotFound
 from storage.openings import Opening
+from storage.quotas import Quotas
 from storage.repository import Repository, reads_all, renews, writes_all, writes_claimed
 from storage.rows import Message, Run, RunStep, Thread, table
 from storage.statements import Statement, one_of, param
@@ -140,9 +141,13 @@ STEP = Statement(sa.select(_STEPS).where(_STEPS.c.id == param("id")), RunStep)
 class Claims(Repository):
     """Runs as workers see them, of all projects. Each method is one transaction."""
 
-    def __init__(self, database: Database, lease_seconds: float) -> None:
-        """Works on `database`; a claim holds for `lease_seconds` unless renewed."""
+    def __init__(self, database: Database, quotas: Quotas, lease_seconds: float) -> None:
+        """Works on `database`; a claim holds for `lease_seconds` unless renewed.
+
+        What runs store and take is counted for `quotas`.
+        """
         super().__init__(database)
+        self._quotas = quotas
         self._lease = lease_seconds
 
     @writes_all
@@ -160,9 +165,13 @@ class Claims(Repository):
         if run is None:
             return None
         reclaimed = before == RunStatus.in_progress
+        withdrawn = (
+            _withdraw(tx, run_id) if reclaimed else Withdrawn(*transitions.withdraw(tx, run_id))
+        )
+        self._quotas.count(tx, run.project_id, -len(withdrawn.messages))
         return Claim(
             run,
-            _withdraw(tx, run_id) if reclaimed else Withdrawn(*transitions.withdraw(tx, run_id)),
+            withdrawn,
             reclaimed=reclaimed,
             now=now,
             last_position=thread.last_position or run.position,
@@ -191,12 +200,15 @@ class Claims(Repository):
         """Gives the run back, for anybody to claim at once. Raises ClaimLost."""
         self._hold(tx, claim)
         tx.run(RELEASE, id=claim.run.id, attempt=claim.attempt)
-        return _withdraw(tx, claim.run.id)
+        withdrawn = _withdraw(tx, claim.run.id)
+        self._quotas.count(tx, claim.run.project_id, -len(withdrawn.messages))
+        return withdrawn
 
     @writes_claimed
     def open(self, tx: Transaction, claim: Claim, opening: Opening) -> None:
         """Inserts what the attempt has begun. Raises ClaimLost."""
         _insert(tx, self._hold(tx, claim), opening)
+        self._quotas.count(tx, claim.run.project_id, int(opening.message is not None))
 
     @writes_claimed
     def save(
@@ -222,9 +234,11 @@ class Claims(Repository):
             may_be.append(RunStatus.cancelling)
         if status not in may_be:
             raise ClaimLost(claim.run.id)
+        added = 0
         for opening in begun:
             if tx.one(STEP, id=opening.step.id) is None:
                 _insert(tx, thread, opening)
+                added += opening.message is not None
         saved_message = _end_message(tx, message, int(now)) if message else None
         saved_steps = [_end_step(tx, step, int(now)) for step in steps]
         saved_run = released = None
@@ -250,6 +264,9 @@ class Claims(Repository):
                 # Begun without its knowledge: the answer to that commit was lost.
                 withdrawn = Withdrawn(*transitions.withdraw(tx, saved_run.id))
                 released = transitions.release_next(tx, saved_run.thread_id, now)
+        tokens = sum(step.usage.get("total_tokens", 0) for step in steps if step.usage)
+        self._quotas.count(tx, claim.run.project_id, added - len(withdrawn.messages))
+        self._quotas.spend(tx, claim.run.project_id, now, tokens)
         return Saved(saved_message, saved_steps, saved_run, released, withdrawn)
 
     @reads_all

@@ -39,6 +39,9 @@ def parse_url(url: str) -> URL:
         case "sqlite":
             return parsed.set(drivername="sqlite")
         case "postgresql" | "postgres":
+            if any("@" in (part or "") for part in (parsed.host, parsed.database)):
+                # What stands ahead of it is the end of a password, and would be shown as a host.
+                raise ValueError("an @ in a user or a password is written as %40")
             parsed = parsed.set(drivername="postgresql+psycopg")
             postgresql.parameters(parsed)
             return parsed

@@ -1,5 +1,7 @@
 """The errors that storage raises. service/errors.py turns them into errors of the API."""
 
+from enum import StrEnum
+
 GONE = "the database does not answer"
 """Why work is refused at once after the database has gone."""
 
@@ -49,6 +51,28 @@ class ActiveRun(StorageError):
 
 class LockedThread(ActiveRun):
     """The thread takes no new message: a run of it is active."""
+
+
+class Quota(StrEnum):
+    """What a project may have a limited number of, in words."""
+
+    active_runs = "active runs"
+    runs_per_minute = "runs per minute"
+    tokens_per_minute = "tokens per minute"
+    messages = "stored messages"
+
+
+class QuotaExceeded(StorageError):
+    """The project would have more than it may, which is `limit`.
+
+    There is room again in `retry_after` seconds; None where that is not known.
+    """
+
+    def __init__(self, quota: Quota, limit: int, retry_after: float | None = None) -> None:
+        super().__init__(f"{limit} {quota}")
+        self.quota = quota
+        self.limit = limit
+        self.retry_after = retry_after
 
 
 class InvalidCursor(StorageError):

@@ -32,7 +32,12 @@ CHANGE: Statement[Any] = Statement(
 )
 VALID: Statement[Any] = Statement(
     sa.select(
-        _KEYS.c.digest, _KEYS.c.project_id, _PROJECTS.c.name, _KEYS.c.name, _KEYS.c.expires_at
+        _KEYS.c.digest,
+        _KEYS.c.project_id,
+        _PROJECTS.c.name,
+        _KEYS.c.name,
+        _KEYS.c.id,
+        _KEYS.c.expires_at,
     )
     .join(_PROJECTS, _KEYS.c.project_id == _PROJECTS.c.id)
     .where(
@@ -57,6 +62,7 @@ class ValidKey:
     project: str
     project_name: str
     name: str
+    id: str
     expires_at: int | None
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import ids, pages, tables, thread_lock
+from storage.database import Database
 from storage.errors import LockedThread
 from storage.lookup import by_id
 from storage.pages import Page, PageRequest
+from storage.quotas import Quotas
 from storage.repository import Repository, gets, writes_to_thread
 from storage.rows import Message, Thread, table
 from storage.statements import Statement, param
@@ -46,6 +48,11 @@ class NewMessage:
 class Messages(Repository):
     """Messages of a project's threads."""
 
+    def __init__(self, database: Database, quotas: Quotas) -> None:
+        """Works on `database`, within `quotas`."""
+        super().__init__(database)
+        self._quotas = quotas
+
     @writes_to_thread
     def create(
         self, tx: Transaction, thread_id: str, new: NewMessage, *, queue: bool = False
@@ -53,12 +60,13 @@ class Messages(Repository):
         """Adds a message to the end of a thread.
 
         While a run is active this raises LockedThread, unless `queue` is true: then the message is
-        for the next run. Raises NotFound.
+        for the next run. Raises NotFound, QuotaExceeded.
         """
         thread = thread_lock.lock(tx, thread_id)
         now, active = thread_lock.state(tx, thread)
         if active is not None and not queue:
             raise LockedThread(thread.id, active)
+        self._quotas.admit(tx, now, messages=1)
         message = _row(thread, new, int(now))
         tx.insert(message)
         thread_lock.advance(tx, thread)
@@ -98,6 +106,7 @@ class Messages(Repository):
         thread_lock.lock(tx, thread_id)
         by_id(tx, GET, "message", message_id, thread_id=thread_id)
         tx.run(DELETE, thread_id=thread_id, id=message_id)
+        self._quotas.count(tx, tx.project, -1)
 
 
 def add_messages(tx: Transaction, thread: Thread, messages: Sequence[NewMessage], now: int) -> None:

@@ -65,7 +65,8 @@ def _of_project(work: Work[R, P, T], transaction: Kind) -> OfProject[R, P, T]:
     @wraps(work)
     async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
         execute = transaction(self.database)
-        return cast(T, await execute(lambda tx: work(self, tx, *args, **kwargs), project))
+        call = _named(work, lambda tx: work(self, tx, *args, **kwargs))
+        return cast(T, await execute(call, project))
 
     return method
 
@@ -83,9 +84,8 @@ def writes_whole_thread(work: Work[R, P, T]) -> OfProject[R, P, T]:
 def _writes_to_thread(work: Work[R, P, T], *, alone: bool) -> OfProject[R, P, T]:
     @wraps(work)
     async def method(self: R, project: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.database.write(
-            lambda tx: work(self, tx, *args, **kwargs), project, thread=str(args[0]), alone=alone
-        )
+        call = _named(work, lambda tx: work(self, tx, *args, **kwargs))
+        return await self.database.write(call, project, thread=str(args[0]), alone=alone)
 
     return method
 
@@ -107,9 +107,8 @@ def writes_claimed(
 
     @wraps(work)
     async def method(self: R, claim: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.database.write(
-            lambda tx: work(self, tx, claim, *args, **kwargs), thread=claim.run.thread_id
-        )
+        call = _named(work, lambda tx: work(self, tx, claim, *args, **kwargs))
+        return await self.database.write(call, thread=claim.run.thread_id)
 
     return method
 
@@ -123,6 +122,14 @@ def _of_all(work: Work[R, P, T], transaction: Kind) -> OfAll[R, P, T]:
     @wraps(work)
     async def method(self: R, /, *args: P.args, **kwargs: P.kwargs) -> T:
         execute = transaction(self.database)
-        return cast(T, await execute(lambda tx: work(self, tx, *args, **kwargs)))
+        return cast(T, await execute(_named(work, lambda tx: work(self, tx, *args, **kwargs))))
 
     return method
+
+
+def _named(
+    work: Callable[..., Any], call: Callable[[Transaction], T]
+) -> Callable[[Transaction], T]:
+    """Gives a call of `work` its name, such as `Runs.create`: traces show it."""
+    call.__qualname__ = work.__qualname__
+    return call

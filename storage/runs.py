@@ -15,6 +15,7 @@ from storage.lookup import by_id
 from storage.messages import NewMessage, add_messages, new_messages
 from storage.new_runs import Created, Draft, complete, first_claim, new_row, taken
 from storage.pages import Page, PageRequest
+from storage.quotas import Quotas
 from storage.repository import (
     Repository,
     gets,
@@ -83,9 +84,10 @@ class Submitted:
 class Runs(Repository):
     """Runs of a project's threads."""
 
-    def __init__(self, database: Database, lease_seconds: float) -> None:
-        """Works on `database`; a claim holds for `lease_seconds` unless renewed."""
+    def __init__(self, database: Database, quotas: Quotas, lease_seconds: float) -> None:
+        """Works on `database`, within `quotas`; a claim holds for `lease_seconds`."""
         super().__init__(database)
+        self._quotas = quotas
         self._lease = lease_seconds
 
     @writes_to_thread
@@ -103,7 +105,8 @@ class Runs(Repository):
 
         With `claim`, the run is claimed at once, unless it has to wait. While another run is active
         this raises ActiveRun, unless `queue` is true: then the run waits behind it, and reads all
-        that the thread has when it is released. Raises NotFound (the assistant, the thread).
+        that the thread has when it is released. Raises NotFound (the assistant, the thread),
+        QuotaExceeded.
         """
         # Ahead of the lock: an assistant belongs to no thread.
         values = complete(tx, new)
@@ -111,6 +114,7 @@ class Runs(Repository):
         now, active = thread_lock.state(tx, thread)
         if active is not None and not queue:
             raise ActiveRun(thread.id, active)
+        self._quotas.admit(tx, now, messages=len(messages), run=True)
         add_messages(tx, thread, messages, int(now))
         run = new_row(thread, values, now, waiting=active is not None)
         held = taken(run, now, self._lease) if claim and not run.waiting else None
@@ -131,10 +135,11 @@ class Runs(Repository):
     ) -> Created:
         """Inserts a thread with its messages, and queues a run of it; claims it with `claim`.
 
-        Raises NotFound (the assistant).
+        Raises NotFound (the assistant), QuotaExceeded.
         """
         values = complete(tx, new)
         now = tx.now()
+        self._quotas.admit(tx, now, messages=len(messages), run=True)
         thread = threads.new_thread(tx, metadata, tool_resources, int(now))
         rows = new_messages(thread, messages, int(now))
         run = new_row(thread, values, now)
@@ -210,11 +215,12 @@ class Runs(Repository):
         outputs: Sequence[tuple[str, str]],
         *,
         claim: bool = False,
+        traceparent: str | None = None,
     ) -> Submitted:
         """Fills in the outputs, by call id, of every pending call, and queues the run again.
 
-        With `claim`, it is claimed at once, if it has not expired. Raises NotFound,
-        NotAwaitingOutputs, WrongToolOutputs.
+        With `claim`, it is claimed at once, if it has not expired. From here on it belongs to the
+        trace of `traceparent`. Raises NotFound, NotAwaitingOutputs, WrongToolOutputs.
         """
         thread = thread_lock.lock(tx, thread_id)
         run, step = _awaiting(tx, _one(tx, thread_id, run_id))
@@ -248,6 +254,7 @@ class Runs(Repository):
             transitions.NEXT,
             queued_at=now,
             lease_until=None,
+            traceparent=traceparent,
         )
         if queued is None:
             raise NotAwaitingOutputs(run.status)

@@ -107,6 +107,13 @@ class Project(SQLModel, table=True):
     id: str = Field(primary_key=True)
     name: str = Field(unique=True)
     created_at: int = _seconds(nullable=False)
+    # What is counted for its quotas, where there are any (storage/quotas.py).
+    messages: int | None = _seconds()
+    """How many messages are stored; null while nobody has counted them."""
+    runs_free_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    """When the runs that were created are a minute's worth ago, in unix seconds."""
+    tokens_free_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    """The same of the tokens that models took."""
 
 
 class ApiKey(SQLModel, table=True):
@@ -247,6 +254,12 @@ class Run(SQLModel, table=True):
             sqlite_where=UNENDED,
             postgresql_where=UNENDED,
         ),
+        Index(
+            "unended_runs_by_project",
+            "project_id",
+            sqlite_where=UNENDED,
+            postgresql_where=UNENDED,
+        ),
         # Which one is released next: ended runs of its thread are not even looked at.
         Index("waiting_runs", "thread_id", "position", sqlite_where=WAITS, postgresql_where=WAITS),
     )
@@ -258,6 +271,8 @@ class Run(SQLModel, table=True):
     created_at: int = _seconds(nullable=False)
     assistant_id: str
     status: str
+    traceparent: str | None = None
+    """The span of the call that queued it: W3C Trace Context. Attempts belong to its trace."""
     waiting: bool = False
     """Queued behind another run of its thread, and not yet in the workers' queue."""
     attempt: int = 0

@@ -7,10 +7,12 @@ import orjson
 import sqlalchemy as sa
 
 from storage import ids, pages, tables, thread_lock, transitions
+from storage.database import Database
 from storage.dialects import has_pairs
 from storage.lookup import by_id
 from storage.messages import PORTION, NewMessage, new_messages
 from storage.pages import Page, PageRequest
+from storage.quotas import Quotas
 from storage.repository import (
     Repository,
     gets,
@@ -79,6 +81,11 @@ COPY = _copy()
 class Threads(Repository):
     """Threads of a project."""
 
+    def __init__(self, database: Database, quotas: Quotas) -> None:
+        """Works on `database`, within `quotas`."""
+        super().__init__(database)
+        self._quotas = quotas
+
     @writes
     def create(
         self,
@@ -87,10 +94,14 @@ class Threads(Repository):
         tool_resources: Mapping[str, Any],
         messages: Sequence[NewMessage],
     ) -> Thread:
-        """Inserts a thread with its first messages, oldest first, and returns it."""
-        now = int(tx.now())
-        thread = new_thread(tx, metadata, tool_resources, now)
-        rows = new_messages(thread, messages, now)
+        """Inserts a thread with its first messages, oldest first, and returns it.
+
+        Raises QuotaExceeded.
+        """
+        now = tx.now()
+        self._quotas.admit(tx, now, messages=len(messages))
+        thread = new_thread(tx, metadata, tool_resources, int(now))
+        rows = new_messages(thread, messages, int(now))
         tx.insert(thread)
         tx.insert(*rows)
         return thread
@@ -116,12 +127,13 @@ class Threads(Repository):
 
         It has the other's metadata and tool resources, and copies of its messages up to and
         including the message `up_to`, or of all. Those that a run is still writing are left out.
-        Raises NotFound (the thread, or the message).
+        Raises NotFound (the thread, or the message), QuotaExceeded.
         """
         source = thread_lock.lock(tx, thread_id)
         copied = _messages(tx, source, up_to)
-        now = int(tx.now())
-        thread = new_thread(tx, source.metadata_, source.tool_resources, now)
+        now = tx.now()
+        self._quotas.admit(tx, now, messages=len(copied))
+        thread = new_thread(tx, source.metadata_, source.tool_resources, int(now))
         tx.insert(thread)
         _copy_messages(tx, copied, thread)
         if copied:
@@ -145,6 +157,7 @@ class Threads(Repository):
             transitions.end(tx, run_id, transitions.DISCARD, now)
             for (run_id,) in tx.all(ACTIVE_RUNS, thread_id=thread_id)
         ]
+        self._quotas.count_thread(tx, thread_id)
         tx.run(DELETE, id=thread_id)
         return [each for each in ended if each is not None]
 

@@ -3,6 +3,7 @@
 from assistants.v1 import runs_pb2
 
 from service.errors import ApiError, Kind
+from service.process import tracing
 from service.types import requests, runs
 from storage.new_runs import Draft, NewRun
 from storage.tables import Assistant
@@ -26,13 +27,14 @@ def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -
     """
     known = {} if assistant is None else runs.inherited(assistant)
     chosen = requests.override(request, runs.FIELDS, OVERRIDABLE, known)
+    traceparent = tracing.traceparent()
 
     def complete(assistant: Assistant) -> NewRun:
         values = runs.inherited(assistant) | chosen
         requests.check(values, runs.FIELDS)
         first, added = values["instructions"] or "", values.pop("additional_instructions")
         values["instructions"] = f"{first}\n{added}" if first and added else first or added
-        return NewRun(assistant.id, values, lifetime)
+        return NewRun(assistant.id, values | {"traceparent": traceparent}, lifetime)
 
     return Draft(request.assistant_id, complete)
 

@@ -11,6 +11,7 @@ from assistants.v1 import runs_pb2
 from service.api.new_run import Request, draft, refuse_stream
 from service.calls import Caller
 from service.errors import ApiError
+from service.process import tracing
 from service.runner.engine import Begun, Engine
 from service.runner.events.streams import DisconnectHook, EventStream
 from service.settings import WhenActive
@@ -208,5 +209,12 @@ class RunsServicer:
         outputs = tool_outputs.parse("tool_outputs", request.tool_outputs)
         submit = self._storage.runs.submit_tool_outputs
         return await self._engine.resume(
-            partial(submit, caller.project, request.thread_id, request.run_id, outputs)
+            partial(
+                submit,
+                caller.project,
+                request.thread_id,
+                request.run_id,
+                outputs,
+                traceparent=tracing.traceparent(),
+            )
         )

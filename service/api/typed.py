@@ -13,17 +13,21 @@ from grpc_status import rpc_status
 from service.access import Identify
 from service.calls import Call, Caller, Chain, Ending, Work
 from service.errors import ApiError, Kind
+from service.rates import Rates
 from service.runner.events.streams import EventStream
 from service.types import answers, events
 
 
-def handlers(servicers: Mapping[str, object], identify: Identify) -> list[grpc.GenericRpcHandler]:
+def handlers(
+    servicers: Mapping[str, object], identify: Identify, rates: Rates | None = None
+) -> list[grpc.GenericRpcHandler]:
     """Returns the handlers of the servicers, which are given by the full names of their services.
 
     A servicer has a coroutine for each method, which takes a request and its caller. It returns an
-    answer, or, where the method streams, a stream of events. `identify` says whose a call is.
+    answer, or, where the method streams, a stream of events. `identify` says whose a call is,
+    `rates` how many each caller may make.
     """
-    chain = Chain(_status, identify)
+    chain = Chain(_status, identify, rates, answers_id=True)
     return [
         grpc.method_handlers_generic_handler(
             name,

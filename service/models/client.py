@@ -86,7 +86,6 @@ class ChatModel:
         self._dialects = Dialects(quirks)
         self._options = {"stream": True, "stream_options": {"include_usage": True}}
         self._options |= options or {}
-        self._api_key = api_key
         self._idle_timeout = idle_timeout
         self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._client = Client(base_url, api_key, idle_timeout)
@@ -225,8 +224,8 @@ class ChatModel:
     def _presentable(self, text: str) -> str:
         """Returns a text without URLs and our key, on one line, not too long, fit to be stored."""
         text = _URL.sub("[URL]", storable(text))
-        if len(self._api_key) >= 8:
-            text = text.replace(self._api_key, "[key]")
+        for secret in self._client.secrets:
+            text = text.replace(secret, "[key]")
         return " ".join(text.split())[:MAX_MESSAGE]
 
 

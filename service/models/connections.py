@@ -12,6 +12,7 @@ from yarl import URL
 from service.models import proxies, tls, values
 from service.models.failures import error_text
 from service.models.transport import Body, Connector
+from service.process import tracing
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that a connection to the model server may take, proxy and TLS included."""
@@ -126,8 +127,12 @@ class Client:
         """Reads the environment; the first request connects. Raises SettingsError."""
         url = URL(base_url)
         self._authorization = f"Bearer {api_key}"
+        password = url.password or ""
         if url.user is not None:
-            self._authorization = aiohttp.encode_basic_auth(url.user, url.password or "")
+            self._authorization = aiohttp.encode_basic_auth(url.user, password)
+        credentials = self._authorization.partition(" ")[2]
+        self.secrets = tuple(each for each in (api_key, password, credentials) if len(each) >= 8)
+        """What nobody may see of what it sends. What is shorter is no secret, but a word."""
         self._idle_timeout = idle_timeout
         self._proxy = proxies.proxy_of(url)
         self._tls = tls.context()
@@ -208,6 +213,7 @@ class Client:
                 "User-Agent": f"assistants/{metadata.version('assistants')}",
             },
             proxy=self._proxy,
+            trace_configs=tracing.http_client(),
             cookie_jar=aiohttp.CookieJar(unsafe=True),  # From addresses, too.
             read_bufsize=READ_SIZE,
             max_line_size=MAX_HEADER,

@@ -1,12 +1,15 @@
-"""A certificate and its key, in two files that are replaced before it expires."""
+"""A certificate, its key, and the authorities of callers: files that are replaced in time."""
 
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import structlog
 
 from service.errors import SettingsError
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +59,57 @@ class Certificate:
         return pair
 
 
-def server_credentials(certificate: Certificate, client_ca: Path | None) -> grpc.ServerCredentials:
-    """Returns credentials that take a replaced certificate for new connections.
+class Authorities:
+    """The file of those whose certificates callers must have."""
 
-    With `client_ca`, a file of authorities, callers must have a certificate from one of them.
-    Raises SettingsError where there are none in it.
-    """
-    authorities = None
-    if client_ca is not None:
+    def __init__(self, file: Path) -> None:
+        """Reads the file. Raises SettingsError where there are none in it."""
+        self._file = file
+        self._problem: str | None = None
         try:
-            ssl.create_default_context(cafile=client_ca)
-            authorities = client_ca.read_bytes()
+            self.pem = self._read()
         except (OSError, ssl.SSLError) as error:
             reason = error.strerror or str(error)
             raise SettingsError(f"ASSISTANTS_TLS_CLIENT_CA: {reason}") from None
 
+    def reload(self) -> bool:
+        """Reads the file again; returns whether it has others now. None is a line of the log."""
+        before, problem = self.pem, self._problem
+        try:
+            self.pem, self._problem = self._read(), None
+        except (OSError, ssl.SSLError) as error:
+            self._problem = error.strerror or str(error)
+        if self._problem not in (None, problem):
+            log.warning("authorities of callers not reloaded", reason=self._problem)
+        return self.pem != before
+
+    def _read(self) -> bytes:
+        pem = None
+        # What was checked is what was read.
+        while pem != (pem := self._file.read_bytes()):
+            ssl.create_default_context(cafile=self._file)
+        return pem
+
+
+def server_credentials(certificate: Certificate, client_ca: Path | None) -> grpc.ServerCredentials:
+    """Returns credentials that take replaced files for new connections.
+
+    With `client_ca`, a file of authorities, callers must have a certificate from one of them.
+    Raises SettingsError where there are none in it.
+    """
+    authorities = None if client_ca is None else Authorities(client_ca)
+
     def configuration() -> grpc.ServerCertificateConfiguration:
         pairs = [(certificate.pair.key, certificate.pair.certificate)]
-        return grpc.ssl_server_certificate_configuration(pairs, authorities)
+        trusted = None if authorities is None else authorities.pem
+        return grpc.ssl_server_certificate_configuration(pairs, trusted)
 
     current = configuration()
 
     def for_new_connection() -> grpc.ServerCertificateConfiguration:
         nonlocal current
-        if certificate.reload():
+        # Both are looked at.
+        if certificate.reload() | (authorities is not None and authorities.reload()):
             current = configuration()
         return current
 

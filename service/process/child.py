@@ -74,8 +74,8 @@ class Child:
 
     `argv` is the program, looked up in PATH, and its arguments. `ready` says whether the program
     can serve yet; it is asked again and again while the child starts, and OSError counts as a no.
-    `environment` is added to the server's. What the child writes is logged, unless it `logs` itself
-    as the server does.
+    What it writes is logged, but for its stdout with `shares_stdout`: that is the server's. With
+    `logs`, it logs by itself as the server does. `environment` is added to the server's.
     """
 
     def __init__(
@@ -86,12 +86,14 @@ class Child:
         ready: Callable[[], Awaitable[bool]],
         environment: Mapping[str, str] = MappingProxyType({}),
         logs: bool = False,
+        shares_stdout: bool = False,
     ) -> None:
         self.name = name
         self._argv = list(argv)
         self._environment = environment
         self._logs = logs
         self._ready = ready
+        self._shares_stdout = shares_stdout
         self._process: _Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -142,7 +144,13 @@ class Child:
 
     async def _spawn(self) -> "_Process":
         environment = os.environ | self._environment
-        return await _Process.spawn(self.name, self._argv, environment, logs=self._logs)
+        return await _Process.spawn(
+            self.name,
+            self._argv,
+            environment,
+            shares_stdout=self._shares_stdout,
+            logs=self._logs,
+        )
 
     async def _until_ready(self) -> None:
         while True:
@@ -221,21 +229,28 @@ class _Process:
 
     @classmethod
     async def spawn(
-        cls, name: str, argv: Sequence[str], environment: Mapping[str, str], *, logs: bool
+        cls,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        shares_stdout: bool,
+        logs: bool,
     ) -> "_Process":
         # subprocess itself, as it uses vfork here; uvloop would fork, with gRPC's threads about.
         popen = subprocess.Popen(  # noqa: ASYNC220
             dying_with_parent(argv),
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=None if logs else subprocess.PIPE,
-            stderr=None if logs else subprocess.STDOUT,
+            stdout=None if logs or shares_stdout else subprocess.PIPE,
+            stderr=None if logs else subprocess.PIPE if shares_stdout else subprocess.STDOUT,
         )
-        if popen.stdout is None:
+        if logs:
             return cls(popen, None)
         try:
             loop = asyncio.get_running_loop()
-            transport, output = await loop.connect_read_pipe(lambda: _Output(name), popen.stdout)
+            logged = popen.stderr if shares_stdout else popen.stdout
+            transport, output = await loop.connect_read_pipe(lambda: _Output(name), logged)
         except BaseException:
             popen.kill()
             popen.wait()

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from service.models.client import ChatModel, Chunk, Finished, ModelError, Piece
-from service.process import metrics
+from service.process import metrics, tracing
 from service.runner import prompt
 from service.runner.answer import Answer, Ending
 from service.runner.history import History
@@ -74,16 +74,21 @@ class Turn:
 
         With calls that is `requires_action`, whoever is to answer them.
         """
-        try:
-            with metrics.TURN_SECONDS.time():
-                finished = await self._ask()
-        except prompt.OutOfTokens as error:
-            return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
-        except ModelError as error:
-            return failed(error.code, _message(error))
-        if finished.usage is not None:
-            for kind in ("prompt", "completion"):
-                metrics.TOKENS.labels(kind).inc(finished.usage[f"{kind}_tokens"])
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": self._run.model}
+        with tracing.span("chat", "client", attributes) as span:
+            try:
+                with metrics.TURN_SECONDS.time():
+                    finished = await self._ask()
+            except prompt.OutOfTokens as error:
+                return Ending(status=RunStatus.incomplete, incomplete_reason=error.reason)
+            except ModelError as error:
+                span.fail(error.code)
+                return failed(error.code, _message(error))
+            if finished.usage is not None:
+                for kind, counted in (("prompt", "input"), ("completion", "output")):
+                    tokens = finished.usage[f"{kind}_tokens"]
+                    metrics.TOKENS.labels(kind).inc(tokens)
+                    span.note({f"gen_ai.usage.{counted}_tokens": tokens})
         self._answer.model_finished(finished)
         return self._ending(finished)
 

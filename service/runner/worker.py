@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterator
 import structlog
 
 from service.models.client import ChatModel
-from service.process import metrics
+from service.process import metrics, tracing
 from service.runner.attempt import Attempt
 from service.runner.events.bus import Stop
 from service.runner.events.publisher import Publisher
@@ -201,8 +201,22 @@ class Worker:
         return attempt
 
     async def _execute(self, attempt: Attempt) -> None:
-        structlog.contextvars.bind_contextvars(run_id=attempt.claim.run.id)
-        with metrics.WORKING.track_inprogress():
+        run = attempt.claim.run
+        structlog.contextvars.bind_contextvars(run_id=run.id)
+        attributes = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.id": run.assistant_id,
+            "gen_ai.conversation.id": run.thread_id,
+            "assistants.project": run.project_id,
+            "assistants.run.id": run.id,
+            "assistants.run.attempt": run.attempt,
+        }
+        # From the queue, it comes without the call that has put it there.
+        carrier = {tracing.TRACEPARENT: run.traceparent} if run.traceparent else None
+        with (
+            metrics.WORKING.track_inprogress(),
+            tracing.span("run", attributes=attributes, carrier=carrier),
+        ):
             released = await attempt.execute()
         if released is not None:
             await self._queue.put(released.id, epoch(released), released.assistant_id)

@@ -18,6 +18,7 @@ from tests.support.script import Answer, Calls, Hold
 from tests.support.stack import Stack
 
 NOT_BY_A_REQUEST = {
+    Kind.rate_limit_exceeded,
     Kind.events_gone,
     Kind.unavailable,
     Kind.internal,
@@ -25,7 +26,7 @@ NOT_BY_A_REQUEST = {
     Kind.invalid_api_key,
     Kind.mismatched_project,
 }
-"""What takes more than a request: readers that lag, the server's end, a defect, keys."""
+"""What takes more than a request: readers that lag, the server's end, a defect, keys, limits."""
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
 """TLS on both ports: REST and gRPC, certificates that are replaced, callers that must have one."""
 
+import os
 import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +17,7 @@ from tests.serve.test_failures import MODEL, refusal
 from tests.support.grpc.stubs import Stubs
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Hold
-from tests.support.stack import Stack
+from tests.support.stack import COMMAND, Stack
 from tests.support.waiting import until
 
 CERTIFICATES = Path(__file__).parent / "certificates"
@@ -27,12 +29,13 @@ PORTS = ["ASSISTANTS_HTTP_ADDRESS", "ASSISTANTS_GRPC_ADDRESS"]
 def secure(model_server: ModelServer) -> Iterator[Stack]:
     """A server with a certificate that tests may replace; gRPC callers need one, too."""
     with Stack({"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}) as stack:
-        pair = stack.directory / "pair.pem"
+        pair, authorities = stack.directory / "pair.pem", stack.directory / "authorities.pem"
         shutil.copy(CERTIFICATES / "first.pem", pair)
+        shutil.copy(AUTHORITY, authorities)
         stack.env |= {
             "ASSISTANTS_TLS_CERT": str(pair),
             "ASSISTANTS_TLS_KEY": str(pair),
-            "ASSISTANTS_TLS_CLIENT_CA": str(AUTHORITY),
+            "ASSISTANTS_TLS_CLIENT_CA": str(authorities),
         }
         yield stack.start()
         assert stack.terminate() == 0, stack.printed()
@@ -73,11 +76,65 @@ def test_callers_of_grpc_need_a_certificate(secure: Stack) -> None:
     with channel(secure.grpc_address, "client") as connection:
         assert Stubs(connection).thread().id
     for own in (None, "intruder"):
-        with channel(secure.grpc_address, own) as connection:
-            with pytest.raises(grpc.RpcError) as refused:
-                Stubs(connection).thread()
-            assert isinstance(refused.value, grpc.Call)
-            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert not admitted(secure, own)
+
+
+def admitted(stack: Stack, own: str | None) -> bool:
+    """Whether a new connection to the port of gRPC is served."""
+    with channel(stack.grpc_address, own) as connection:
+        try:
+            Stubs(connection).thread()
+        except grpc.RpcError as refused:
+            assert isinstance(refused, grpc.Call)
+            assert refused.code() == grpc.StatusCode.UNAVAILABLE
+            return False
+        return True
+
+
+async def test_authorities_that_are_replaced(secure: Stack) -> None:
+    """Connections that are open go on."""
+    file = Path(secure.env["ASSISTANTS_TLS_CLIENT_CA"])
+    with channel(secure.grpc_address, "client") as connection:
+        stubs = Stubs(connection)
+        stubs.thread()
+        # It has issued nobody's certificate.
+        shutil.copy(CERTIFICATES / "first.pem", file)
+        assert not admitted(secure, "client")
+        file.write_text("none")
+        assert not admitted(secure, "client")
+        assert "authorities of callers not reloaded" in secure.printed()
+        stubs.thread()
+        shutil.copy(AUTHORITY, file)
+        assert admitted(secure, "client")
+        assert not admitted(secure, "intruder")
+
+
+def test_chat_with_tls(secure: Stack, models: ModelServer) -> None:
+    """By the address, with SSL_CERT_FILE; by the server's settings, with its own certificate."""
+    with channel(secure.env["ASSISTANTS_HTTP_ADDRESS"]) as connection:
+        assistant = Stubs(connection).assistant(models.script(*[Answer("Hello there")] * 2))
+    place = secure.env["ASSISTANTS_HTTP_ADDRESS"]
+    chain = secure.directory / "chain.pem"
+    chain.write_bytes((CERTIFICATES / "first.pem").read_bytes() + AUTHORITY.read_bytes())
+    trusted = {"SSL_CERT_FILE": str(AUTHORITY)}
+    for options, env, shown in (
+        (["--address", f"https://{place}"], trusted, "Hello there"),
+        ([], secure.env | {"ASSISTANTS_TLS_CERT": str(chain)}, "Hello there"),
+        (["--address", f"https://{place}"], {}, f"{place}: "),
+        (["--address", place], trusted, f"{place}: "),
+        (["--address", "ftp://x"], trusted, "neither HOST:PORT nor"),
+    ):
+        done = subprocess.run(
+            [COMMAND, "chat", "--assistant", assistant.id, *options],
+            env=os.environ | env,
+            input="Hi\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert shown in done.stdout + done.stderr
+        assert done.returncode == (0 if shown == "Hello there" else 2), done
 
 
 def shows(stack: Stack, name: str) -> bool:
@@ -121,10 +178,24 @@ async def test_certificates_that_are_replaced(secure: Stack, models: ModelServer
         pair.write_text("no certificate")
         await until(lambda: "certificate not reloaded" in secure.printed())
         assert shows(secure, "first")
-        shutil.copy(CERTIFICATES / "second.pem", pair)
+        # With words in no known encoding before it, as certificates have that people print.
+        pair.write_bytes(b"Subject: M\xfcller\n" + (CERTIFICATES / "second.pem").read_bytes())
         await until(lambda: shows(secure, "second"))
         hold.release()
         assert reading.result(60)[-1] == "thread.run.completed"
+
+
+async def test_a_copy_that_cannot_be_written(secure: Stack) -> None:
+    """It is written when it can be, though the files have not changed again."""
+    pair = Path(secure.env["ASSISTANTS_TLS_CERT"])
+    in_the_way = Path(secure.env["ASSISTANTS_DATA_DIR"]) / "tls.new"
+    shutil.copy(CERTIFICATES / "first.pem", pair)
+    await until(lambda: shows(secure, "first"))
+    in_the_way.mkdir()
+    shutil.copy(CERTIFICATES / "second.pem", pair)
+    await until(lambda: "tls.json: " in secure.printed())
+    in_the_way.rmdir()
+    await until(lambda: shows(secure, "second"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.models.client import ChatModel, Finished, TextDelta
+from service.models.client import ChatModel, Finished, ModelError, TextDelta
 from tests.models.conftest import KEY, serving
 from tests.models.test_client import SECONDS, answer, error_of, failure, request
 from tests.support.models.raw_server import RawServer, choice, events, whole
@@ -101,6 +101,16 @@ async def test_credentials_in_the_address(raw: RawServer) -> None:
     word = base64.b64encode(b"us@er:wo:rd").decode()
     assert f"\r\nauthorization: basic {word}\r\n".lower() in raw.requests[0].lower()
     assert f"\r\nHost: 127.0.0.1:{raw.port}\r\n" in raw.requests[0]
+
+
+async def test_credentials_that_a_server_repeats(raw: RawServer) -> None:
+    word = base64.b64encode(b"user:pass-word").decode()
+    raw.answer(whole(f"No pass-word, Basic {word} or {KEY}.".encode(), status=400))
+    model = ChatModel(f"http://user:pass-word@127.0.0.1:{raw.port}/v1", KEY, idle_timeout=60)
+    with pytest.raises(ModelError) as refused:
+        await answer(model, request())
+    await model.close()
+    assert refused.value.message == "No [key], Basic [key] or [key]."
 
 
 @pytest.mark.parametrize("status", [307, 308])

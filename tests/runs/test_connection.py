@@ -15,12 +15,11 @@ from tests.support import nats_keys
 from tests.support.nats import Nats
 
 AUTHORITY = CERTIFICATES / "authority.pem"
-PASSWORD = "not-a-secret"
 
 
 @contextlib.contextmanager
-def serving(directory: Path, *options: str | Path) -> Iterator[Nats]:
-    server = Nats(directory, *map(str, options))
+def serving(directory: Path, *options: str | Path, login: str = "") -> Iterator[Nats]:
+    server = Nats(directory, *map(str, options), login=login)
     try:
         yield server
     finally:
@@ -48,12 +47,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_name_and_a_password(tmp_path: Path) -> None:
-    with serving(tmp_path, "--user", "me", "--pass", PASSWORD) as nats:
-        host = f"127.0.0.1:{nats.port}"
-        async with connected(f"nats://me:{PASSWORD}@{host}") as connection:
+    with serving(tmp_path, login="me:not-a-secret") as nats:
+        async with connected(nats.url) as connection:
             await connection.wait_up()
         with pytest.raises(SettingsError, match=r"ASSISTANTS_NATS_URL: .*Authorization"):
-            async with connected(f"nats://me:wrong@{host}"):
+            async with connected(nats.url.replace("secret", "guess")):
                 pass
 
 

@@ -3,15 +3,17 @@
 import os
 import socket
 import struct
-import urllib.request
 from pathlib import Path
 from typing import Final
 
+import grpc
 import openai
 import pytest
+from assistants.v1 import threads_pb2
 from openai.types.beta.thread_create_and_run_params import ThreadMessage
 
 from tests.serve.test_failures import MODEL, refusal
+from tests.support.grpc.client import connect
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Postgres
 from tests.support.script import Fail
@@ -48,6 +50,18 @@ def test_insecure_on_purpose(model_server: ModelServer) -> None:
     with Stack(settings, (COMMAND, "serve", "--insecure")) as stack:
         stack.start()
         assert f"0.0.0.0:{port}" in _listening(stack)
+        assert stack.terminate() == 0, stack.printed()
+
+
+def test_files_are_for_the_servers_user_alone(model_server: ModelServer) -> None:
+    """Whatever mask the server is started with: the database's, and the sockets'."""
+    settings = {"ASSISTANTS_MODEL_BASE_URL": model_server.base_url}
+    with Stack(settings, ("sh", "-c", f"umask 0 && exec {COMMAND} serve")) as stack:
+        stack.start()
+        data = Path(stack.env["ASSISTANTS_DATA_DIR"])
+        modes = {path.name: path.stat().st_mode & 0o077 for path in (data, *data.rglob("*"))}
+        assert {"data", "assistants.db", "edge.sock", "grpc.sock"} <= modes.keys()
+        assert not any(modes.values()), modes
         assert stack.terminate() == 0, stack.printed()
 
 
@@ -100,7 +114,8 @@ def _target(file: Path) -> str:
 async def test_secrets_are_nowhere(model_server: ModelServer, postgres: Postgres) -> None:
     """Not even where the model server repeats its key, and the database refuses the password.
 
-    What a server writes is searched at the end of every test (tests/support/secret.py).
+    What a server writes, its metrics too, is searched at the end of every test
+    (tests/support/secret.py).
     """
     key = new_secret()
     name = postgres.create_database()
@@ -111,10 +126,13 @@ async def test_secrets_are_nowhere(model_server: ModelServer, postgres: Postgres
         "ASSISTANTS_METRICS_ADDRESS": free_address(),
         "ASSISTANTS_DATABASE_URL": postgres.url(name),
         "ASSISTANTS_LOG_LEVEL": "debug",
+        "ASSISTANTS_AUTH": "keys",
+        "ASSISTANTS_BOOTSTRAP_KEY": (own := new_secret()),
     }
+    wrong = new_secret()
     refusals = [Fail(status, f"Incorrect API key provided: {key}.") for status in (400, 401, 500)]
     with serving(settings) as stack:
-        with openai.OpenAI(base_url=stack.base_url, api_key="test") as client:
+        with openai.OpenAI(base_url=stack.base_url, api_key=own, max_retries=0) as client:
             for refused in refusals:
                 assistant = client.beta.assistants.create(model=model_server.script(refused))
                 events = client.beta.threads.create_and_run(
@@ -123,9 +141,21 @@ async def test_secrets_are_nowhere(model_server: ModelServer, postgres: Postgres
                 shown = [event.model_dump_json() for event in events]
                 assert "thread.run.failed" in "".join(shown)
                 check_text("".join(shown))
-        with urllib.request.urlopen(f"http://{stack.env['ASSISTANTS_METRICS_ADDRESS']}") as page:
-            check_text(page.read().decode())
-    postgres.drop_database(name)
+            with pytest.raises(openai.AuthenticationError) as refused_key:
+                client.with_options(api_key=wrong).beta.threads.create()
+            postgres.drop_database(name)
+            with pytest.raises(openai.InternalServerError) as failed:
+                client.beta.threads.create()
+            for error in (failed.value, refused_key.value):
+                check_text(error.response.text)
+        with connect(stack.grpc_address) as stubs:
+            for given in (own, wrong):
+                with pytest.raises(grpc.RpcError) as ended:
+                    stubs.threads.ListThreads(
+                        threads_pb2.ListThreadsRequest(),
+                        metadata=(("authorization", f"Bearer {given}"),),
+                    )
+                check_text(repr(ended.value))
 
 
 def test_a_password_that_is_refused() -> None:

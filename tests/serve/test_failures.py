@@ -132,6 +132,11 @@ def test_openais_package_is_for_the_demo() -> None:
     [
         ("HTTP_ADDRESS", "8080", "expected HOST:PORT"),
         ("GRPC_ADDRESS", "127.0.0.1:70000", "expected HOST:PORT"),
+        ("GRPC_ADDRESS", "::1:50051", "expected HOST:PORT"),
+        ("METRICS_ADDRESS", ".example:9090", "expected HOST:PORT"),
+        ("METRICS_ADDRESS", f"{'x' * 64}:9090", "expected HOST:PORT"),
+        ("HEADERS_TIMEOUT", "inf", "Input should be less than or equal to 31536000"),
+        ("MODEL_API_KEY", "a-key\n", "expected no control characters, such as the end of a line"),
         ("DATABASE_URL", "mysql://x/y", "mysql is not supported"),
         ("DATABASE_URL", "nonsense", "not a database URL"),
         ("MODEL_BASE_URL", "no url", "Input should be a valid URL"),

@@ -22,6 +22,7 @@ from tests.support.nats import Nats
 from tests.support.postgres import Postgres
 from tests.support.rest.resuming import Event, Reader, texts
 from tests.support.script import Answer, Calls, Hold
+from tests.support.secret import new_secret
 from tests.support.serve.processes import kill
 from tests.support.stack import Stack, free_address
 from tests.support.waiting import until
@@ -184,8 +185,8 @@ async def test_a_worker_that_stands_still_past_its_lease(
 
 @pytest.fixture
 def own_nats(tmp_path: Path) -> Iterator[Nats]:
-    """A NATS server that a test may kill."""
-    server = Nats(tmp_path)
+    """A NATS server that a test may kill, and that wants a password, which no log may have."""
+    server = Nats(tmp_path, login=f"servers:{new_secret()}")
     yield server
     server.kill()
 

@@ -19,9 +19,11 @@ from storage.claims import MessageEnd, RunEnd, StepEnd
 from storage.database import Database
 from storage.errors import ActiveRun, NotFound, StorageError
 from storage.pages import PageRequest
+from storage.quotas import Quotas
 from storage.tables import Message, Run, RunStatus, StepStatus
 from tests.support.storage.rows import (
     PROJECT,
+    add_project,
     claimed,
     make_run,
     make_thread,
@@ -122,12 +124,23 @@ class Conversation:
                 continue  # Another deleter was faster.
 
 
-@pytest.fixture(params=[1, 2], ids=["one server", "two servers"])
+MANY = 10**6
+PLENTY = Quotas(active_runs=MANY, runs_per_minute=MANY, tokens_per_minute=MANY, messages=MANY)
+SERVERS = {
+    "one server": (1, Quotas()),
+    "two servers": (2, Quotas()),
+    "two servers with quotas": (2, PLENTY),
+}
+
+
+@pytest.fixture(params=SERVERS.values(), ids=[*SERVERS])
 async def servers(
     request: pytest.FixtureRequest, database_url: str
 ) -> AsyncIterator[list[Storage]]:
     """Storage on one database, with a pool of connections each."""
-    servers = [Storage(Database(database_url)) for _ in range(request.param)]
+    number, quotas = request.param
+    servers = [Storage(Database(database_url), quotas=quotas) for _ in range(number)]
+    await add_project(servers[0])
     yield servers
     for server in servers:
         await server.database.close()

@@ -188,3 +188,11 @@ def test_urls(url: str, driver: str) -> None:
 def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not"):
         parse_url(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:p@secret@h/d", "postgresql://u:p@secret/s@h/d"])
+def test_passwords_that_look_like_a_host(url: str) -> None:
+    with pytest.raises(ValueError, match="an @ in a user or a password is written as %40"):
+        parse_url(url)
+    assert parse_url("postgresql://u:p%40secret@h/d").password == "p@secret"
+    assert parse_url("postgresql://u@h/d?application_name=a@b").host == "h"

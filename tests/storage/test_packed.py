@@ -157,7 +157,7 @@ def test_rows_that_are_too_much_for_one_text(tmp_path: Any, limit: int) -> None:
     tables.Message.metadata.create_all(engine)
     engine.dispose()
     tx = Transaction(connection.cursor(), "sqlite", PROJECT)
-    message = _awkward(rows.Message, {"thread_id": "thread_1"})[0]
+    message = _awkward(rows.Message, {"thread_id": "thread_1", "project_id": PROJECT})[0]
     for number in range(20):
         message.id = message.position = f"{number:026}"
         message.content = ["x" * 1000]

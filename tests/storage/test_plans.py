@@ -26,6 +26,7 @@ COLD = {
     "keys.VALID": "once for each change of keys; there are few",
     "keys.LIST": "for operators",
     "keys.PROJECTS": "for operators",
+    "quotas.FORGET": "at the start of a server",
     "stale_runs.COUNTS": "every few seconds; reads an index, of all runs that have not ended",
 }
 """What may read or sort all of something, and why."""
@@ -34,6 +35,7 @@ USES = {
     "messages.LIST_OF_RUN": "messages_by_run",
     "conversation.NEWEST": "messages_by_context",
     "conversation.EARLIER": "messages_by_context",
+    "quotas.UNENDED_RUNS": "unended_runs_by_project",
     "stale_runs.QUEUED": "active_runs",
     "stale_runs.ORPHANED": "active_runs",
     "stale_runs.CANCELLING": "active_runs",

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from storage import Storage, postgresql, thread_lock
 from storage.database import Database, parse_url
@@ -142,7 +142,8 @@ async def test_fewer_connections_than_threads(postgres: Postgres, name: str) -> 
     execute(postgres, name, "CREATE ROLE few LOGIN CONNECTION LIMIT 2")
     try:
         execute(postgres, name, "GRANT ALL ON ALL TABLES IN SCHEMA public TO few")
-        async with storage_at(postgres.url(name).replace("postgres:@", "few@")) as storage:
+        url = make_url(postgres.url(name)).set(username="few")
+        async with storage_at(url.render_as_string(hide_password=False)) as storage:
             ended = threading.Event()
             burst = [
                 asyncio.create_task(storage.database.read(lambda _: ended.wait(60)))

@@ -164,10 +164,13 @@ def _constraints(connection: Connection) -> dict[str, Any]:
 def _upgraded(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Returns the rows as the newest version has them."""
     own = {key: value for key, value in UNCHOSEN.items() if key not in ONLY_RUNS}
-    found = rows | {"asst_1": rows["asst_1"] | own, "run_1": rows["run_1"] | UNCHOSEN}
+    new = {"traceparent": None}
+    found = rows | {"asst_1": rows["asst_1"] | own}
+    found |= {"run_1": rows["run_1"] | UNCHOSEN | new, "run_2": rows["run_2"] | new}
     found |= {id: rows[id] | {"replay": None} for id in ("step_1", "step_2")}
     found |= {id: rows[id] | {"context_position": at} for id, at in READ.items()}
-    owner = {"id": "proj_1", "name": "proj_1", "created_at": 1}
+    uncounted = dict.fromkeys(("messages", "runs_free_at", "tokens_free_at"))
+    owner = {"id": "proj_1", "name": "proj_1", "created_at": 1} | uncounted
     return found | {"proj_1": owner, "api_keys": {"id": "api_keys", "number": 0}}
 
 

@@ -32,6 +32,7 @@ class _Script:
     tokenizer: Tokenizer | None
     refuses: Refuses | None
     requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     tokenized: list[str] = field(default_factory=list)
 
 
@@ -82,6 +83,10 @@ class ModelServer:
         """The bodies of the requests that the model has had so far."""
         return list(self._scripts[model].requests)
 
+    def headers(self, model: str) -> list[dict[str, str]]:
+        """The headers of these requests, by their names in lower case."""
+        return list(self._scripts[model].headers)
+
     def tokenized(self, model: str) -> list[str]:
         """The texts that the model's tokenizer was asked about so far."""
         return list(self._scripts[model].tokenized)
@@ -120,6 +125,7 @@ class ModelServer:
         if script is None:
             return await self._refuse(connection, 404, f"unknown model: {model}")
         script.requests.append(request)
+        script.headers.append(connection.headers)
         if not request.get("stream"):
             return await self._refuse(connection, 400, "only streams are served")
         if script.refuses is not None and (refusal := script.refuses(request)):
@@ -186,6 +192,8 @@ class _Connection:
         self._writer = writer
         self._streaming = False
         self._gone: asyncio.Task[bytes] | None = None
+        self.headers: dict[str, str] = {}
+        """Those of the last request, by their names in lower case."""
 
     async def read_request(self) -> tuple[str, bytes] | None:
         """Returns `METHOD /path` and the body of the next request, None when there is none."""
@@ -194,8 +202,8 @@ class _Connection:
         except asyncio.IncompleteReadError:
             return None
         first, *lines = head.split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in map(_split, lines)}
-        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        self.headers = {name.lower(): value.strip() for name, _, value in map(_split, lines)}
+        body = await self._reader.readexactly(int(self.headers.get("content-length", "0")))
         return first.removesuffix(" HTTP/1.1"), body
 
     @contextlib.asynccontextmanager

@@ -25,10 +25,20 @@ def free_port() -> int:
 class Nats:
     """A server with JetStream and a store, which outlives restarts."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
-        """Starts a server with these options on a free port, its store in `directory`."""
+    def __init__(self, directory: Path, *options: str, login: str = "") -> None:
+        """Starts a server with these options on a free port, its store in `directory`.
+
+        `login` is a name and a password, NAME:PASSWORD, if it is to want them.
+        """
         self.directory = directory
         self.port = free_port()
+        self._login = f"{login}@" if login else ""
+        if login:
+            name, password = login.split(":")
+            config = directory / "nats.conf"
+            # No command line has them.
+            config.write_text(f'authorization {{ user: {name}, password: "{password}" }}\n')
+            options = (*options, "-c", str(config))
         self._options = options
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,7 +47,7 @@ class Nats:
     @property
     def url(self) -> str:
         """Its URL."""
-        return f"nats://127.0.0.1:{self.port}"
+        return f"nats://{self._login}127.0.0.1:{self.port}"
 
     def prefix(self) -> str:
         """Returns what names of a service that nobody else has may begin with."""

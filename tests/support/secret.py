@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _known: set[str] = set()
+_noted: list[str] = []
 
 
 def new_secret(prefix: str = "sk-") -> str:
@@ -23,6 +24,17 @@ def keep_secret(value: str) -> None:
 def check_text(text: str) -> None:
     """Fails if a secret is in the text."""
     assert not [value for value in _known if value in text], text
+
+
+def note(text: str) -> None:
+    """Keeps what a server has sent to others, to be looked through when a server ends."""
+    _noted.append(text)
+
+
+def check_noted() -> None:
+    """Fails if a secret is in what was noted since the last time."""
+    while _noted:
+        check_text(_noted.pop())
 
 
 def check_files(directory: Path) -> None:

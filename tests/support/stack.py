@@ -1,5 +1,6 @@
 """The real stack in processes of its own: `assistants serve`, as an operator starts it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -135,12 +135,20 @@ class Stack:
             self.kill()
         try:
             secret.check_files(self.directory)
+            secret.check_noted()
         finally:
             shutil.rmtree(self.directory)
 
     def _end(self, number: signal.Signals) -> int:
         assert self.process is not None
         secret.check_commands()
+        if address := self.env.get("ASSISTANTS_METRICS_ADDRESS"):
+            # One that has died has none any more.
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as page,
+            ):
+                secret.note(page.read().decode())
         self.process.send_signal(number)
         try:
             return self.process.wait(STOP_SECONDS)
@@ -161,7 +169,7 @@ class Stack:
         self.delete()
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(env: Mapping[str, str]) -> Iterator[Stack]:
     """Gives a server with these settings that serves, and that must end well, too."""
     with Stack(env) as stack:

@@ -40,6 +40,19 @@ async def test_wrong_keys_that_come_together_cost_a_query_or_two(storage: Storag
     assert {error.kind for error in errors if isinstance(error, ApiError)} == {Kind.invalid_api_key}
 
 
+async def test_callers_that_go_away_while_the_keys_are_read(storage: Storage) -> None:
+    """Whoever waits for the same look looks again."""
+    key, keyring = new_key(), Keyring(storage.keys)
+    await keyring.load(None)
+    made = await storage.keys.create("alpha", "ci", digest(key))
+    *gone, last = [asyncio.create_task(keyring.identify(bearer(key))) for _ in range(3)]
+    for caller in gone:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        caller.cancel()
+    assert (await last).project == made.project_id
+
+
 async def test_a_key_that_others_make_and_revoke(storage: Storage) -> None:
     key, keyring = new_key(), Keyring(storage.keys)
     await keyring.load(None)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import structlog
 
 from service.models.texts import storable, storable_json
+from service.process import tracing
 from service.runner.answer import Answer
 from service.runner.tools.tool import Call, Delta, Result, ServerTool, ToolFailed
 from service.types.tool_outputs import MAX_OUTPUT
@@ -25,14 +26,16 @@ async def execute(answer: Answer, run: Run) -> None:
         offered = called.offered
         assert offered is not None
         call = Call(called.shown["id"], run, called.arguments, offered.given)
-        async with contextlib.aclosing(_execute(offered.tool, call)) as pieces:
-            async for piece in pieces:
-                details = storable_json(piece.details)
-                assert isinstance(details, dict)
-                if isinstance(piece, Delta):
-                    await answer.add_to_call(called, details)
-                else:
-                    answer.end_call(called, storable(piece.output)[:MAX_OUTPUT], details)
+        named = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": offered.tool.type}
+        with tracing.span("execute_tool", attributes=named):
+            async with contextlib.aclosing(_execute(offered.tool, call)) as pieces:
+                async for piece in pieces:
+                    details = storable_json(piece.details)
+                    assert isinstance(details, dict)
+                    if isinstance(piece, Delta):
+                        await answer.add_to_call(called, details)
+                    else:
+                        answer.end_call(called, storable(piece.output)[:MAX_OUTPUT], details)
         if _broken_off():
             # The tool has caught it; no other call begins.
             raise asyncio.CancelledError

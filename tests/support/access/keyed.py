@@ -4,6 +4,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+from tests.support.secret import keep_secret
 from tests.support.stack import COMMAND, Stack
 
 
@@ -32,4 +33,6 @@ class Key:
         """Makes one by the command line."""
         done = command(stack, "keys", "create", "--project", project, *options)
         assert done.returncode == 0, done.stderr
-        return cls(done.stderr.split()[0], done.stdout.removesuffix("\n"))
+        text = done.stdout.removesuffix("\n")
+        keep_secret(text)
+        return cls(done.stderr.split()[0], text)

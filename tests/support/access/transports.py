@@ -18,7 +18,13 @@ from gateway import descriptor
 from tests.support.waiting import SECONDS
 
 NOT_FOUND, UNAUTHENTICATED, OK = "NOT_FOUND", "UNAUTHENTICATED", "OK"
-_STATUS = {200: OK, 401: UNAUTHENTICATED, 404: NOT_FOUND, 400: "INVALID_ARGUMENT"}
+_STATUS = {
+    200: OK,
+    401: UNAUTHENTICATED,
+    404: NOT_FOUND,
+    400: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+}
 UNARY = {stream: unary for unary, stream in descriptor.STREAMS.items()}
 """The methods of REST that answer as these do, where `stream` is true."""
 

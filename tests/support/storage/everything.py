@@ -4,9 +4,11 @@ from storage import Storage
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
 from storage.openings import open_tool_calls
 from storage.pages import PageRequest
+from storage.quotas import Quotas
 from storage.tables import Run, RunStatus, StepStatus, Thread
 from tests.support.storage.rows import (
     PROJECT,
+    add_project,
     assistant_values,
     call,
     claimed,
@@ -21,13 +23,25 @@ from tests.support.storage.rows import (
 )
 
 PAST = 1.0
+MANY = 10**6
+USAGE = {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3}
 METADATA = {"metadata_": {"a": "1"}}
 ENDS = {RunStatus.completed: StepStatus.completed, RunStatus.failed: StepStatus.failed}
 
 
 async def do_everything(storage: Storage) -> None:
     """Calls every method of every repository, in all ways that differ by their statements."""
-    for calls in (_assistants, _threads, _messages, _runs, _work, _ends, _outsiders, _keys):
+    for calls in (
+        _assistants,
+        _threads,
+        _messages,
+        _runs,
+        _work,
+        _ends,
+        _outsiders,
+        _keys,
+        _quotas,
+    ):
         await calls(storage)
 
 
@@ -112,7 +126,7 @@ async def _work(storage: Storage) -> None:
     await storage.claims.save(
         claim,
         begun=[open_tool_calls(claim.run, 0, after=claim.last_position)],
-        steps=[StepEnd(step.id, StepStatus.completed, {}, step_details=step.step_details)],
+        steps=[StepEnd(step.id, StepStatus.completed, USAGE, step_details=step.step_details)],
     )
 
 
@@ -161,6 +175,15 @@ async def _keys(storage: Storage) -> None:
     await storage.keys.list()
     await storage.keys.projects()
     await storage.keys.valid()
+
+
+async def _quotas(storage: Storage) -> None:
+    await add_project(storage)
+    quotas = Quotas(active_runs=MANY, runs_per_minute=MANY, tokens_per_minute=MANY, messages=MANY)
+    limited = Storage(storage.database, quotas=quotas)
+    await limited.counts.forget()
+    for calls in (_threads, _messages, _runs, _work, _ends, _outsiders):
+        await calls(limited)
 
 
 async def _abandoned(storage: Storage) -> tuple[Thread, Run]:

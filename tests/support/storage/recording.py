@@ -131,10 +131,10 @@ def plan(
 
 
 def _of_sqlite(lines: list[str]) -> Plan:
-    # A list that is a parameter is read whole, of course, and so are the one row of a subquery and
-    # the page of which one text is made.
+    # A list that is a parameter is read whole, of course, and so are the one row of a subquery, the
+    # page of which one text is made, and what is counted up to a limit.
     passing = re.compile(
-        r"SCAN (json_each|wanted|had|\d+ CONSTANT ROWS?|CONSTANT ROW|value|page)\b"
+        r"SCAN (json_each|wanted|had|\d+ CONSTANT ROWS?|CONSTANT ROW|value|page|unended)\b"
     )
     scans = [line for line in lines if line.startswith("SCAN") and not passing.match(line)]
     searched = re.compile(r"SEARCH .* INDEX (\w+)")

@@ -16,7 +16,7 @@ from storage.claims import Claim
 from storage.messages import NewMessage
 from storage.new_runs import Draft, NewRun
 from storage.openings import open_message, open_tool_calls
-from storage.rows import Assistant
+from storage.rows import Assistant, Project
 from storage.statements import Statement
 from storage.tables import Message, Run, RunStep, Thread
 from storage.transaction import Transaction
@@ -92,6 +92,13 @@ async def make_assistant(storage: Storage) -> None:
             tx.insert(Assistant(**assistant_values(**of_project, created_at=1)))
 
     await storage.database.write(make, PROJECT)
+
+
+async def add_project(storage: Storage) -> None:
+    """Inserts the row of PROJECT, which keys or the quotas of the project need."""
+    await storage.database.write(
+        lambda tx: tx.insert(Project(id=PROJECT, name=PROJECT, created_at=1))
+    )
 
 
 async def make_thread(storage: Storage, *texts: str) -> Thread:

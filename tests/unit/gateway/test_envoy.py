@@ -12,7 +12,7 @@ from service.api.services import SERVICES
 from service.errors import SettingsError
 from service.listening import Part
 from service.process.certificates import Certificate
-from service.settings import Settings
+from service.settings import MAX_SECONDS, Settings
 
 
 def settings(data_dir: Path, http: str = "127.0.0.1:1", grpc: str = "[::1]:2") -> Settings:
@@ -35,6 +35,8 @@ def test_envoy_accepts_every_setting(tmp_path: Path) -> None:
         tls_key=pair,
         cors_origins=("https://a.example", "*"),
         headers_timeout=0.25,
+        request_timeout=MAX_SECONDS,
+        idle_timeout=MAX_SECONDS - 0.5,
         max_streams=7,
         max_connections=8,
     )
