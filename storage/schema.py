@@ -20,7 +20,7 @@ from storage import tables
 from storage.errors import TooOld
 from storage.rows import table
 
-OLDEST = 6
+OLDEST = 8
 """The oldest version of the code that may run on the schema that this code makes."""
 
 ROW = "oldest_code"

@@ -12,7 +12,8 @@ from service.api.services import SERVICES
 from service.errors import SettingsError
 from service.listening import Part
 from service.process.certificates import Certificate
-from service.settings import MAX_SECONDS, Settings
+from service.setting_types import MAX_SECONDS
+from service.settings import Settings
 
 
 def settings(data_dir: Path, http: str = "127.0.0.1:1", grpc: str = "[::1]:2") -> Settings:
