@@ -105,7 +105,7 @@ def _limit(listener: Any, manager: Any, config: Any, settings: Settings) -> None
 
 def _seconds(seconds: float) -> str:
     """Returns a time as Envoy reads it, which takes no exponents."""
-    return f"{seconds:.3f}s"
+    return f"{seconds:.3f}".rstrip("0").removesuffix(".") + "s"
 
 
 def _cors(origins: Sequence[str]) -> dict[str, Any]:
