@@ -3,116 +3,35 @@
 Each is read from the environment variable `ASSISTANTS_<NAME>`.
 """
 
-import re
-import shlex
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    HttpUrl,
-    SecretStr,
-    ValidationError,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, HttpUrl, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
-from service.models.dialect import Quirk
 from service.sandbox.limits import MIB, Lifetimes, Limits
 from service.sandbox.settings import Choice, SandboxSettings
-from storage.database import parse_url
+from service.setting_types import (
+    Address,
+    Addresses,
+    BlobsUrl,
+    ChosenSecret,
+    Command,
+    DatabaseUrl,
+    ModelKey,
+    NatsUrl,
+    Origins,
+    Quirks,
+    Seconds,
+)
 from storage.quotas import Quotas
-
-MIN_KEY = 20
-"""Characters that a key has that people choose."""
-
-MAX_PORT = 65535
-
-MAX_SECONDS = 365 * 86400
-"""As long as a limit of the edge may be: Envoy takes no endless one."""
 
 MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
-
-def _address(value: str) -> str:
-    found = _PLACE.fullmatch(value)
-    if found is None or int(found["port"]) > MAX_PORT or not _is_host(found["host"]):
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
-    return value
-
-
-def _is_host(name: str) -> bool:
-    try:
-        name.encode("idna")
-    except UnicodeError:
-        return False
-    return True
-
-
-def _database_url(value: str) -> str:
-    parse_url(value)
-    return value
-
-
-def _blobs_url(value: str) -> str:
-    if not re.fullmatch(r"s3://[^/\s]+(/\S*)?", value):
-        raise ValueError("expected s3://BUCKET or s3://BUCKET/PREFIX")
-    return value
-
-
-def _bootstrap_key(value: SecretStr) -> SecretStr:
-    key = value.get_secret_value()
-    if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
-    return value
-
-
-def _model_key(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().isprintable():
-        raise ValueError("expected no control characters, such as the end of a line")
-    return value
-
-
-def _origins(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    origins = tuple(each.strip() for each in value.split(",") if each.strip())
-    for origin in origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"'{origin}' is no origin such as https://example.com")
-    return origins
-
-
-def _quirks(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    known = ", ".join(sorted(Quirk))
-    for name in names:
-        if name not in set(Quirk):
-            raise ValueError(f"'{name}' is unknown; there are {known}")
-    return frozenset(map(Quirk, names))
-
-
-def _command(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return tuple(shlex.split(value))
-    except ValueError as error:
-        raise ValueError(f"no command with arguments: {error}") from None
-
-
-_PLACE = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})", re.ASCII)
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
-
-Address = Annotated[str, AfterValidator(_address)]
-
-Seconds = Annotated[float, Field(ge=0.001, le=MAX_SECONDS)]
-
+LONGEST_SOCKET = "servers/00/edge.sock"
+"""The longest of the paths of sockets in the data directory."""
 
 WhenActive = Literal["reject", "queue"]
 FileSearchMode = Literal["auto", "tool", "always"]
@@ -132,7 +51,7 @@ class Settings(BaseSettings):
     auth: Literal["none", "keys"] = "none"
     """Whether calls need an API key. Without, all are of the project `default`."""
 
-    bootstrap_key: Annotated[SecretStr, AfterValidator(_bootstrap_key)] | None = None
+    bootstrap_key: ChosenSecret | None = None
     """A key of the project `default`, made when a server starts that does not find it.
 
     For containers, which are given their secrets. One that was revoked stays so.
@@ -180,7 +99,7 @@ class Settings(BaseSettings):
     max_part_bytes: int = Field(default=64 * 2**20, ge=1)
     """Bytes of such a part at most. A larger one is a 413."""
 
-    blobs_url: Annotated[str, AfterValidator(_blobs_url)] | None = None
+    blobs_url: BlobsUrl | None = None
     """`s3://BUCKET/PREFIX`: where the bytes of files are kept. Default: in the data directory.
 
     Region, keys and endpoint are read from AWS_REGION, AWS_ENDPOINT_URL and so on. Servers that
@@ -211,7 +130,7 @@ class Settings(BaseSettings):
     idle_timeout: Seconds = 600.0
     """Seconds after which a connection without a request is closed."""
 
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
+    cors_origins: Origins = ()
     """Origins whose pages may call the server from browsers, separated by commas, or `*`."""
 
     tls_cert: Path | None = None
@@ -229,16 +148,79 @@ class Settings(BaseSettings):
     It is read again when it changes, too.
     """
 
+    grpc_upstreams: Addresses = ()
+    """Where Envoy finds the gRPC ports of all servers: HOST:PORT, separated by commas.
+
+    A host may be a name that has many addresses; it is looked up again and again. Default: the
+    server that starts it, alone.
+    """
+
+    grpc_upstreams_ca: Path | None = None
+    """A PEM file with authorities: Envoy speaks TLS to servers, and their names must be certified.
+
+    It is read at the start.
+    """
+
+    grpc_upstreams_cert: Path | None = None
+    """A PEM file with the certificate that Envoy shows to servers, for `ASSISTANTS_TLS_CLIENT_CA`.
+
+    It and its key are read again when they change.
+    """
+
+    grpc_upstreams_key: Path | None = None
+    """A PEM file with that certificate's key, without a password."""
+
+    edge_secret: ChosenSecret | None = None
+    """What Envoy shows to servers on other machines, so that they answer its REST calls.
+
+    With it, a server serves REST on its gRPC port too, to whoever knows it.
+    """
+
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
 
-    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
+    database_url: DatabaseUrl | None = None
     """`postgresql://…` or `sqlite:///…`. Default: a SQLite file in the data directory."""
+
+    database_connections: int = Field(default=10, ge=1, le=1000)
+    """Connections to PostgreSQL that the calls of a server share, at most.
+
+    More transactions wait, a minute at most. A server opens three more besides those of its engine:
+    two to renew leases, one to see whether the database is there.
+    """
+
+    database_engine_connections: int = Field(default=4, ge=1, le=1000)
+    """Connections to PostgreSQL that only the run engine uses, at most, besides the others."""
+
+    nats_url: NatsUrl | None = None
+    """NATS servers with JetStream, by which several servers on one database are one service.
+
+    `nats://user:password@host:4222` or `tls://…`; those of one cluster are separated by commas.
+    Default: none, for a server that is alone.
+    """
+
+    nats_credentials: Path | None = None
+    """A file with the JWT and the seed of a user of NATS (`.creds`)."""
+
+    nats_ca: Path | None = None
+    """A PEM file with authorities of the certificates of `tls://` servers, beside the system's."""
+
+    nats_prefix: str = Field(default="assistants", pattern=r"^[A-Za-z0-9_-]+$")
+    """What the names of all streams and subjects begin with: one for each service on a NATS."""
+
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+    """How many servers of the NATS cluster keep each stream."""
+
+    nats_events_max_bytes: int = Field(default=256 * 2**20, ge=2**20)
+    """Bytes of events of all servers that NATS keeps at most; the oldest go first."""
+
+    nats_queue_max_bytes: int = Field(default=64 * 2**20, ge=2**20)
+    """Bytes of runs that wait for a worker at most. More wait in memory, or in the database."""
 
     model_base_url: HttpUrl | None = None
     """An OpenAI-compatible endpoint, up to and with its `/v1`. Default: the embedded model."""
 
-    model_api_key: Annotated[SecretStr, AfterValidator(_model_key)] = SecretStr("none")
+    model_api_key: ModelKey = SecretStr("none")
     """What that endpoint wants as its key. Local servers take any."""
 
     model_context_tokens: int | None = Field(default=None, ge=256)
@@ -255,7 +237,7 @@ class Settings(BaseSettings):
     above, as the messages beyond are left out without a word.
     """
 
-    model_quirks: Annotated[frozenset[Quirk], NoDecode, BeforeValidator(_quirks)] = frozenset()
+    model_quirks: Quirks = frozenset()
     """What the model server wants otherwise than in OpenAI's form: names, separated by commas.
 
     Most of it is found out, from what the server refuses. See docs/models.md.
@@ -332,7 +314,7 @@ class Settings(BaseSettings):
     docs/code-interpreter.md.
     """
 
-    sandbox_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_command)] = ()
+    sandbox_command: Command = ()
     """With `command`: what starts the interpreter elsewhere, such as `docker run -i …`.
 
     Split as a shell does. `python3 -I -c …` is appended, whose standard streams are used.
@@ -405,7 +387,17 @@ class Settings(BaseSettings):
             raise SettingsError("ASSISTANTS_TLS_CLIENT_CA: needs ASSISTANTS_TLS_CERT")
         if settings.sandbox == "command" and not settings.sandbox_command:
             raise SettingsError("ASSISTANTS_SANDBOX=command needs ASSISTANTS_SANDBOX_COMMAND")
-        socket = settings.edge_socket.absolute()
+        if (settings.grpc_upstreams_cert is None) != (settings.grpc_upstreams_key is None):
+            raise SettingsError(
+                "ASSISTANTS_GRPC_UPSTREAMS_CERT, ASSISTANTS_GRPC_UPSTREAMS_KEY: one needs the other"
+            )
+        if settings.grpc_upstreams_cert is not None and settings.grpc_upstreams_ca is None:
+            raise SettingsError(
+                "ASSISTANTS_GRPC_UPSTREAMS_CERT: needs ASSISTANTS_GRPC_UPSTREAMS_CA"
+            )
+        if settings.grpc_upstreams and settings.edge_secret is None:
+            raise SettingsError("ASSISTANTS_GRPC_UPSTREAMS: needs ASSISTANTS_EDGE_SECRET")
+        socket = settings.data_dir.absolute() / LONGEST_SOCKET
         if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(
                 f"ASSISTANTS_DATA_DIR: the socket path {socket} is longer than the "
@@ -422,16 +414,6 @@ class Settings(BaseSettings):
             tokens_per_minute=self.quota_tokens_per_minute,
             messages=self.quota_messages,
         )
-
-    @property
-    def edge_socket(self) -> Path:
-        """The Unix socket on which Envoy alone reaches the server."""
-        return self.data_dir / "edge.sock"
-
-    @property
-    def grpc_socket(self) -> Path:
-        """The Unix socket on which Envoy reaches the public gRPC server."""
-        return self.data_dir / "grpc.sock"
 
     @property
     def code_interpreter(self) -> SandboxSettings:

@@ -11,6 +11,7 @@ import pytest
 from storage import Storage
 from storage.database import Database
 from tests.support.model_server import ModelServer
+from tests.support.nats import Nats
 from tests.support.postgres import Postgres, migrate, run_async
 from tests.support.stack import Stack, serving
 
@@ -35,6 +36,14 @@ def postgres() -> Iterator[Postgres]:
         server = Postgres(Path(directory))
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """A NATS server, one per worker."""
+    server = Nats(tmp_path_factory.mktemp("nats"))
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -23,14 +23,19 @@ class Pair:
 class Certificate:
     """The two files of a server's certificate."""
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        """Reads the files. Raises SettingsError where they are no pair."""
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        settings: str = "ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY",
+    ) -> None:
+        """Reads the files that `settings` name. Raises SettingsError where they are no pair."""
         self._files = (certificate, key)
         try:
             pair = self._read()
         except (OSError, ssl.SSLError) as error:
             reason = error.strerror or str(error)
-            raise SettingsError(f"ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY: {reason}") from None
+            raise SettingsError(f"{settings}: {reason}") from None
         self.pair = pair
         self.problem: str | None = None
         """Why the files are no pair now, if they are not: then `pair` is the last one that was."""

@@ -10,6 +10,7 @@ from alembic.config import Config
 from sqlalchemy import Connection
 
 import storage
+from storage import schema
 from storage.database import Database
 from tests.storage.test_schema import FULL_TEXT, differences
 
@@ -207,6 +208,7 @@ async def test_a_database_of_each_earlier_version(
         after = _rows(connection)
         # Made now, and so without a time to compare.
         assert after.pop("default")["name"] == "default"
+        assert after.pop(schema.ROW)["number"] == schema.OLDEST
         assert after == _upgraded(before)
         # The keys of a schema keep their order.
         [_, tool] = after["run_1"]["tools"]

@@ -18,7 +18,10 @@ class MemoryQueue:
         self._changed = asyncio.Event()
         """Set as long as a run waits, and once the queue is closed."""
 
-    async def put(self, run_id: str, group: str) -> None:
+    async def open(self) -> None:
+        """Does nothing."""
+
+    async def put(self, run_id: str, epoch: int, group: str) -> None:
         """Adds a run, unless it waits already."""
         if run_id not in self._known and not self._closed:
             self._known.add(run_id)
@@ -37,9 +40,12 @@ class MemoryQueue:
                 raise QueueClosed
             await self._changed.wait()
 
-    async def take(self) -> str:
-        """Waits for a run and returns its id."""
-        await self.ready()
+    async def take(self) -> str | None:
+        """Takes the next run, if one waits."""
+        if self._closed:
+            raise QueueClosed
+        if self.empty:
+            return None
         group, waiting = self._groups.popitem(last=False)
         run_id = waiting.popleft()
         if waiting:
