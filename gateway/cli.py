@@ -65,7 +65,7 @@ def serve(
         int, typer.Option(min=1, max=fleet.MOST, help="Servers behind the one Envoy.")
     ] = 1,
     no_worker: Annotated[
-        bool, typer.Option("--no-worker", help="Execute no runs: workers do, on the same database.")
+        bool, typer.Option("--no-worker", help="Execute no runs and index no files: workers do.")
     ] = False,
 ) -> None:
     """Runs the server in the foreground: gRPC, /v1 through Envoy, and the worker."""

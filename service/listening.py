@@ -70,7 +70,7 @@ class Part:
     sockets: Path | None = None
     """The directory of the Unix sockets on which the Envoy of its machine calls it, if one does."""
     works: bool = True
-    """Whether it executes runs."""
+    """Whether it executes runs, and indexes files."""
 
     def socket(self, cluster: str) -> Path | None:
         """Returns the Unix socket of a cluster of Envoy's, of `SOCKETS`."""

@@ -149,7 +149,9 @@ class Server:
                 await self._queue.close()
             engine = asyncio.create_task(self._engine.work(), name="engine")
             watching = asyncio.create_task(self._watch(), name="keys, database and NATS")
-            library = asyncio.create_task(self._library.work(), name="library")
+            library = asyncio.create_task(
+                self._library.work(indexes=self._part.works), name="library"
+            )
             stopped = asyncio.create_task(stop.wait(), name="stop signal")
             # What is loaded by now stays: to look through it again and again would hold the loop
             # for a tenth of a second each time.

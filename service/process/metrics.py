@@ -59,7 +59,9 @@ FIRST_TOKEN_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 TOKENS = Counter("assistants_tokens", "Tokens that models reported.", ["kind"])
-INDEXING = Gauge("assistants_indexing_files", "Files that this server indexes.")
+INDEXING = Gauge(
+    "assistants_indexing_files", "Files that this server indexes.", multiprocess_mode="livesum"
+)
 INDEXED = Counter(
     "assistants_indexed_files",
     "Files of vector stores that came to an end through this server, by status.",
@@ -67,7 +69,9 @@ INDEXED = Counter(
 )
 RETRIES = Counter("assistants_model_retries", "Requests to models that were tried again.")
 INTERPRETER_SESSIONS = Gauge(
-    "assistants_interpreter_sessions", "Sessions of the code interpreter that are open."
+    "assistants_interpreter_sessions",
+    "Sessions of the code interpreter that are open.",
+    multiprocess_mode="livesum",
 )
 INTERPRETER_SESSION_ENDS = Counter(
     "assistants_interpreter_session_ends", "Sessions that have ended, by why.", ["reason"]

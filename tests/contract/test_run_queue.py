@@ -56,6 +56,13 @@ async def test_a_taken_run_may_be_put_again_before_it_is_acknowledged(queue: Run
     assert await take_run(queue) == "a"
 
 
+async def test_a_run_that_was_not_claimed_is_put_again_in_its_epoch(queue: RunQueue) -> None:
+    for _ in range(3):
+        await queue.put("a", 0, "asst")
+        assert await take_run(queue) == "a"
+        await queue.acknowledge("a")
+
+
 async def test_takers_wait_and_get_one_each(queue: RunQueue) -> None:
     takers = [asyncio.ensure_future(take_run(queue)) for _ in range(3)]
     await asyncio.sleep(0)

@@ -151,6 +151,10 @@ def _rows(connection: Connection) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _without(rows: dict[str, Any], id: str) -> dict[str, Any]:
+    return {each: row for each, row in rows.items() if each != id}
+
+
 def _constraints(connection: Connection) -> dict[str, Any]:
     """Returns the indexes and foreign keys of all tables, in the database's own words."""
     if connection.dialect.name == "sqlite":
@@ -218,10 +222,11 @@ async def test_a_database_of_each_earlier_version(
         query = sa.text("SELECT id FROM runs WHERE tool_choice IS NULL")
         assert list(connection.execute(query).scalars()) == ["run_1"]
 
+        # No migration makes that row, and none removes it.
         _migrate(connection, revision, down=True)
-        assert _rows(connection) == before
+        assert _without(_rows(connection), schema.ROW) == before
         assert _constraints(connection) == constraints
         _migrate(connection, "head")
-        assert _rows(connection).keys() == {*after, "default"}
+        assert _without(_rows(connection), schema.ROW).keys() == {*after, "default"}
         connection.commit()
     await database.close()

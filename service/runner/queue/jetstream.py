@@ -45,6 +45,7 @@ class _Taken(NamedTuple):
 
     run_id: str
     group: str
+    subject: str
     reply: str
     """Where it is acknowledged."""
     deliveries: int
@@ -160,8 +161,9 @@ class JetStreamQueue:
         return None
 
     async def acknowledge(self, run_id: str) -> None:
-        """Removes the run from the stream."""
+        """Removes the run from the stream. In the same epoch, it may be put again from now on."""
         for taken in self._held.pop(run_id, []):
+            self._put.pop(taken.subject, None)
             await self._nats.tell(taken.reply, ACK)
 
     async def close(self) -> None:
@@ -197,7 +199,9 @@ class JetStreamQueue:
         about = answer.metadata
         # Where one was given back, there may be others, which are not counted as pending.
         more = about.num_pending > 0 or about.num_delivered > 1
-        return _Taken(answer.data.decode(), group, answer.reply, about.num_delivered, more)
+        return _Taken(
+            answer.data.decode(), group, answer.subject, answer.reply, about.num_delivered, more
+        )
 
     async def _find(self) -> None:
         """Looks for groups of which there are runs, whoever holds them."""

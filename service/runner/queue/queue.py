@@ -18,9 +18,9 @@ class RunQueue(Protocol):
 
     Delivery: at least once, to one of those who take. A run that waits already is not added again;
     one that has been taken is in a later epoch (storage.transitions.epoch), also before it is
-    acknowledged. A run that was taken and not
-    acknowledged is delivered again once the server that took it is gone, if the queue outlives it.
-    Claiming the run in the database is what makes repeated delivery harmless.
+    acknowledged, or was not claimed, and is added again once it is acknowledged. A run that was
+    taken and not acknowledged is delivered again once the server that took it is gone, if the queue
+    outlives it. Claiming the run in the database is what makes repeated delivery harmless.
 
     Loss: what a queue loses in a crash stays queued in the database, where the reconciler finds it
     and puts it again. So `put` never fails for its caller.

@@ -108,12 +108,18 @@ def test_what_is_retried(tmp_path: Path) -> None:
     """
     config = envoy.configuration(settings(tmp_path), [Part(sockets=tmp_path)] * 2)
     [http, grpc] = config["static_resources"]["listeners"]
-    policies = {route["name"]: route["route"]["retry_policy"]["retry_on"] for route in routes(http)}
+    policies = {
+        route["name"]: route["route"].get("retry_policy", {}).get("retry_on")
+        for route in routes(http)
+    }
     safe = "connect-failure,refused-stream"
     assert policies == {
         "grpc-reads": f"{safe},reset",
         "grpc": safe,
         "grpc-web": safe,
+        "uploads": None,
+        "downloads": f"{safe},reset",
+        "bodies": safe,
         "rest-reads": f"{safe},reset",
         "rest": safe,
     }
