@@ -1,6 +1,7 @@
 """What the queue and the bus of a server ask of NATS JetStream."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import nats.js.errors
 import orjson
 from nats.aio.msg import Msg
 
-from service.runner.connection import ANSWER_SECONDS, Connection, OutOfReach
+from service.runner.connection import ANSWER_SECONDS, Away, Connection, OutOfReach
 
 HEADROOM = 4096
 """Bytes of a message that are left for its headers, its subject and what adapters add."""
@@ -73,6 +74,11 @@ class JetStream(Connection):
             return None
         except OutOfReach as error:
             raise self.lost(error) from error
+
+    async def confirm(self, reply: str, data: bytes) -> None:
+        """Says what becomes of a message, and waits until that is so. It may be lost."""
+        with contextlib.suppress(Away, nats.errors.NoRespondersError, *OutOfReach):
+            await self.client().request(reply, data, timeout=ANSWER_SECONDS)
 
     async def next_message(self, stream: str, consumer: str) -> Msg | None:
         """Returns a consumer's next message, a status if it has none, None if there is no consumer.

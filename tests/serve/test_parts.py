@@ -22,10 +22,11 @@ import service as service_package
 from service.process.probe import http_status
 from tests.edge.test_tls import CERTIFICATES
 from tests.serve.test_failures import MODEL, refusal
+from tests.support.files.s3 import BUCKET, S3Server
 from tests.support.grpc.client import connect
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Postgres
-from tests.support.script import Answer, Hold
+from tests.support.script import Answer, Calls, Hold
 from tests.support.serve.parts import Service, service
 from tests.support.stack import COMMAND, Stack, free_address
 from tests.support.waiting import run_until, until
@@ -34,11 +35,13 @@ ROOT = Path(service_package.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def parts(postgres: Postgres, model_server: ModelServer) -> Iterator[Service]:
+def parts(postgres: Postgres, s3: S3Server, model_server: ModelServer) -> Iterator[Service]:
     name = postgres.create_database()
     env = {
         "ASSISTANTS_DATABASE_URL": postgres.url(name),
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_BLOBS_URL": f"s3://{BUCKET}/parts",
+        **s3.env,
     }
     # Streams come late, as servers hear of runs from the database alone.
     gateway = {"ASSISTANTS_SHUTDOWN_GRACE": "60", "ASSISTANTS_METRICS_ADDRESS": free_address()}
@@ -68,6 +71,36 @@ async def test_both_transports(parts: Service, models: ModelServer) -> None:
         # Keys that are null travel in the edge's own header.
         client.beta.threads.update(thread_id, metadata=None)
         assert stubs.texts(thread_id) == [("user", "Hi"), ("assistant", "Hello there")]
+
+
+async def test_files(parts: Service, models: ModelServer) -> None:
+    """Servers put them into S3 and fetch them from there, whichever took them; the worker indexes.
+
+    On their way over the network, they are larger than a request of gRPC may be.
+    """
+    content = b"Bees make honey from nectar.\n" * 1_500_000
+    with rest(parts.gateway) as client:
+        files = client.files
+        large = files.create(file=("large.bin", content), purpose="vision").id
+        for _ in range(4):
+            assert await asyncio.to_thread(lambda: files.content(large).read()) == content
+        small = files.create(file=("honey.txt", content[:29]), purpose="assistants").id
+        stores = client.vector_stores
+        store = stores.create(file_ids=[small]).id
+        await until(lambda: stores.retrieve(store).status == "completed")
+        assert stores.search(store, query="honey").data[0].file_id == small
+        ask = Calls(("file_search", {"queries": ["honey"]}))
+        assistant = client.beta.assistants.create(
+            model=models.script(ask, Answer("From nectar.")),
+            tools=[{"type": "file_search"}],
+            tool_resources={"file_search": {"vector_store_ids": [store]}},
+        )
+        thread: Any = {"messages": [{"role": "user", "content": "How?"}]}
+        runs = client.beta.threads.runs
+        run = client.beta.threads.create_and_run(assistant_id=assistant.id, thread=thread)
+        await until(lambda: runs.retrieve(run.id, thread_id=run.thread_id).status == "completed")
+        [_, step] = runs.steps.list(run.id, thread_id=run.thread_id).data
+        assert step.type == "tool_calls"
 
 
 def create(address: str, *metadata: tuple[str, str]) -> grpc.StatusCode:

@@ -68,7 +68,7 @@ def check_command(arguments: list[str]) -> None:
 
 
 def load(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> Settings:
-    assert set(values) <= NAMES
+    assert {name for name in values if not name.startswith("AWS_")} <= NAMES
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     for name, value in (IMAGE | values).items():
@@ -110,6 +110,7 @@ def test_pods(name: str, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -
         assert pod["terminationGracePeriodSeconds"] > settings.shutdown_grace + 10
         # Its directory is empty with each pod: nothing in it may be the only copy.
         assert settings.database_url is not None or "gateway" in name
+        assert settings.blobs_url is not None
     addresses = {
         "http": settings.http_address,
         "grpc": settings.grpc_address,

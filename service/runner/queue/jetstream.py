@@ -8,6 +8,7 @@ NATS does not take because it is away waits in this server's memory, for this se
 import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -72,6 +73,8 @@ class JetStreamQueue:
         """What was taken and is not acknowledged, by run."""
         self._put: OrderedDict[str, float] = OrderedDict()
         """When messages were put, by subject; the oldest stand first."""
+        self._acknowledging: dict[str, asyncio.Task[None]] = {}
+        """What the stream is being told that it need not keep, by subject."""
         self._waiting: set[asyncio.Future[None]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keeping: asyncio.Task[None] | None = None
@@ -105,6 +108,9 @@ class JetStreamQueue:
             self._put.popitem(last=False)
         if subject in self._put:
             return
+        if (telling := self._acknowledging.get(subject)) is not None:
+            # Until then, the stream still has it, and takes no second one.
+            await asyncio.wait([telling])
         try:
             await self._nats.publish(subject, run_id.encode())
         except Refused as error:
@@ -164,7 +170,13 @@ class JetStreamQueue:
         """Removes the run from the stream. In the same epoch, it may be put again from now on."""
         for taken in self._held.pop(run_id, []):
             self._put.pop(taken.subject, None)
-            await self._nats.tell(taken.reply, ACK)
+            telling = self._start(self._nats.confirm(taken.reply, ACK))
+            self._acknowledging[taken.subject] = telling
+            telling.add_done_callback(partial(self._acknowledged, taken.subject))
+
+    def _acknowledged(self, subject: str, telling: asyncio.Task[None]) -> None:
+        if self._acknowledging.get(subject) is telling:
+            del self._acknowledging[subject]
 
     async def close(self) -> None:
         """Gives back what was not acknowledged, and wakes those who wait."""
