@@ -80,4 +80,4 @@ def service(
         for each in (edge, *both, works):
             if each.process is not None and each.process.poll() is None:
                 assert each.terminate() == 0, each.printed()
-            assert "Traceback" not in each.printed()
+            assert "Traceback" not in each.printed(), each.printed()
