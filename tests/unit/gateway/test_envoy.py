@@ -127,7 +127,9 @@ def test_what_is_retried(tmp_path: Path) -> None:
     pattern = routes(grpc)[0]["match"]["safe_regex"]["regex"]
     for method in descriptor.methods():
         path = f"/{method.service}/{method.name}"
-        reads = method.name.startswith(("Get", "List")) or method.name == "StreamRunEvents"
+        reads = (
+            method.name.startswith(("Get", "List", "Download")) or method.name == "StreamRunEvents"
+        )
         assert (re.fullmatch(pattern, path) is not None) == reads
 
 
