@@ -16,7 +16,7 @@ from gateway import fleet, interpreter, keys, schema
 from gateway import serve as start
 from gateway.reindex import reindex
 from gateway.terminal import channels
-from gateway.terminal.bearer import Bearer
+from gateway.terminal.bearer import with_key
 from gateway.terminal.chat import Chat, details
 from service import misspelt
 from service.errors import SettingsError
@@ -120,7 +120,7 @@ def chat(
     target, channel = channels.opened(address)
     command = [sys.argv[0], "chat", *(("--address", address) if address else ())]
     with channel as plain:
-        channel = grpc.intercept_channel(plain, Bearer(api_key)) if api_key else plain
+        channel = with_key(plain, api_key)
         try:
             conversation = Chat(channel, Console(), shlex.join(command))
             conversation.hold(assistant or None, thread or None, model or None)

@@ -30,6 +30,10 @@ MAX_AROUND = 2**20
 """Bytes of a form besides its file."""
 
 _EXTENDED = re.compile(r";\s*filename\*\s*=\s*([\w-]+)'[^']*'([^;\s]+)", re.IGNORECASE)
+_CHARSETS = frozenset({"utf-8", "iso-8859-1"})
+"""Those that `filename*` may name, as in RFC 5987. Others of Python's make texts that are none."""
+
+_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
 _NESTED = re.compile(r"(\w+)\[(\w+)\]")
 
 
@@ -144,6 +148,8 @@ class Form:
             setattr(target, field.name, text)
             return
         try:
+            if _INTEGER.fullmatch(text) is None:
+                raise ValueError
             setattr(target, field.name, int(text))
         except ValueError:
             message = f"Invalid type for '{path}': expected an integer, but got a string instead."
@@ -168,7 +174,7 @@ def _parser(content_type: str) -> PushMultipartParser:
             max_segment_count=MAX_PARTS,
         )
     except MultipartError as error:
-        raise _unreadable(str(error)) from None
+        raise _unreadable(str(error.args[0])) from None
 
 
 def _events(parser: PushMultipartParser, data: bytes) -> Any:
@@ -177,7 +183,7 @@ def _events(parser: PushMultipartParser, data: bytes) -> Any:
     try:
         yield from parser.parse(data)
     except MultipartError as error:
-        raise _unreadable(str(error)) from None
+        raise _unreadable(str(error.args[0])) from None
 
 
 def _complete(parser: PushMultipartParser) -> None:
@@ -204,7 +210,9 @@ def _extended(disposition: str) -> str | None:
     """Returns the name that stands in `filename*`, as some clients write what is not ASCII."""
     if (found := _EXTENDED.search(disposition)) is None:
         return None
+    if found[1].lower() not in _CHARSETS:
+        raise _unreadable("a name is in an encoding that is neither UTF-8 nor ISO-8859-1")
     try:
         return unquote(found[2].strip('"'), encoding=found[1], errors="strict")
-    except (LookupError, UnicodeError):
+    except UnicodeError:
         raise _unreadable("a name is not in the encoding that it names") from None

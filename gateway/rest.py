@@ -53,8 +53,8 @@ def handlers(
     Keys are full names of typed services, such as `assistants.v1.RunsService`. Methods of the
     servicers are coroutines that take a request and its caller and return an answer or a stream of
     events, or raise ApiError or what `from_exception` knows. `identify` says whose a call is,
-    `rates` how many each caller may make.
-    `keep_alive` is the number of seconds after which a silent stream of events gets a comment.
+    `rates` how many each caller may make. `keep_alive` is the number of seconds after which a
+    silent stream of events gets a comment.
     """
     chain = Chain(_trailers, identify, rates)
     return [

@@ -10,14 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, entries, store_lock, tables
+from storage import clock, entries, segments, store_lock, tables
 from storage.database import Database
 from storage.errors import NotFound
 from storage.file_tables import IN_PROGRESS, EntryStatus
 from storage.repository import Repository, reads_all, renews, writes_all
 from storage.rows import Segment, VectorStore, VectorStoreFile, table
-from storage.segments import GET as SEGMENT
-from storage.segments import abandon
 from storage.statements import Statement, one_of, param
 from storage.transaction import Transaction
 
@@ -179,12 +177,16 @@ class EntryClaims(Repository):
 
     @writes_all
     def complete(self, tx: Transaction, claim: EntryClaim, segment: int) -> bool:
-        """Makes a segment that is whole the entry's. Returns false if the claim is lost."""
+        """Makes a segment that is whole the entry's.
+
+        Returns false if the claim is lost: then nobody needs the segment any more.
+        """
         store = _lock(tx, claim)
-        built = tx.one(SEGMENT, segment=segment)
-        if store is None or built is None:
+        built = segments.lock(tx, segment)
+        if built is None:
             return False
-        if not _end(tx, claim, EntryStatus.completed, built):
+        if store is None or not _end(tx, claim, EntryStatus.completed, built):
+            segments.abandon(tx, [segment])
             return False
         if store.embedder != built.embedder and (
             store.embedder is None
@@ -250,7 +252,7 @@ def _end(
         return False
     entries.count_change(tx, claim.row, status, size)
     # What it had before, if it was indexed again.
-    abandon(tx, [] if claim.row.segment is None else [claim.row.segment])
+    segments.abandon(tx, [] if claim.row.segment is None else [claim.row.segment])
     return True
 
 

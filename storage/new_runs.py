@@ -34,6 +34,8 @@ class Draft:
     """Adds the assistant's values. What it raises, the caller of the repository gets."""
     files: Sequence[str] = ()
     """The files that the request gives to the run's tools."""
+    stores: Sequence[str] = ()
+    """The vector stores that it gives to them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,11 @@ class Resources:
         new = [] if self.new_store is None else [each.file_id for each in self.new_store.files]
         return [*file_ids(self.given), *new]
 
+    @property
+    def stores(self) -> list[str]:
+        """The ids of all vector stores that they name."""
+        return store_ids(self.given)
+
 
 NOTHING = Resources(cleared=True)
 
@@ -102,7 +107,7 @@ def settle(
     """
     kept = {} if resources.cleared else dict(before or {})
     stored = {**kept, **resources.given}
-    _check_stores(tx, store_ids(resources.given))
+    check_stores(tx, store_ids(resources.given))
     if resources.new_store is not None:
         store = make_store(tx, resources.new_store, now, of_thread=of_thread)
         stored["file_search"] = {"vector_store_ids": [store]}
@@ -162,7 +167,8 @@ def without_file(stored: Mapping[str, Any], file_id: str) -> Stored:
     return {**stored, "code_interpreter": {"file_ids": kept}}
 
 
-def _check_stores(tx: Transaction, ids: Sequence[str]) -> None:
+def check_stores(tx: Transaction, ids: Sequence[str]) -> None:
+    """Raises NotFound unless there are all of these vector stores."""
     if not ids:
         return
     found = {id for (id,) in tx.all(FOUND_STORES, ids=[id for id in ids if "\0" not in id])}

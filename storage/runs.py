@@ -158,6 +158,7 @@ class Runs(Repository):
         now = tx.now()
         self._quotas.admit(tx, now, messages=len(messages), run=True)
         thread, rows = threads.begun(tx, metadata, tool_resources, messages, now)
+        resources.check_stores(tx, new.stores)
         resources.check_run(tx, values.values, thread.tool_resources)
         run = new_row(thread, values, now)
         at_once = claim and not file_waits.waits(tx, run, thread, now)

@@ -32,6 +32,9 @@ _STORES = table(tables.VectorStore)
 MAX_CHUNKS = 2**CHUNK_BITS
 """Chunks of a segment, at most."""
 
+ABANDONED = 0.0
+"""When a segment that nobody writes any more was touched last."""
+
 PORTION = 200
 """Chunks that are removed in one transaction."""
 
@@ -58,7 +61,9 @@ TOUCH: Statement[Any] = Statement(
         touched_at=now(),
     )
 )
-GET = Statement(sa.select(_SEGMENTS).where(_SEGMENTS.c.id == param("segment", _ID)), Segment)
+_ONE = sa.select(_SEGMENTS).where(_SEGMENTS.c.id == param("segment", _ID))
+GET = Statement(_ONE, Segment)
+LOCK = Statement(_ONE.with_for_update(), Segment)
 FOUND: Statement[Any] = Statement(
     sa.select(
         _CHUNKS.c.id,
@@ -94,7 +99,7 @@ DELETE: Statement[Any] = Statement(
 ABANDON: Statement[Any] = Statement(
     sa.update(_SEGMENTS)
     .where(in_numbers(_SEGMENTS.c.id, "segments"))
-    .values(touched_at=sa.literal(0.0))
+    .values(touched_at=sa.literal(ABANDONED))
 )
 ORPHANS: Statement[Any] = Statement(
     sa.select(_SEGMENTS.c.id)
@@ -156,13 +161,14 @@ class Segments(Repository):
     ) -> None:
         """Adds the chunks from a place on, with their words, and whatever `also` adds.
 
-        LookupError if the segment was removed meanwhile. ValueError for too many chunks.
+        LookupError if the segment was abandoned or removed meanwhile. ValueError for too many
+        chunks.
         """
         if place + len(chunks) > MAX_CHUNKS:
             raise ValueError("too many chunks")
-        found = tx.one(GET, segment=segment)
+        found = lock(tx, segment)
         if found is None:
-            raise LookupError(f"no segment {segment}")
+            raise LookupError(f"no segment {segment} to add to")
         first = number(segment, place)
         rows = [
             Chunk(id=first + n, start=each.start, tokens=each.tokens, text=each.text)
@@ -214,7 +220,7 @@ class Segments(Repository):
 
         `also` removes what stands from a number on. Returns whether nothing is left.
         """
-        found = tx.one(GET, segment=segment)
+        found = tx.one(LOCK, segment=segment)
         if found is None:
             return True
         first = number(segment, max(found.chunks - PORTION, 0))
@@ -227,7 +233,17 @@ class Segments(Repository):
             tx.run(DELETE, segment=segment)
             return True
         tx.run(TOUCH, segment=segment, added_chunks=-PORTION, added_bytes=-freed)
+        abandon(tx, [segment])
         return False
+
+
+def lock(tx: Transaction, segment: int) -> Segment | None:
+    """Locks a segment until the transaction's end, or returns None if it was abandoned or removed.
+
+    What is added or removed under the lock stays in step with what the segment counts.
+    """
+    found = tx.one(LOCK, segment=segment)
+    return None if found is None or found.touched_at == ABANDONED else found
 
 
 def abandon(tx: Transaction, segments: Sequence[int]) -> None:

@@ -6,6 +6,11 @@ from typing import Any
 import grpc
 
 
+def with_key(channel: grpc.Channel, key: str) -> grpc.Channel:
+    """Returns a channel whose calls have the key; the same one without a key."""
+    return grpc.intercept_channel(channel, Bearer(key)) if key else channel
+
+
 class Bearer(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
     """Adds `authorization: Bearer …` to the metadata of calls."""
 

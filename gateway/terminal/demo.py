@@ -21,7 +21,7 @@ from openai import AssistantEventHandler
 from openai.types.beta.threads import Text, TextDelta
 from rich.console import Console
 
-from gateway.terminal.bearer import Bearer
+from gateway.terminal.bearer import with_key
 from service.errors import SettingsError
 from service.process.child import dying_with_parent
 
@@ -74,7 +74,7 @@ def run_demo(console: Console, api_key: str) -> None:
             _ask_document(client, console)
         _title(console, "The same thread, read over gRPC: MessagesService.ListMessages")
         with grpc.insecure_channel(grpc_address) as plain:
-            channel = grpc.intercept_channel(plain, Bearer(api_key)) if api_key else plain
+            channel = with_key(plain, api_key)
             request = messages_pb2.ListMessagesRequest(thread_id=thread_id, order="asc")
             page = messages_pb2_grpc.MessagesServiceStub(channel).ListMessages(request)
         for message in page.data:

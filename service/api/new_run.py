@@ -31,10 +31,10 @@ def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -
     known = {} if assistant is None else runs.inherited(assistant)
     chosen = requests.override(request, runs.FIELDS, OVERRIDABLE, known)
     traceparent = tracing.traceparent()
-    files = list[str]()
+    files, stores = list[str](), list[str]()
     if isinstance(request, runs_pb2.CreateThreadAndRunRequest) and request.HasField(RESOURCES):
         given = tool_resources.parse_existing(RESOURCES, request.tool_resources)
-        chosen[RESOURCES], files = dict(given.given), given.files
+        chosen[RESOURCES], files, stores = dict(given.given), given.files, given.stores
 
     def complete(assistant: Assistant) -> NewRun:
         values = runs.inherited(assistant) | chosen
@@ -43,7 +43,7 @@ def draft(request: Request, lifetime: int, assistant: Assistant | None = None) -
         values["instructions"] = f"{first}\n{added}" if first and added else first or added
         return NewRun(assistant.id, values | {"traceparent": traceparent}, lifetime)
 
-    return Draft(request.assistant_id, complete, files)
+    return Draft(request.assistant_id, complete, files, stores)
 
 
 def refuse_stream(request: Request | runs_pb2.SubmitToolOutputsRequest, instead: str) -> None:

@@ -41,13 +41,17 @@ class Indexer:
         Raises ParseFailed, EmbeddingFailed, LookupError where the segment was swept; whatever
         happens, what is half is invisible, and is swept.
         """
-        segment = await self._segments.begin(project, vector_store_id, self._embedder.name)
+        begun = asyncio.create_task(
+            self._segments.begin(project, vector_store_id, self._embedder.name)
+        )
         try:
-            return await self._fill(project, segment, text, strategy)
+            # Waited for in any case: it has a number once it is stored.
+            await asyncio.wait([begun])
+            return await self._fill(project, begun.result(), text, strategy)
         except BaseException:
             # Or else it is swept when nobody has added to it for a while.
             with contextlib.suppress(StorageError):
-                await asyncio.shield(self._segments.abandon([segment]))
+                await asyncio.shield(self._segments.abandon([await begun]))
             raise
 
     async def _fill(

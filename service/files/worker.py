@@ -28,6 +28,10 @@ PERIOD = 1.0
 RENEW_SECONDS = 1.0
 """Seconds between two renewals, at most: so soon an attempt stops that was cancelled."""
 
+# What has not happened is 0, and not missing.
+for each in ("completed", "failed", "lost"):
+    metrics.INDEXED.labels(each)
+
 
 class IndexWorker:
     """Indexes up to `concurrency` files at once."""

@@ -1,1 +1,1 @@
-"""Child processes, probes, metrics, logs and certificates."""
+"""Child processes, probes, metrics, logs, traces and certificates."""

@@ -1,6 +1,7 @@
 """A certificate, its key, and the authorities of callers: files that are replaced in time."""
 
 import ssl
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,42 @@ class Pair:
     key: bytes
 
 
-class Certificate:
+class _Files(ABC):
+    """Files of PEM that belong together, as they were when they last were right."""
+
+    def __init__(self, names: str, *files: Path) -> None:
+        """Reads the files that these settings name. Raises SettingsError where they are wrong."""
+        self._files = files
+        self.problem: str | None = None
+        """Why the files are wrong now, if they are: then `contents` are the last right ones."""
+        try:
+            self.contents = self._read()
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"{names}: {error.strerror or error}") from None
+
+    def reload(self) -> bool:
+        """Reads the files again; returns whether the contents are others now."""
+        before = self.contents
+        try:
+            self.contents, self.problem = self._read(), None
+        except (OSError, ssl.SSLError) as error:
+            self.problem = error.strerror or str(error)
+        return self.contents != before
+
+    def _read(self) -> tuple[bytes, ...]:
+        """Returns the contents. Raises OSError and SSLError, also between the writes of two."""
+        contents = None
+        # What was checked is what was read.
+        while contents != (contents := tuple(file.read_bytes() for file in self._files)):
+            self._check()
+        return contents
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raises SSLError where the files are not what they should be."""
+
+
+class Certificate(_Files):
     """The two files of a server's certificate."""
 
     def __init__(
@@ -30,65 +66,41 @@ class Certificate:
         settings: str = "ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY",
     ) -> None:
         """Reads the files that `settings` name. Raises SettingsError where they are no pair."""
-        self._files = (certificate, key)
-        try:
-            pair = self._read()
-        except (OSError, ssl.SSLError) as error:
-            reason = error.strerror or str(error)
-            raise SettingsError(f"{settings}: {reason}") from None
-        self.pair = pair
-        self.problem: str | None = None
-        """Why the files are no pair now, if they are not: then `pair` is the last one that was."""
+        super().__init__(settings, certificate, key)
 
-    def reload(self) -> bool:
-        """Reads the files again; returns whether the pair is another one now."""
-        before = self.pair
-        try:
-            self.pair, self.problem = self._read(), None
-        except (OSError, ssl.SSLError) as error:
-            self.problem = error.strerror or str(error)
-        return self.pair != before
+    @property
+    def pair(self) -> Pair:
+        """The last that was one."""
+        return Pair(*self.contents)
 
-    def _read(self) -> Pair:
-        """Returns the pair. Raises OSError and SSLError, also between the writes of the two."""
-        pair = None
-        # What was checked is what was read.
-        while pair != (pair := Pair(*(file.read_bytes() for file in self._files))):
-            # A password is never asked for.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._files, password="")
-        return pair
+    def _check(self) -> None:
+        certificate, key = self._files
+        # A password is never asked for.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
 
 
-class Authorities:
+class Authorities(_Files):
     """The file of those whose certificates callers must have."""
 
     def __init__(self, file: Path) -> None:
         """Reads the file. Raises SettingsError where there are none in it."""
-        self._file = file
-        self._problem: str | None = None
-        try:
-            self.pem = self._read()
-        except (OSError, ssl.SSLError) as error:
-            reason = error.strerror or str(error)
-            raise SettingsError(f"ASSISTANTS_TLS_CLIENT_CA: {reason}") from None
+        super().__init__("ASSISTANTS_TLS_CLIENT_CA", file)
+
+    @property
+    def pem(self) -> bytes:
+        """The last that were some."""
+        return self.contents[0]
 
     def reload(self) -> bool:
         """Reads the file again; returns whether it has others now. None is a line of the log."""
-        before, problem = self.pem, self._problem
-        try:
-            self.pem, self._problem = self._read(), None
-        except (OSError, ssl.SSLError) as error:
-            self._problem = error.strerror or str(error)
-        if self._problem not in (None, problem):
-            log.warning("authorities of callers not reloaded", reason=self._problem)
-        return self.pem != before
+        before = self.problem
+        changed = super().reload()
+        if self.problem not in (None, before):
+            log.warning("authorities of callers not reloaded", reason=self.problem)
+        return changed
 
-    def _read(self) -> bytes:
-        pem = None
-        # What was checked is what was read.
-        while pem != (pem := self._file.read_bytes()):
-            ssl.create_default_context(cafile=self._file)
-        return pem
+    def _check(self) -> None:
+        ssl.create_default_context(cafile=self._files[0])
 
 
 def server_credentials(certificate: Certificate, client_ca: Path | None) -> grpc.ServerCredentials:

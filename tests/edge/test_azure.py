@@ -137,9 +137,9 @@ def test_errors_show_the_path_that_was_sent(server: Stack, method: str, path: st
 @pytest.mark.parametrize("prefix", ["/openai", "/openai/v1"])
 def test_a_path_without_a_route_is_a_404_whatever_its_body(server: Stack, prefix: str) -> None:
     kind = [("content-type", "multipart/form-data; boundary=x")]
-    answer = ask(server, "POST", f"{prefix}/files?{VERSION}", b"--x\r\n", kind)
+    answer = ask(server, "POST", f"{prefix}/images/edits?{VERSION}", b"--x\r\n", kind)
     assert answer.status == 404
-    assert answer.error["message"] == f"Invalid URL (POST {prefix}/files)"
+    assert answer.error["message"] == f"Invalid URL (POST {prefix}/images/edits)"
 
 
 @prefixes

@@ -67,6 +67,34 @@ def test_how_deep_parameters_may_nest(server: Stack) -> None:
         assert (answer.status, message in answer.error["message"]) == (400, True)
 
 
+def test_how_many_values_free_json_may_have(server: Stack) -> None:
+    store = ask(server, "POST", "/v1/vector_stores", b"{}").body["id"]
+    search = f"/v1/vector_stores/{store}/search"
+    many = [_numbers(20_001), b"[" + b",".join([_numbers(150)] * 150) + b"]", _keys(20_001)]
+    for values in many:
+        listed = b'{"type": "in", "key": "k", "value": %s}' % values
+        for path, body in (
+            (search, b'{"query": %s}' % values),
+            (search, b'{"query": "q", "filters": %s}' % listed),
+            ("/v1/assistants", _function(b'{"a": %s}' % values)),
+            (f"/v1/vector_stores/{store}", b'{"expires_after": %s}' % values),
+            (f"/v1/vector_stores/{store}/files", b'{"file_id": "f", "attributes": %s}' % values),
+        ):
+            assert ask(server, "POST", path, body).status == 400, path
+    answer = ask(server, "POST", "/v1/assistants", _function(b'{"a": %s}' % _numbers(20_000)))
+    assert "more than 20000 values" in answer.error["message"]
+    answer = ask(server, "POST", "/v1/assistants", _function(b'{"a": %s}' % _numbers(19_999)))
+    assert answer.status == 200
+
+
+def _numbers(count: int) -> bytes:
+    return b"[" + b",".join([b"1"] * count) + b"]"
+
+
+def _keys(count: int) -> bytes:
+    return b"{" + b",".join(b'"%d":1' % number for number in range(count)) + b"}"
+
+
 UNSTORABLE = [rb"\u0000", b"\0", rb"a\u0000b"]
 NO_TEXT = [rb"\ud800", rb"\udc00", rb"\ude00\ud83d", b"\xff\xfe", b"\xc0\x80", b"\xed\xa0\x80"]
 NO_TEXT += [b"\xf4\x90\x80\x80", b"\xe2\x82", rb"\u12", b"\\"]

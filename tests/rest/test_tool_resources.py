@@ -145,3 +145,13 @@ def test_what_is_read_can_be_sent_back(client: openai.OpenAI) -> None:
     assert client.beta.threads.retrieve(thread.id) == thread
     with pytest.raises(openai.NotFoundError, match=f"No vector store found with id '{store}'"):
         client.beta.threads.messages.create(thread.id, **attached(upload(client), "file_search"))
+
+
+@pytest.mark.parametrize("tools", [[], [{"type": "file_search"}]])
+def test_a_run_with_its_thread_names_an_unknown_vector_store(
+    client: openai.OpenAI, tools: Any
+) -> None:
+    assistant = client.beta.assistants.create(model="m", tools=tools)
+    resources: Any = {"file_search": {"vector_store_ids": ["vs_unknown"]}}
+    with pytest.raises(openai.NotFoundError, match="No vector store found with id 'vs_unknown'"):
+        client.beta.threads.create_and_run(assistant_id=assistant.id, tool_resources=resources)

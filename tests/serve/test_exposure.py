@@ -61,6 +61,8 @@ def test_files_are_for_the_servers_user_alone(model_server: ModelServer) -> None
         data = Path(stack.env["ASSISTANTS_DATA_DIR"])
         modes = {path.name: path.stat().st_mode & 0o077 for path in (data, *data.rglob("*"))}
         assert {"data", "assistants.db", "edge.sock", "grpc.sock"} <= modes.keys()
+        # Sessions of the code interpreter have users of their own, who pass through.
+        assert modes.pop("threads", 0o011) == 0o011
         assert not any(modes.values()), modes
         assert stack.terminate() == 0, stack.printed()
 

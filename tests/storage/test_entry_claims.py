@@ -193,3 +193,17 @@ async def test_a_file_leaves_all_that_names_it(storage: Storage) -> None:
         {"in_progress": 2},
     ]
     assert len(await storage.segments.orphans(3600)) == 1
+
+
+async def test_nothing_comes_to_a_segment_that_was_given_up(storage: Storage) -> None:
+    store = await make_store(storage)
+    (claim,) = await storage.entry_claims.claim(1)
+    segment = await segment_of(storage, claim)
+    await storage.segments.abandon([segment])
+    with pytest.raises(LookupError, match=f"no segment {segment} to add to"):
+        await storage.segments.add(PROJECT, segment, 1, [NewChunk(0, 1, "late")], lambda *_: 0)
+    assert not await storage.entry_claims.complete(claim, segment)
+    assert await counted(storage, store) == {"in_progress": 1}
+    assert await storage.segments.orphans(600) == [segment]
+    assert await storage.segments.remove(segment, lambda *_: 0)
+    assert await storage.segments.chunks(PROJECT, segment, 0, 9) == []

@@ -13,8 +13,8 @@ NO_CODE = 'No code was given. Call this function with {"code": "…"}, a text wi
 
 _FENCE = re.compile(r"\s*(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n(.*?)(?:\n\1\s*|\1\s*)?", re.DOTALL)
 
-_BROKEN = re.compile(r'\s*\{\s*"(?:code|input|python)"\s*:\s*"(.*?)(?:"\s*\}?\s*)?', re.DOTALL)
-"""An object as models write it that forget to escape quotes, or to close it."""
+_BROKEN = re.compile(r'\s*\{\s*"(?:code|input|python)"\s*:\s*"')
+"""How an object begins as models write it that forget to escape quotes, or to close it."""
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _MEANT = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "/": "/"}
@@ -28,7 +28,8 @@ def parse(arguments: str) -> str:
     code = _unfenced(_unwrapped(_unfenced(arguments)))
     if not code.strip():
         raise ToolFailed(NO_CODE)
-    return code
+    # Half of a character, which JSON can name, is none that can be sent on.
+    return code.encode(errors="replace").decode()
 
 
 def _unwrapped(text: str) -> str:
@@ -46,8 +47,10 @@ def _unwrapped(text: str) -> str:
                 if isinstance(code, list) and all(isinstance(line, str) for line in code):
                     return "\n".join(code)
             raise ToolFailed(NO_CODE)
-        case None if match := _BROKEN.fullmatch(text):
-            return _ESCAPED.sub(lambda found: _MEANT.get(found[1], found[0]), match[1])
+        case None if match := _BROKEN.match(text):
+            return _ESCAPED.sub(
+                lambda found: _MEANT.get(found[1], found[0]), _unclosed(text[match.end() :])
+            )
         case _:
             return text
 
@@ -57,12 +60,20 @@ def _value(text: str) -> object:
     try:
         # Line ends in texts, which JSON forbids, are taken.
         return json.loads(text, strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
+
+
+def _unclosed(text: str) -> str:
+    """Returns a text without the quote and the brace that end it, as far as they are there."""
+    end = text.rstrip()
+    if end.endswith("}"):
+        end = end[:-1].rstrip()
+    return end[:-1] if end.endswith('"') else text
 
 
 def _unfenced(text: str) -> str:

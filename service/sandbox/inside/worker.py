@@ -32,6 +32,9 @@ DATA = "/mnt/data"
 PIPE = 1024 * 1024
 """Bytes that the pipe behind the code's output holds: the code may hold Python's lock meanwhile."""
 
+GATHER = 0.02
+"""Seconds for which text is gathered, unless a call ends meanwhile."""
+
 Frame = dict[str, Any]
 
 
@@ -93,13 +96,16 @@ class Output(threading.Thread):
         sources = [self._reader, self._asked]
         while True:
             ready, _, _ = select.select(sources, [], [])
-            size = 1 << 16
+            if self._asked not in ready:
+                # More may come: each frame is an event for everybody who follows the run.
+                ready += select.select([self._asked], [], [], GATHER)[0]
+            size = PIPE
             if self._asked in ready:
                 os.read(self._asked, 1)
                 # What is there now, and not what goes on and on.
                 size = struct.unpack("i", fcntl.ioctl(self._reader, termios.FIONREAD, bytes(4)))[0]
             while size > 0 and self._reader in sources:
-                data = os.read(self._reader, min(size, 1 << 16))
+                data = os.read(self._reader, min(size, PIPE))
                 if not data:  # The code has closed its ends.
                     sources.remove(self._reader)
                 with self._lock:

@@ -36,9 +36,9 @@ export async function errors(model) {
   check(wrong, 400, tooMany, "limit", "integer_above_max_value");
   const more = await refused(OpenAI.BadRequestError, () => assistants.create({ model, foo: 1 }));
   check(more, 400, "Unknown parameter: 'foo'.", "foo", "unknown_parameter");
-  const lost = await refused(OpenAI.NotFoundError, () => client.models.list());
+  const lost = await refused(OpenAI.NotFoundError, () => client.fineTuning.jobs.list());
   const prefix = client instanceof AzureOpenAI ? "/openai" : "/v1";
-  check(lost, 404, `Invalid URL (GET ${prefix}/models)`);
+  check(lost, 404, `Invalid URL (GET ${prefix}/fine_tuning/jobs)`);
 
   const [threadId, ids] = await scene(model);
   const run = await runs.create(threadId, ids);

@@ -84,9 +84,9 @@ async def errors(client: Any, model: str) -> None:
         lambda: beta.assistants.create(model=model, temperature="warm"),
     )
     same((mistyped.param, mistyped.code), ("temperature", "invalid_type"))
-    lost = await refused(openai.NotFoundError, lambda: client.models.list())
+    lost = await refused(openai.NotFoundError, lambda: client.fine_tuning.jobs.list())
     prefix = "/openai" if isinstance(client, openai.AzureOpenAI) else "/v1"
-    _check_error(lost, f"Invalid URL (GET {prefix}/models)", None, None)
+    _check_error(lost, f"Invalid URL (GET {prefix}/fine_tuning/jobs)", None, None)
 
     runs = beta.threads.runs
     ids = await scene(client, model)

@@ -56,3 +56,12 @@ def test_line_ends_that_json_forbids() -> None:
 def test_no_code(arguments: str) -> None:
     with pytest.raises(ToolFailed, match="No code was given"):
         code.parse(arguments)
+
+
+def test_half_a_character_is_replaced() -> None:
+    assert code.parse(r'{"code": "x = \"\ud800\""}') == 'x = "?"'
+
+
+@pytest.mark.parametrize("arguments", ['{"a":' * 100_000, '"' + " " * 1_000_000, "```" * 300_000])
+def test_strange_arguments_take_no_long_time(arguments: str) -> None:
+    assert code.parse(arguments)
