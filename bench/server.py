@@ -4,9 +4,10 @@ What a call takes can be no less than what these take: they pass the same Envoy,
 the same event loop. `GET /v1/no-op` answers with an `HttpBody`, as all of REST does, and
 `bench.v1.NoOpService/Typed` with a typed message.
 
-    python -m bench.server    # in place of `assistants serve`, with the same settings
+    python -m bench.server 1    # in place of `assistants serve`, with the same settings
 """
 
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from google.api import annotations_pb2, http_pb2, httpbody_pb2
 from google.protobuf import descriptor_pb2
 
 from bench import profiler
-from gateway import cli, envoy
+from gateway import cli, envoy, fleet, member
 from service.settings import Settings
 
 PATH: Final = "/v1/no-op"
@@ -80,8 +81,8 @@ def serve_beside() -> None:
         made.add_generic_rpc_handlers((handler(),))
         return made
 
-    def write_all(settings: Settings) -> Path:
-        path = write(settings)
+    def write_all(settings: Settings, *args: Any, **options: Any) -> Path:
+        path = write(settings, *args, **options)
         add_to_envoy(path)
         return path
 
@@ -92,7 +93,7 @@ def serve_beside() -> None:
 def add_to_envoy(path: Path) -> None:
     """Adds the service to a configuration of Envoy, and to the descriptors that it names."""
     config = orjson.loads(path.read_bytes())
-    (listener,) = config["static_resources"]["listeners"]
+    listener = config["static_resources"]["listeners"][0]
     filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
     transcoder = next(each["typed_config"] for each in filters if "transcoder" in each["name"])
     transcoder["services"].append(SERVICE)
@@ -103,7 +104,16 @@ def add_to_envoy(path: Path) -> None:
     path.write_bytes(orjson.dumps(config))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the server, or so many as the argument says; with another argument, one of these."""
     serve_beside()
     profiler.install()
-    cli.serve()
+    if sys.argv[1].isdecimal():
+        fleet.COMMAND = (sys.executable, "-m", "bench.server")
+        cli.serve(processes=int(sys.argv[1]))
+    else:
+        member.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,7 @@ from tests.support.postgres import Postgres
 from tests.support.stack import Stack
 
 SERVER: Final = (sys.executable, "-m", "bench.server")
+"""What runs a server, or the parent of several; its argument is how many."""
 PATIENCE: Final = 300
 """Seconds that a call of the bench's own may take."""
 
@@ -77,9 +78,13 @@ class Server:
     """One server of the bench: the real one, with the no-op beside it."""
 
     def __init__(
-        self, model_url: str, settings: Mapping[str, str], postgres: Postgres | None
+        self,
+        model_url: str,
+        settings: Mapping[str, str],
+        postgres: Postgres | None,
+        processes: int = 1,
     ) -> None:
-        """Makes its database. Starts nothing yet."""
+        """Makes its database. Starts nothing yet. It will have so many processes of Python."""
         env = {"ASSISTANTS_MODEL_BASE_URL": model_url} | dict(settings)
         self._postgres = postgres
         self._database: str | None = None
@@ -87,7 +92,8 @@ class Server:
             self._database = postgres.create_database("template0")
             env["ASSISTANTS_DATABASE_URL"] = postgres.url(self._database)
         # However the bench ends, no server is left.
-        self.stack = Stack(env, dying_with_parent(SERVER))
+        self.stack = Stack(env, dying_with_parent([*SERVER, str(processes)]))
+        self._alone = processes == 1
         self._profile = self.stack.directory / "profile"
         self.stack.env[profiler.FILE] = str(self._profile)
         self.key = env.get("ASSISTANTS_BOOTSTRAP_KEY", "")
@@ -99,8 +105,10 @@ class Server:
         """Starts the processes, and waits until they serve."""
         self.stack.start()
         assert self.stack.process is not None
-        self.python = self.stack.process.pid
-        self.envoy = processes.child_named(self.python, "envoy")
+        parent = self.stack.process.pid
+        self.envoy = processes.child_named(parent, "envoy")
+        self._servers = [parent] if self._alone else processes.children_named(parent, "python")
+        self.python = self._servers[0]
         return self
 
     def stop(self) -> None:
@@ -173,7 +181,8 @@ class Server:
         database = None
         if self._postgres is not None:
             database = processes.cpu_seconds_of_family(self._postgres.pid)
-        return Cost(processes.cpu_seconds(self.python), processes.cpu_seconds(self.envoy), database)
+        python = sum(map(processes.cpu_seconds, self._servers))
+        return Cost(python, processes.cpu_seconds(self.envoy), database)
 
     def _taken(self) -> str:
         deadline = time.monotonic() + PATIENCE

@@ -4,16 +4,40 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from service.errors import SettingsError
 from service.settings import Settings
 
+Addresses = Mapping[str, str]
+"""Where a process listens: HOST:PORT by the names of settings."""
 
-def check_loopback(settings: Settings) -> None:
+
+def check(addresses: Addresses, settings: Settings, *, insecure: bool) -> None:
+    """Raises SettingsError for an address that is taken, or that asks for keys and has none.
+
+    Without keys, addresses must be loopback, unless it is to be `insecure`: whoever reaches them
+    may do everything.
+    """
+    if settings.auth != "keys" and not insecure:
+        _check_loopback(addresses)
+    _check_free(addresses)
+
+
+def listening(settings: Settings, *, http: bool, grpc: bool) -> Addresses:
+    """Returns the addresses of a process that serves HTTP, gRPC or both, with that of metrics."""
+    wanted = {
+        "ASSISTANTS_HTTP_ADDRESS": settings.http_address if http else None,
+        "ASSISTANTS_GRPC_ADDRESS": settings.grpc_address if grpc else None,
+        "ASSISTANTS_METRICS_ADDRESS": settings.metrics_address,
+    }
+    return {name: address for name, address in wanted.items() if address is not None}
+
+
+def _check_loopback(addresses: Addresses) -> None:
     """Raises SettingsError for an address that others than this machine may reach."""
-    for name, address in _addresses(settings):
+    for name, address in addresses.items():
         host = _place(address)[0]
         # What has no address here is found to be so when it is listened on.
         with contextlib.suppress(OSError):
@@ -25,10 +49,10 @@ def check_loopback(settings: Settings) -> None:
                 )
 
 
-def check_free(settings: Settings) -> None:
+def _check_free(addresses: Addresses) -> None:
     """Raises SettingsError for an address that is taken: one line, where gRPC needs many."""
     with contextlib.ExitStack() as all_at_once:
-        for name, address in _addresses(settings):
+        for name, address in addresses.items():
             place = _place(address)
             try:
                 family = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0][0]
@@ -38,14 +62,6 @@ def check_free(settings: Settings) -> None:
                 known = error.errno in errno.errorcode
                 reason = os.strerror(error.errno or 0) if known else error.strerror
                 raise SettingsError(f"{name}: {address}: {reason}") from None
-
-
-def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Gives the name and the value of each setting that is an address."""
-    yield "ASSISTANTS_HTTP_ADDRESS", settings.http_address
-    yield "ASSISTANTS_GRPC_ADDRESS", settings.grpc_address
-    if settings.metrics_address is not None:
-        yield "ASSISTANTS_METRICS_ADDRESS", settings.metrics_address
 
 
 def _place(address: str) -> tuple[str, int]:

@@ -3,16 +3,18 @@
 import os
 import shlex
 import sys
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Annotated, Any
 
 import grpc
 import typer
 import uvloop
 from rich.console import Console
 
-from gateway import interpreter, keys
+from gateway import fleet, interpreter, keys, schema
+from gateway import serve as start
 from gateway.reindex import reindex
-from gateway.serve import run
 from gateway.terminal import channels
 from gateway.terminal.bearer import with_key
 from gateway.terminal.chat import Chat, details
@@ -48,17 +50,56 @@ def _options() -> None:
     """Settings are environment variables, ASSISTANTS_…: see the README."""
 
 
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Listen for everyone, though there are no keys.")
+]
+
+
 @app.command()
 def serve(
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen for everyone, though there are no keys.")
+    insecure: Insecure = False,
+    grpc_only: Annotated[
+        bool, typer.Option("--grpc-only", help="Without Envoy: gateways call it, on its gRPC port.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, max=fleet.MOST, help="Servers behind the one Envoy.")
+    ] = 1,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Execute no runs and index no files: workers do.")
     ] = False,
 ) -> None:
     """Runs the server in the foreground: gRPC, /v1 through Envoy, and the worker."""
+    command = start.serve_grpc if grpc_only else start.serve
+    if processes > 1:
+        if grpc_only:
+            raise SettingsError("--processes: their gRPC is behind Envoy; not with --grpc-only")
+        command = partial(fleet.run, processes=processes)
+    _run(partial(command, insecure=insecure, works=not no_worker))
+
+
+@app.command()
+def migrate() -> None:
+    """Brings the database's schema up to date, and ends. Servers do so as they start, too."""
+    _run(schema.migrate_and_say)
+
+
+@app.command()
+def worker() -> None:
+    """Runs a worker in the foreground: it executes runs, and serves no calls."""
+    _run(start.work)
+
+
+@app.command()
+def gateway(insecure: Insecure = False) -> None:
+    """Runs Envoy in the foreground, before the servers of ASSISTANTS_GRPC_UPSTREAMS."""
+    _run(partial(start.serve_gateway, insecure=insecure))
+
+
+def _run(command: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     settings = Settings.load()
     logs.configure(settings.log_level)
     misspelt.warn(os.environ)
-    uvloop.run(run(settings, insecure=insecure))
+    uvloop.run(command(settings))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import resource
 import socket
 from collections.abc import Sequence
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,49 +11,81 @@ from typing import Any
 import orjson
 import yaml
 
-from gateway import descriptor, tls
+from gateway import balancing, descriptor, tls
 from service.errors import SettingsError
+from service.listening import Part
 from service.settings import Settings
 
 CORS = "envoy.filters.http.cors"
 CORS_POLICY = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
 
+LUA = "envoy.filters.http.lua"
+ROUTER = "envoy.filters.http.router"
+
 OTHER_FILES = 256
 """Files that Envoy opens besides the connections of callers."""
+
+DRAIN_SECONDS = 2
+"""How long a gateway that stops goes on to take connections, and asks callers to leave."""
 
 _HERE = Path(__file__).parent
 
 
-def configuration(settings: Settings) -> dict[str, Any]:
+def configuration(
+    settings: Settings, parts: Sequence[Part] = (), *, admin: bool = False
+) -> dict[str, Any]:
     """Returns envoy.yaml with the addresses and paths of the settings; paths are absolute.
 
+    `parts` are the servers of this machine that Envoy calls, one in the data directory by default.
+    Of several, it has the gRPC port, too. With `admin`, it has an interface on a Unix socket.
     Raises SettingsError for a host that has no address.
     """
     config: dict[str, Any] = yaml.safe_load(_source().read_text())
-    resources = config["static_resources"]
-    (listener,) = resources["listeners"]
+    (listener,) = config["static_resources"]["listeners"]
     _set_address(listener["address"], settings.http_address)
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    manager = balancing.manager_of(listener)
     filters = {entry["name"]: entry["typed_config"] for entry in manager["http_filters"]}
-    filters["envoy.filters.http.lua"]["default_source_code"]["filename"] = str(_edge_path(settings))
+    filters[LUA]["default_source_code"]["filename"] = str(_edge_path(settings))
     transcoder = filters["envoy.filters.http.grpc_json_transcoder"]
     transcoder["proto_descriptor"] = str(_descriptor_path(settings))
-    endpoints = {cluster["name"]: _endpoint(cluster) for cluster in resources["clusters"]}
-    for name, path in (
-        ("edge", settings.edge_socket),
-        ("files", settings.edge_socket),
-        ("grpc", settings.grpc_socket),
-    ):
-        endpoints[name]["address"]["pipe"]["path"] = str(path.absolute())
+    balancing.balance(config, settings, parts or [Part(sockets=settings.data_dir)])
+    if settings.grpc_upstreams:
+        balancing.show_secret(config)
     _limit(listener, manager, config, settings)
     if not settings.access_log:
         del manager["access_log"]
+    if len(parts) > 1:
+        config["static_resources"]["listeners"].append(_grpc_listener(listener, settings))
     if settings.cors_origins:
         [host] = manager["route_config"]["virtual_hosts"]
         host["typed_per_filter_config"] = {CORS: _cors(settings.cors_origins)}
     if settings.tls_cert is not None:
-        listener["filter_chains"][0] |= _tls(settings)
+        listener["filter_chains"][0] |= _tls(settings, None)
+    if admin:
+        socket = {"path": str(admin_socket(settings)), "mode": 0o600}
+        config["admin"] = {"address": {"pipe": socket}}
     return config
+
+
+def admin_socket(settings: Settings) -> Path:
+    """Returns the Unix socket of Envoy's admin interface."""
+    return settings.data_dir.absolute() / "admin.sock"
+
+
+def _grpc_listener(http: Any, settings: Settings) -> dict[str, Any]:
+    """Returns a listener like the one for HTTP, for gRPC alone."""
+    listener: dict[str, Any] = deepcopy(http) | {"name": "grpc"}
+    _set_address(listener["address"], settings.grpc_address)
+    manager = balancing.manager_of(listener)
+    manager |= {"stat_prefix": "grpc", "codec_type": "HTTP2"}
+    manager["http_filters"] = [
+        each for each in manager["http_filters"] if each["name"] in (LUA, ROUTER)
+    ]
+    [host] = manager["route_config"]["virtual_hosts"]
+    host["routes"] = [each for each in host["routes"] if "grpc" in each["match"]]
+    if settings.tls_cert is not None:
+        listener["filter_chains"][0] |= _tls(settings, settings.tls_client_ca)
+    return listener
 
 
 def _limit(listener: Any, manager: Any, config: Any, settings: Settings) -> None:
@@ -96,37 +129,42 @@ def _cors(origins: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
-    """Returns what makes the listener speak TLS, with the certificate that `tls.py` writes."""
-    secret = {
-        "name": tls.NAME,
-        "sds_config": {"path_config_source": {"path": str(tls.path(settings))}},
+def _tls(settings: Settings, client_ca: Path | None) -> dict[str, Any]:
+    """Returns what makes a listener speak TLS, with the certificate that `tls.py` writes.
+
+    With `client_ca`, callers must have a certificate from one of its authorities.
+    """
+    context: dict[str, Any] = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_certificate_sds_secret_configs": [tls.SERVER.reference(settings)],
     }
+    downstream: dict[str, Any] = {
+        "@type": f"type.googleapis.com/{tls.PACKAGE}.DownstreamTlsContext",
+        "common_tls_context": context,
+    }
+    if client_ca is not None:
+        context["validation_context"] = {"trusted_ca": {"filename": str(client_ca.absolute())}}
+        downstream["require_client_certificate"] = True
     return {
         "transport_socket_connect_timeout": "10s",
         "transport_socket": {
             "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": f"type.googleapis.com/{tls.PACKAGE}.DownstreamTlsContext",
-                "common_tls_context": {
-                    "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-                    "alpn_protocols": ["h2", "http/1.1"],
-                    "tls_certificate_sds_secret_configs": [secret],
-                },
-            },
+            "typed_config": downstream,
         },
     }
 
 
-def write(settings: Settings) -> Path:
+def write(settings: Settings, parts: Sequence[Part] = (), *, admin: bool = False) -> Path:
     """Writes the configuration, and the two files it names, into the data directory.
 
     Returns the configuration's path. Raises SettingsError as `configuration` does.
     """
     descriptor.write(_descriptor_path(settings))
     descriptor.write_edge(_edge_path(settings))
+    config = configuration(settings, parts, admin=admin)
     path = settings.data_dir.absolute() / "envoy.json"
-    path.write_bytes(orjson.dumps(configuration(settings), option=orjson.OPT_INDENT_2))
+    path.write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
     return path
 
 
@@ -140,6 +178,8 @@ def command(path: Path) -> list[str]:
         "--disable-hot-restart",
         "--concurrency",
         "2",
+        "--drain-time-s",
+        str(DRAIN_SECONDS),
         # Of the access log. Else it is ten seconds late.
         "--file-flush-interval-msec",
         "1000",
@@ -172,10 +212,6 @@ def _descriptor_path(settings: Settings) -> Path:
 
 def _edge_path(settings: Settings) -> Path:
     return settings.data_dir.absolute() / "rest.lua"
-
-
-def _endpoint(cluster: dict[str, Any]) -> Any:
-    return cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
 
 
 def _set_address(address: dict[str, Any], value: str) -> None:

@@ -1,159 +1,167 @@
-"""The whole of `assistants serve`: the gRPC server, Envoy before it, and the model behind it."""
+"""The commands that serve: all of the service in one process with its children, or a part of it."""
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
-from gateway import addresses, envoy, rest, tls
+from gateway import addresses, children, drain, envoy, rest, stats, tls
 from service.errors import SettingsError
+from service.listening import Part
 from service.models.client import ChatModel
-from service.models.embedded import EmbeddedModel
 from service.process import metrics, tracing
-from service.process.certificates import Certificate
-from service.process.child import Child, ChildError
-from service.process.probe import http_status
 from service.server import Server
 from service.settings import Settings
 
 
-async def run(settings: Settings, *, insecure: bool = False) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Raises SettingsError.
+async def serve(settings: Settings, *, insecure: bool = False, works: bool = True) -> None:
+    """Runs a server with its Envoy and its model, until SIGTERM or SIGINT. Raises SettingsError.
 
-    Without keys, addresses must be loopback, unless it is to be `insecure`: whoever reaches them
-    may do everything.
+    Without keys, addresses must be loopback, unless it is to be `insecure`. One that does not
+    execute runs leaves them to workers on the same database.
     """
+    stop = stop_signals()
+    listening = addresses.listening(settings, http=True, grpc=True)
+    addresses.check(listening, settings, insecure=insecure)
+    part = Part(settings.grpc_address, settings.data_dir, works)
+    # Ends in the other order: first the server drains, through Envoy and with the model at hand.
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(children.data_directory(settings.data_dir))
+        stack.enter_context(tracing.exporting())
+        serve_metrics(settings)
+        await stack.enter_async_context(tls.kept_up_to_date(settings))
+        config = envoy.write(settings, [part])
+        await stack.enter_async_context(children.running_envoy(settings, config))
+        model = await stack.enter_async_context(_model(settings, works=works))
+        await run_server(settings, part, model, stop, partial(greet, settings))
+
+
+async def serve_grpc(settings: Settings, *, insecure: bool = False, works: bool = True) -> None:
+    """Runs a server without an Envoy, for gateways and callers of gRPC. Raises SettingsError."""
+    stop = stop_signals()
+    listening = addresses.listening(settings, http=False, grpc=True)
+    addresses.check(listening, settings, insecure=insecure)
+    async with contextlib.AsyncExitStack() as stack:
+        _own_files(stack, settings, works=works)
+        stack.enter_context(tracing.exporting())
+        serve_metrics(settings)
+        model = await stack.enter_async_context(_model(settings, works=works))
+        part = Part(settings.grpc_address, works=works)
+        await run_server(
+            settings, part, model, stop, partial(say, f"gRPC on {settings.grpc_address}")
+        )
+
+
+async def work(settings: Settings) -> None:
+    """Runs a worker, which executes runs and is called by nobody. Raises SettingsError."""
+    stop = stop_signals()
+    listening = addresses.listening(settings, http=False, grpc=False)
+    addresses.check(listening, settings, insecure=False)
+    async with contextlib.AsyncExitStack() as stack:
+        _own_files(stack, settings, works=True)
+        stack.enter_context(tracing.exporting())
+        serve_metrics(settings)
+        model = await stack.enter_async_context(_model(settings, works=True))
+        await run_server(settings, Part(), model, stop, partial(say, "Executes runs."))
+
+
+async def serve_gateway(settings: Settings, *, insecure: bool = False) -> None:
+    """Runs Envoy alone, before the servers of the settings. Raises SettingsError."""
+    stop = stop_signals()
+    if not settings.grpc_upstreams:
+        raise SettingsError("ASSISTANTS_GRPC_UPSTREAMS: not set, and a gateway has no other server")
+    listening = addresses.listening(settings, http=True, grpc=False)
+    addresses.check(listening, settings, insecure=insecure)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(children.data_directory(settings.data_dir))
+        await stack.enter_async_context(tls.kept_up_to_date(settings))
+        config = envoy.write(settings, admin=True)
+        await stack.enter_async_context(children.running_envoy(settings, config))
+        if settings.metrics_address is not None:
+            served = stats.served(settings.metrics_address, envoy.admin_socket(settings))
+            await stack.enter_async_context(served)
+        async with meanwhile(partial(greet, settings)):
+            await stop.wait()
+        await drain.drain(envoy.admin_socket(settings), settings.shutdown_grace)
+
+
+def stop_signals() -> asyncio.Event:
+    """Returns what SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # Ends in the other order: first the server drains, through Envoy and with the model at hand.
-    async with contextlib.AsyncExitStack() as stack:
-        if settings.auth != "keys" and not insecure:
-            addresses.check_loopback(settings)
-        addresses.check_free(settings)
-        stack.enter_context(_data_directory(settings.data_dir))
-        stack.enter_context(tracing.exporting())
-        if settings.metrics_address is not None:
-            metrics.serve(settings.metrics_address)
-        await stack.enter_async_context(_certificate(settings))
-        await stack.enter_async_context(_envoy(settings))
-        model = await stack.enter_async_context(_model(settings))
-        edge = partial(rest.handlers, keep_alive=settings.keep_alive_seconds)
-        await _serve(Server(settings, model, edge), settings, stop)
+    return stop
 
 
-async def _serve(server: Server, settings: Settings, stop: asyncio.Event) -> None:
+def serve_metrics(settings: Settings) -> None:
+    """Serves the metrics of this process, if they have an address. Raises SettingsError."""
+    if settings.metrics_address is not None:
+        metrics.serve(settings.metrics_address)
+
+
+async def run_server(
+    settings: Settings,
+    part: Part,
+    model: ChatModel,
+    stop: asyncio.Event,
+    greeting: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Runs a server until it is to stop; greets once it serves, if it is to."""
+    edge = partial(rest.handlers, keep_alive=settings.keep_alive_seconds)
     serving = asyncio.Event()
-    task = asyncio.create_task(server.serve(serving, stop), name="server")
-    greeting = asyncio.create_task(_greet(serving, settings), name="greeting")
-    try:
-        await task
-    finally:
-        greeting.cancel()
-        await asyncio.gather(greeting, return_exceptions=True)
+
+    async def once_it_serves() -> None:
+        await serving.wait()
+        if greeting is not None:
+            await greeting()
+
+    async with meanwhile(once_it_serves):
+        await Server(settings, part, model, edge).serve(serving, stop)
 
 
-async def _greet(serving: asyncio.Event, settings: Settings) -> None:
-    await serving.wait()
-    while await _healthz(settings) != 200:  # noqa: ASYNC110 (another process)
+async def say(text: str) -> None:
+    """Prints a line for whoever has started the command."""
+    print(text, flush=True)
+
+
+async def greet(settings: Settings) -> None:
+    """Prints how the service is called, once Envoy says that it serves."""
+    while await children.healthz(settings) != 200:  # noqa: ASYNC110 (another process)
         await asyncio.sleep(0.05)
     scheme, plaintext = ("http", "-plaintext ") if settings.tls_cert is None else ("https", "")
     key = "-H 'authorization: Bearer sk-…' " if settings.auth == "keys" else ""
-    print(
+    await say(
         f"REST on {scheme}://{settings.http_address}/v1, gRPC on {settings.grpc_address}\n"
         f"  curl {key}{scheme}://{settings.http_address}/v1/assistants\n"
         f"  grpcurl {plaintext}{key}{settings.grpc_address} "
-        "assistants.v1.AssistantsService/ListAssistants",
-        flush=True,
+        "assistants.v1.AssistantsService/ListAssistants"
     )
 
 
-async def _healthz(settings: Settings) -> int | None:
-    return await http_status(settings.http_address, "/healthz", tls=settings.tls_cert is not None)
-
-
 @contextlib.asynccontextmanager
-async def _certificate(settings: Settings) -> AsyncIterator[None]:
-    """Keeps Envoy's copy of the certificate up to date, if there is one."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        yield
-        return
-    certificate = Certificate(settings.tls_cert, settings.tls_key)
-    tls.write(settings, certificate.pair)
-    watching = asyncio.create_task(tls.watch(settings, certificate), name="certificate")
+async def meanwhile(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Does something beside, as long as this lasts."""
+    task = asyncio.ensure_future(work())
     try:
         yield
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
-async def _envoy(settings: Settings) -> AsyncIterator[None]:
-    async def ready() -> bool:
-        # Any answer will do: before the server serves it is 503.
-        return await _healthz(settings) is not None
-
-    child = Child("envoy", envoy.command(envoy.write(settings)), ready=ready, shares_stdout=True)
-    try:
-        await _start(child)
-        yield
-    finally:
-        await child.stop()
-
-
-@contextlib.asynccontextmanager
-async def _model(settings: Settings) -> AsyncIterator[ChatModel]:
-    """Gives the client of the configured model, or of the embedded one, which it starts."""
-    async with contextlib.AsyncExitStack() as stack:
-        key, silence = settings.model_api_key.get_secret_value(), settings.model_idle_timeout
-        context, quirks = settings.model_context_tokens, settings.model_quirks
-        if settings.model_base_url is not None:
-            url = str(settings.model_base_url)
-            model = ChatModel(url, key, silence, context=context, quirks=quirks)
-        else:
-            embedded = EmbeddedModel(settings.data_dir)
-            stack.push_async_callback(embedded.stop)
-            await _start(embedded)
-            model = ChatModel(
-                embedded.base_url,
-                key,
-                silence,
-                context=context or embedded.context,
-                slots=embedded.slots,
-                options=embedded.options,
-                functions=embedded.calls_functions,
-                models=embedded.models,
-                quirks=quirks,
-            )
-        stack.push_async_callback(model.close)
+async def _model(settings: Settings, *, works: bool) -> AsyncIterator[ChatModel]:
+    async with (
+        children.model_server(settings, works=works) as server,
+        children.chat_model(settings, server) as model,
+    ):
         yield model
 
 
-async def _start(child: Child | EmbeddedModel) -> None:
-    try:
-        await child.start()
-    except ChildError as error:
-        raise SettingsError(str(error)) from error
-
-
-@contextlib.contextmanager
-def _data_directory(path: Path) -> Iterator[None]:
-    """Makes the directory and holds it. Raises SettingsError where another server holds it."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise SettingsError(f"ASSISTANTS_DATA_DIR: {path}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(f"ASSISTANTS_DATA_DIR: another server holds {path}") from None
-        yield
-    finally:
-        os.close(lock)
+def _own_files(stack: contextlib.AsyncExitStack, settings: Settings, *, works: bool) -> None:
+    """Holds the data directory for the embedded model's files; else, many may share a database."""
+    if works and settings.model_base_url is None:
+        stack.enter_context(children.data_directory(settings.data_dir))
+    elif settings.database_url is None:
+        children.make_directory(settings.data_dir)

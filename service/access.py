@@ -8,6 +8,7 @@ so that a new one works at once.
 
 import asyncio
 import hashlib
+import hmac
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+import grpc
 import structlog
 
 from service.errors import ApiError, Kind
-from storage.errors import Unreachable
+from storage.errors import GONE, Unreachable
 from storage.keys import DEFAULT_PROJECT, Keys
 
 POLL = 2.0
@@ -26,6 +28,9 @@ POLL = 2.0
 
 SHORT = 20
 """Characters below which nothing of a wrong key is shown: it may be a person's password."""
+
+EDGE_SECRET = "x-edge-secret"
+"""The metadata in which Envoy shows the secret of `ASSISTANTS_EDGE_SECRET`."""
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +120,8 @@ class Keyring:
 
         However many wrong keys come at once, one query answers them.
         """
+        if self._keys.database.is_gone:
+            raise Unreachable(GONE)
         async with self._lock:
             if self._looked < since:
                 begun, failure = monotonic(), None
@@ -139,6 +146,28 @@ class Keyring:
             for each in found.keys
         }
         self._version = found.version
+
+
+class EdgeOnly(grpc.GenericRpcHandler):
+    """Methods that only whoever shows the edge's secret can call: for others, there are none."""
+
+    def __init__(self, handler: grpc.GenericRpcHandler, secret: str) -> None:
+        """Hides the methods of `handler`."""
+        self._handler = handler
+        self._secret = secret.encode()
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Returns the method, if there is one and the call may know of it."""
+        method = self._handler.service(handler_call_details)
+        if method is None:
+            return None
+        metadata: dict[str, Any] = dict(handler_call_details.invocation_metadata or ())
+        if hmac.compare_digest(str(metadata.get(EDGE_SECRET, "")).encode(), self._secret):
+            return method
+        log.warning("call without the edge's secret", method=handler_call_details.method)
+        return None
 
 
 def masked(key: str) -> str:

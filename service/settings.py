@@ -1,138 +1,49 @@
 """Every setting of the server, once: its default, its meaning and its reason.
 
-Each is read from the environment variable `ASSISTANTS_<NAME>`.
+Each is read from the environment variable `ASSISTANTS_<NAME>`. Those of what a server listens on,
+and those of the code interpreter, are in the two modules of their names.
 """
 
-import re
-import shlex
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    HttpUrl,
-    SecretStr,
-    ValidationError,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, HttpUrl, SecretStr, ValidationError
+from pydantic_settings import SettingsConfigDict
 
 from service.errors import SettingsError
-from service.models.dialect import Quirk
-from service.sandbox.limits import MIB, Lifetimes, Limits
-from service.sandbox.settings import Choice, SandboxSettings
-from storage.database import parse_url
+from service.interpreter_settings import InterpreterSettings
+from service.listening_settings import ListeningSettings
+from service.sandbox.settings import SandboxSettings
+from service.setting_types import (
+    Address,
+    BlobsUrl,
+    ChosenSecret,
+    DatabaseUrl,
+    ModelKey,
+    NatsUrl,
+    Quirks,
+)
 from storage.quotas import Quotas
-
-MIN_KEY = 20
-"""Characters that a key has that people choose."""
-
-MAX_PORT = 65535
-
-MAX_SECONDS = 365 * 86400
-"""As long as a limit of the edge may be: Envoy takes no endless one."""
 
 MAX_SOCKET_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
-
-def _address(value: str) -> str:
-    found = _PLACE.fullmatch(value)
-    if found is None or int(found["port"]) > MAX_PORT or not _is_host(found["host"]):
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
-    return value
-
-
-def _is_host(name: str) -> bool:
-    try:
-        name.encode("idna")
-    except UnicodeError:
-        return False
-    return True
-
-
-def _database_url(value: str) -> str:
-    parse_url(value)
-    return value
-
-
-def _blobs_url(value: str) -> str:
-    if not re.fullmatch(r"s3://[^/\s]+(/\S*)?", value):
-        raise ValueError("expected s3://BUCKET or s3://BUCKET/PREFIX")
-    return value
-
-
-def _bootstrap_key(value: SecretStr) -> SecretStr:
-    key = value.get_secret_value()
-    if len(key) < MIN_KEY or not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError(f"expected at least {MIN_KEY} ASCII characters without spaces")
-    return value
-
-
-def _model_key(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().isprintable():
-        raise ValueError("expected no control characters, such as the end of a line")
-    return value
-
-
-def _origins(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    origins = tuple(each.strip() for each in value.split(",") if each.strip())
-    for origin in origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"'{origin}' is no origin such as https://example.com")
-    return origins
-
-
-def _quirks(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    known = ", ".join(sorted(Quirk))
-    for name in names:
-        if name not in set(Quirk):
-            raise ValueError(f"'{name}' is unknown; there are {known}")
-    return frozenset(map(Quirk, names))
-
-
-def _command(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return tuple(shlex.split(value))
-    except ValueError as error:
-        raise ValueError(f"no command with arguments: {error}") from None
-
-
-_PLACE = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})", re.ASCII)
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,?#@]+")
-
-Address = Annotated[str, AfterValidator(_address)]
-
-Seconds = Annotated[float, Field(ge=0.001, le=MAX_SECONDS)]
-
+LONGEST_SOCKET = "servers/00/edge.sock"
+"""The longest of the paths of sockets in the data directory."""
 
 WhenActive = Literal["reject", "queue"]
 FileSearchMode = Literal["auto", "tool", "always"]
 
 
-class Settings(BaseSettings):
+class Settings(ListeningSettings, InterpreterSettings):
     """The settings of one server."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANTS_", env_ignore_empty=True)
 
-    http_address: Address = "127.0.0.1:8080"
-    """Where Envoy serves /v1: HOST:PORT."""
-
-    grpc_address: Address = "127.0.0.1:50051"
-    """Where gRPC is served: HOST:PORT."""
-
     auth: Literal["none", "keys"] = "none"
     """Whether calls need an API key. Without, all are of the project `default`."""
 
-    bootstrap_key: Annotated[SecretStr, AfterValidator(_bootstrap_key)] | None = None
+    bootstrap_key: ChosenSecret | None = None
     """A key of the project `default`, made when a server starts that does not find it.
 
     For containers, which are given their secrets. One that was revoked stays so.
@@ -162,87 +73,58 @@ class Settings(BaseSettings):
     quota_messages: int | None = Field(default=None, ge=1, lt=2**31)
     """Messages of a project that are stored, at most. A new run needs room for one more."""
 
-    reflection: bool = True
-    """Whether gRPC describes itself to clients. It needs no key: the .proto files are public."""
-
-    grpc_max_request_bytes: int = Field(default=32 * 2**20, ge=2**16, lt=2**31)
-    """Bytes of a request of gRPC at most. A longer one is refused: RESOURCE_EXHAUSTED."""
-
-    max_body_bytes: int = Field(default=16 * 2**20, ge=2**16, le=64 * 2**20)
-    """Bytes of a body of REST at most. A longer one is a 413."""
-
-    max_file_bytes: int = Field(default=512 * 2**20, ge=1)
-    """Bytes of a file that comes in one call at most. A larger one is a 413."""
-
-    max_upload_bytes: int = Field(default=8 * 2**30, ge=1)
-    """Bytes of a file that comes in parts at most."""
-
-    max_part_bytes: int = Field(default=64 * 2**20, ge=1)
-    """Bytes of such a part at most. A larger one is a 413."""
-
-    blobs_url: Annotated[str, AfterValidator(_blobs_url)] | None = None
+    blobs_url: BlobsUrl | None = None
     """`s3://BUCKET/PREFIX`: where the bytes of files are kept. Default: in the data directory.
 
     Region, keys and endpoint are read from AWS_REGION, AWS_ENDPOINT_URL and so on. Servers that
     share a database must share the files, too.
     """
 
-    upload_timeout: Seconds = 3600.0
-    """Seconds in which a request must be whole, be it the upload of a file; then it is a 408.
-
-    Of a file or part, a minute without a byte ends it, too.
-    """
-
-    max_header_kib: int = Field(default=60, ge=8, le=96)
-    """KiB of a request's headers at most. More are a 431."""
-
-    max_connections: int = Field(default=10_000, ge=1, lt=2**31)
-    """Connections that Envoy keeps at most, or as many files as it may open. More are closed."""
-
-    max_streams: int = Field(default=1000, ge=1, lt=2**31)
-    """Calls at once on one connection of HTTP/2 at most. More wait in the client."""
-
-    headers_timeout: Seconds = 30.0
-    """Seconds that the headers of a request may take to arrive."""
-
-    request_timeout: Seconds = 120.0
-    """Seconds without a byte, either way, that end a POST: a 408 where its request is not whole.
-
-    Streams have no limit, as they get comments while they are silent: so it must be more than
-    `keep_alive_seconds`.
-    """
-
-    idle_timeout: Seconds = 600.0
-    """Seconds after which a connection without a request is closed."""
-
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
-    """Origins whose pages may call the server from browsers, separated by commas, or `*`."""
-
-    tls_cert: Path | None = None
-    """A PEM file with the certificate, and those up to its authority: then both ports speak TLS.
-
-    It and the key are read again when they change. Connections that are open go on.
-    """
-
-    tls_key: Path | None = None
-    """A PEM file with the certificate's key, without a password."""
-
-    tls_client_ca: Path | None = None
-    """A PEM file with authorities: callers of the gRPC port must have a certificate from one.
-
-    It is read again when it changes, too.
-    """
-
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
 
-    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
+    database_url: DatabaseUrl | None = None
     """`postgresql://…` or `sqlite:///…`. Default: a SQLite file in the data directory."""
+
+    database_connections: int = Field(default=10, ge=1, le=1000)
+    """Connections to PostgreSQL that the calls of a server share, at most.
+
+    More transactions wait, a minute at most. A server opens three more besides those of its engine:
+    two to renew leases, one to see whether the database is there.
+    """
+
+    database_engine_connections: int = Field(default=4, ge=1, le=1000)
+    """Connections to PostgreSQL that only the run engine uses, at most, besides the others."""
+
+    nats_url: NatsUrl | None = None
+    """NATS servers with JetStream, by which several servers on one database are one service.
+
+    `nats://user:password@host:4222` or `tls://…`; those of one cluster are separated by commas.
+    Default: none, for a server that is alone.
+    """
+
+    nats_credentials: Path | None = None
+    """A file with the JWT and the seed of a user of NATS (`.creds`)."""
+
+    nats_ca: Path | None = None
+    """A PEM file with authorities of the certificates of `tls://` servers, beside the system's."""
+
+    nats_prefix: str = Field(default="assistants", pattern=r"^[A-Za-z0-9_-]+$")
+    """What the names of all streams and subjects begin with: one for each service on a NATS."""
+
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+    """How many servers of the NATS cluster keep each stream."""
+
+    nats_events_max_bytes: int = Field(default=256 * 2**20, ge=2**20)
+    """Bytes of events of all servers that NATS keeps at most; the oldest go first."""
+
+    nats_queue_max_bytes: int = Field(default=64 * 2**20, ge=2**20)
+    """Bytes of runs that wait for a worker at most. More wait in memory, or in the database."""
 
     model_base_url: HttpUrl | None = None
     """An OpenAI-compatible endpoint, up to and with its `/v1`. Default: the embedded model."""
 
-    model_api_key: Annotated[SecretStr, AfterValidator(_model_key)] = SecretStr("none")
+    model_api_key: ModelKey = SecretStr("none")
     """What that endpoint wants as its key. Local servers take any."""
 
     model_context_tokens: int | None = Field(default=None, ge=256)
@@ -259,7 +141,7 @@ class Settings(BaseSettings):
     above, as the messages beyond are left out without a word.
     """
 
-    model_quirks: Annotated[frozenset[Quirk], NoDecode, BeforeValidator(_quirks)] = frozenset()
+    model_quirks: Quirks = frozenset()
     """What the model server wants otherwise than in OpenAI's form: names, separated by commas.
 
     Most of it is found out, from what the server refuses. See docs/models.md.
@@ -329,53 +211,6 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=10.0, ge=0)
     """Seconds that runs in progress get to end on SIGTERM."""
 
-    sandbox: Choice = "auto"
-    """Where the code interpreter runs code: `auto`, `command`, or `off`.
-
-    `auto`: enclosed by bubblewrap where that works, else by Landlock and seccomp. See
-    docs/code-interpreter.md.
-    """
-
-    sandbox_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_command)] = ()
-    """With `command`: what starts the interpreter elsewhere, such as `docker run -i …`.
-
-    Split as a shell does. `python3 -I -c …` is appended, whose standard streams are used.
-    """
-
-    interpreter_python: Path | None = None
-    """The Python that runs the code, of an environment with IPython.
-
-    Default: what `make setup` or `assistants interpreter install` has installed; with `command`,
-    `python3` there.
-    """
-
-    sandbox_seconds: float = Field(default=60.0, ge=1)
-    """How long a call may take; then it is interrupted, and two seconds later killed."""
-
-    sandbox_memory_mib: int = Field(default=1024, ge=128)
-    """MiB of memory of a session, all its processes together."""
-
-    sandbox_disk_mib: int = Field(default=512, ge=1)
-    """MiB of a thread's files together. They are kept as long as the thread."""
-
-    sandbox_files: int = Field(default=1000, ge=1)
-    """Files and folders of a thread."""
-
-    sandbox_processes: int = Field(default=64, ge=8)
-    """Processes and threads of a session together."""
-
-    sandbox_output_mib: int = Field(default=32, ge=1)
-    """MiB that a call may put out, images included; beyond them its session is ended."""
-
-    sandbox_sessions: int = Field(default=16, ge=1)
-    """Sessions that are open at once. For one more the idlest is closed, and its files are kept."""
-
-    sandbox_idle_seconds: float = Field(default=20 * 60.0, ge=1)
-    """How long a session may run nothing until it is closed."""
-
-    sandbox_age_seconds: float = Field(default=60 * 60.0, ge=1)
-    """How old a session may be; then it is closed as soon as it runs nothing."""
-
     events_max_bytes: int = Field(default=64 * 2**20, ge=2**20)
     """Bytes of events that are kept for readers who come back; those of quiet runs go first."""
 
@@ -403,18 +238,14 @@ class Settings(BaseSettings):
             raise SettingsError(f"{name}: {reason}") from None
         if settings.bootstrap_key is not None and settings.auth == "none":
             raise SettingsError("ASSISTANTS_BOOTSTRAP_KEY: there are no keys: ASSISTANTS_AUTH=keys")
-        if (settings.tls_cert is None) != (settings.tls_key is None):
-            raise SettingsError("ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY: one needs the other")
-        if settings.tls_client_ca is not None and settings.tls_cert is None:
-            raise SettingsError("ASSISTANTS_TLS_CLIENT_CA: needs ASSISTANTS_TLS_CERT")
+        settings.check_listening()
+        settings.check_interpreter()
         if settings.request_timeout <= settings.keep_alive_seconds:
             raise SettingsError(
                 "ASSISTANTS_REQUEST_TIMEOUT: must be more than ASSISTANTS_KEEP_ALIVE_SECONDS, or "
                 "silent streams are cut off"
             )
-        if settings.sandbox == "command" and not settings.sandbox_command:
-            raise SettingsError("ASSISTANTS_SANDBOX=command needs ASSISTANTS_SANDBOX_COMMAND")
-        socket = settings.edge_socket.absolute()
+        socket = settings.data_dir.absolute() / LONGEST_SOCKET
         if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(
                 f"ASSISTANTS_DATA_DIR: the socket path {socket} is longer than the "
@@ -433,37 +264,9 @@ class Settings(BaseSettings):
         )
 
     @property
-    def edge_socket(self) -> Path:
-        """The Unix socket on which Envoy alone reaches the server."""
-        return self.data_dir / "edge.sock"
-
-    @property
-    def grpc_socket(self) -> Path:
-        """The Unix socket on which Envoy reaches the public gRPC server."""
-        return self.data_dir / "grpc.sock"
-
-    @property
     def code_interpreter(self) -> SandboxSettings:
         """The settings of the code interpreter, together."""
-        return SandboxSettings(
-            directory=self.data_dir / "threads",
-            engine=self.sandbox,
-            command=self.sandbox_command,
-            python=self.interpreter_python,
-            limits=Limits(
-                seconds=self.sandbox_seconds,
-                memory=self.sandbox_memory_mib * MIB,
-                disk=self.sandbox_disk_mib * MIB,
-                files=self.sandbox_files,
-                processes=self.sandbox_processes,
-                output=self.sandbox_output_mib * MIB,
-            ),
-            lifetimes=Lifetimes(
-                sessions=self.sandbox_sessions,
-                idle_seconds=self.sandbox_idle_seconds,
-                age_seconds=self.sandbox_age_seconds,
-            ),
-        )
+        return self.interpreter_in(self.data_dir / "threads")
 
     @property
     def effective_database_url(self) -> str:

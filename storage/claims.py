@@ -162,8 +162,8 @@ class Claims(Repository):
             return None
         now = tx.now()
         before = tx.value(STATUS, id=run_id)
-        if assistant_id := file_waits.check(tx, run_id, thread, now):
-            raise FilesNotReady(run_id, assistant_id)
+        if (waiting := file_waits.check(tx, run_id, thread, now)) is not None:
+            raise FilesNotReady(run_id, transitions.epoch(waiting), waiting.assistant_id)
         run = transitions.claim(tx, run_id, now, self._lease)
         if run is None:
             return None

@@ -2,20 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from storage import disconnects, postgresql, sqlite
+from storage import disconnects, postgresql, schema, sqlite
 from storage.errors import Unreachable
 from storage.postgresql import PostgreSQL
+from storage.schema import Migrated
 from storage.sqlite import SQLite
 from storage.transaction import Transaction
 
@@ -58,14 +56,17 @@ class Database:
     all. It is of one project; the run engine's and the reconciler's, with None, are of all.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """Connects at the first transaction; on PostgreSQL, up to `pool_size` times for calls."""
+    def __init__(self, url: str, *, connections: int = 10, engine_connections: int = 4) -> None:
+        """Connects at the first transaction; on PostgreSQL, so many times at most.
+
+        Calls share `connections`; the run engine has `engine_connections` for itself.
+        """
         self.url = parse_url(url)
         self._adapter: SQLite | PostgreSQL
         if self.url.get_backend_name() == "sqlite":
             self._adapter = SQLite(str(self.url.database))
         else:
-            self._adapter = PostgreSQL(self.url, pool_size)
+            self._adapter = PostgreSQL(self.url, connections, engine_connections)
 
     async def write(
         self,
@@ -112,22 +113,40 @@ class Database:
         """
         return await self._adapter.get(work, project, together=together)
 
-    async def migrate(self) -> None:
-        """Brings the schema up to date. Servers may do so at the same time. Raises Unreachable."""
-        await asyncio.to_thread(self._migrate)
+    async def migrate(self) -> Migrated:
+        """Brings the schema up to date. Servers may do so at the same time.
 
-    def _migrate(self) -> None:
+        Raises Unreachable, and TooOld where the schema is of newer code, and does not take this.
+        """
+        return await asyncio.to_thread(self._migrate)
+
+    def _migrate(self) -> Migrated:
         try:
             with self.connect() as connection, connection.begin():
                 if connection.dialect.name == "postgresql":
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": MIGRATION_LOCK})
-                _upgrade(connection)
+                return schema.migrate(connection)
         except DBAPIError as error:
             away = disconnects.translate_disconnects(error.orig or error)
             if isinstance(away, Unreachable):
                 raise away from error
             raise
+
+    async def watch(self, changed: Callable[[bool], None]) -> None:
+        """Says whenever the database has gone, and when it is back; until it is cancelled.
+
+        Meanwhile, work of a project is Unreachable at once. A file is always there.
+        """
+        if isinstance(self._adapter, SQLite):
+            await asyncio.Event().wait()
+        else:
+            await self._adapter.pulse.watch(changed)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the database is known not to answer."""
+        return isinstance(self._adapter, PostgreSQL) and not self._adapter.pulse.beats
 
     def connect(self) -> Connection:
         """Returns a connection of SQLAlchemy's, which makes and inspects the schema.
@@ -155,15 +174,3 @@ class Database:
     async def close(self) -> None:
         """Closes every connection, once all that was begun is finished."""
         await self._adapter.close()
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _escaped(path: Path) -> str:
-    # Alembic's configuration takes % for the start of a placeholder.
-    return str(path).replace("%", "%%")

@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+GONE = "the database does not answer"
+"""Why work is refused at once after the database has gone."""
+
 
 class StorageError(Exception):
     """Base of the expected errors of repositories."""
@@ -18,10 +21,21 @@ class DiskFull(Unreachable):
 class FilesNotReady(StorageError):
     """The run waits for files of its thread that are being indexed."""
 
-    def __init__(self, run_id: str, assistant_id: str) -> None:
+    def __init__(self, run_id: str, epoch: int, assistant_id: str) -> None:
         super().__init__(run_id)
         self.run_id = run_id
+        self.epoch = epoch
         self.assistant_id = assistant_id
+
+
+class TooOld(Unreachable):
+    """The schema was made by newer code, and does not take this; the message is one line."""
+
+    def __init__(self, own: int, oldest: int) -> None:
+        super().__init__(
+            f"its schema takes servers of version {oldest} or newer, and this one is of version "
+            f"{own}: install a newer release"
+        )
 
 
 class NotFound(StorageError):

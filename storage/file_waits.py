@@ -45,8 +45,8 @@ def waits(tx: Transaction, run: Run, thread: Thread, now: float) -> bool:
     return tx.one(INDEXING, ids=stores, project_id=run.project_id) is not None
 
 
-def check(tx: Transaction, run_id: str, thread: Thread, now: float) -> str | None:
-    """Returns the assistant of a run that is to wait; None for one that need not."""
+def check(tx: Transaction, run_id: str, thread: Thread, now: float) -> Run | None:
+    """Returns a run that is to wait; None for one that need not."""
     if not store_ids(thread.tool_resources) or (run := tx.one(RUN, id=run_id)) is None:
         return None
-    return run.assistant_id if waits(tx, run, thread, now) else None
+    return run if waits(tx, run, thread, now) else None

@@ -18,8 +18,9 @@ from sqlalchemy.engine import URL
 
 from storage.background import BackgroundTasks
 from storage.disconnects import translate_disconnects
-from storage.errors import StorageError, Unreachable
+from storage.errors import GONE, StorageError, Unreachable
 from storage.postgresql_connection import Connection, Cursor
+from storage.pulse import Pulse
 from storage.statements import DIALECTS
 from storage.transaction import Transaction, perform
 
@@ -50,13 +51,10 @@ LIMIT = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
 WAIT_SECONDS = 60.0
 """How long a transaction waits for a connection, and before it for its turn on its thread."""
 
-ENGINE_CONNECTIONS = 4
-"""Connections that only the run engine uses, besides the others."""
-
 RENEWAL_CONNECTIONS = 2
 """Connections that only renew leases: nobody who waits for a thread keeps them from it."""
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.2
 """How often a wait for an answer looks at the clock."""
 
 T = TypeVar("T")
@@ -97,16 +95,26 @@ class _Job:
 
 
 class _Pool:
-    """Threads that execute transactions, and as many connections at most."""
+    """Threads that execute transactions, and as many connections at most.
 
-    def __init__(self, parameters: Mapping[str, Any], size: int, name: str) -> None:
+    With a `pulse`, transactions of a project fail as soon as the database has gone: their callers
+    wait for them. The run engine's wait longer, as a run that goes on is better than a new attempt.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, Any], size: int, name: str, pulse: Pulse | None = None
+    ) -> None:
         self._parameters = parameters
+        self._pulse = pulse
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
         self._idle: list[Connection] = []
         """Connections that no thread uses; the last one was in use last."""
 
     async def run(self, begin: bytes | None, work: Work[T], project: str | None) -> T:
         """Executes a transaction, which goes on also if the caller is cancelled."""
+        pulse = None if project is None else self._pulse
+        if pulse is not None and not pulse.beats:
+            raise Unreachable(GONE)
         job = _Job()
         future = self._threads.submit(self._execute, job, begin, work, project)
         answer = asyncio.wrap_future(future)
@@ -117,6 +125,13 @@ class _Pool:
             # Only what no thread has begun is cancelled.
             if loop.time() >= until and future.cancel():
                 raise Unreachable("every connection to the database is in use")
+            if pulse is not None and not pulse.beats:
+                if job.connection is not None:
+                    job.connection.give_up()
+                future.cancel()
+                # Nobody asks for its error any more.
+                answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+                raise Unreachable(GONE)
             if job.connection is not None:
                 job.connection.give_up_if_silent()
             await asyncio.wait([answer], timeout=POLL_SECONDS)
@@ -232,20 +247,21 @@ def _commit(connection: Connection) -> None:
 class PostgreSQL:
     """One PostgreSQL database."""
 
-    def __init__(self, url: URL, pool_size: int) -> None:
-        """Connects at the first transaction; for calls, up to `pool_size` times."""
+    def __init__(self, url: URL, calls: int, engine: int) -> None:
+        """Connects at the first transaction; for calls and the run engine, up to so many times."""
         self._parameters = parameters(url)
-        self._size = pool_size
+        self._sizes = calls, engine
+        self.pulse = Pulse(self._parameters)
         self._tasks = BackgroundTasks(StorageError)
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @functools.cached_property
     def _calls(self) -> _Pool:
-        return _Pool(self._parameters, self._size, "postgresql-calls")
+        return _Pool(self._parameters, self._sizes[0], "postgresql-calls", self.pulse)
 
     @functools.cached_property
     def _engine(self) -> _Pool:
-        return _Pool(self._parameters, ENGINE_CONNECTIONS, "postgresql-engine")
+        return _Pool(self._parameters, self._sizes[1], "postgresql-engine")
 
     @functools.cached_property
     def _renewals(self) -> _Pool:

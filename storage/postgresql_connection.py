@@ -66,10 +66,14 @@ class Connection:
         """Ends the wait of the thread that uses it, if the answer is overdue: it has failed."""
         deadline = self._deadline
         if deadline is not None and time.monotonic() > deadline:
-            self.silent = True
-            # It may have ended already.
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Ends the wait of the thread that uses it: it has failed."""
+        self.silent = True
+        # It may have ended already.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def command(self, command: bytes, patience: float | None) -> bytes:
         """Executes what has no parameters; returns what was done. Closes itself if that fails."""

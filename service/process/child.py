@@ -11,8 +11,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 
 import structlog
 
@@ -73,7 +74,8 @@ class Child:
 
     `argv` is the program, looked up in PATH, and its arguments. `ready` says whether the program
     can serve yet; it is asked again and again while the child starts, and OSError counts as a no.
-    What it writes is logged, but for its stdout with `shares_stdout`: that is the server's.
+    What it writes is logged, but for its stdout with `shares_stdout`: that is the server's. With
+    `logs`, it logs by itself as the server does. `environment` is added to the server's.
     """
 
     def __init__(
@@ -82,10 +84,14 @@ class Child:
         argv: Sequence[str],
         *,
         ready: Callable[[], Awaitable[bool]],
+        environment: Mapping[str, str] = MappingProxyType({}),
+        logs: bool = False,
         shares_stdout: bool = False,
     ) -> None:
         self.name = name
         self._argv = list(argv)
+        self._environment = environment
+        self._logs = logs
         self._ready = ready
         self._shares_stdout = shares_stdout
         self._process: _Process | None = None
@@ -119,7 +125,7 @@ class Child:
     async def _start(self) -> None:
         log.debug("starting child", child=self.name, argv=shlex.join(self._argv))
         try:
-            self._process = await _Process.spawn(self.name, self._argv, self._shares_stdout)
+            self._process = await self._spawn()
         except OSError as error:
             raise ChildError(f"{self.name} cannot be started: {error.strerror}") from error
         ended = asyncio.ensure_future(self._process.wait())
@@ -135,6 +141,16 @@ class Child:
             for task in (ended, ready):
                 task.cancel()
             await asyncio.gather(ended, ready, return_exceptions=True)
+
+    async def _spawn(self) -> "_Process":
+        environment = os.environ | self._environment
+        return await _Process.spawn(
+            self.name,
+            self._argv,
+            environment,
+            shares_stdout=self._shares_stdout,
+            logs=self._logs,
+        )
 
     async def _until_ready(self) -> None:
         while True:
@@ -182,7 +198,7 @@ class Child:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, MAX_DELAY)
                 try:
-                    self._process = await _Process.spawn(self.name, self._argv, self._shares_stdout)
+                    self._process = await self._spawn()
                     break
                 except OSError as error:
                     log.error("cannot restart child", child=self.name, error=error.strerror)
@@ -206,20 +222,31 @@ def describe(returncode: int) -> str:
 class _Process:
     """One life of a child. `wait` may be cancelled and called again."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], output: "_Output") -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], output: "_Output | None") -> None:
         self._popen = popen
         self._output = output
         self.pid = popen.pid
 
     @classmethod
-    async def spawn(cls, name: str, argv: Sequence[str], shares_stdout: bool) -> "_Process":
+    async def spawn(
+        cls,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        shares_stdout: bool,
+        logs: bool,
+    ) -> "_Process":
         # subprocess itself, as it uses vfork here; uvloop would fork, with gRPC's threads about.
         popen = subprocess.Popen(  # noqa: ASYNC220
             dying_with_parent(argv),
+            env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=None if shares_stdout else subprocess.PIPE,
-            stderr=subprocess.PIPE if shares_stdout else subprocess.STDOUT,
+            stdout=None if logs or shares_stdout else subprocess.PIPE,
+            stderr=None if logs else subprocess.PIPE if shares_stdout else subprocess.STDOUT,
         )
+        if logs:
+            return cls(popen, None)
         try:
             loop = asyncio.get_running_loop()
             logged = popen.stderr if shares_stdout else popen.stdout
@@ -233,7 +260,7 @@ class _Process:
 
     @property
     def last_line(self) -> str:
-        return self._output.last
+        return self._output.last if self._output else ""
 
     def send(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
@@ -246,10 +273,11 @@ class _Process:
             with suppress(OSError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS):
-                await self._output.closed.wait()
-        self._output.close()
+        if self._output is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await self._output.closed.wait()
+            self._output.close()
         return self._popen.returncode
 
 

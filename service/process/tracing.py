@@ -137,9 +137,9 @@ def http_client() -> "list[aiohttp.TraceConfig]":
     return [create_trace_config()]
 
 
-def database(url: str) -> Database:
-    """Returns a database, whose transactions are spans if there are any."""
-    return Database(url) if _tracer is None else _TracedDatabase(url)
+def database(url: str, **options: int) -> Database:
+    """Returns a database, made with `options`, whose transactions are spans if there are any."""
+    return Database(url, **options) if _tracer is None else _TracedDatabase(url, **options)
 
 
 class _TracedDatabase(Database):

@@ -22,7 +22,7 @@ from storage.errors import NotCancellable, NotFound, StorageError
 from storage.new_runs import Created
 from storage.runs import Submitted
 from storage.tables import Run, RunStatus
-from storage.transitions import Ended
+from storage.transitions import Ended, epoch
 
 Begun = tuple[Run, int]
 """A run that was handed to the workers, and the number of the first event of this call."""
@@ -43,7 +43,11 @@ class Engine:
         limits: Limits,
         images: Images | None = None,
     ) -> None:
-        """Executes runs of `storage` with `model` and `tools`, up to `concurrency` at once."""
+        """Executes runs of `storage` with `model` and `tools`, up to `concurrency` at once.
+
+        With 0, it executes none: those that it starts are left to other servers.
+        """
+        self._works = concurrency > 0
         self._storage = storage
         self._tools = tools
         self._queue = queue
@@ -65,10 +69,16 @@ class Engine:
         bus.subscribe_stops(self._worker.stop)
         self._reconciler = Reconciler(storage.stale_runs, queue, self.announce)
 
+    async def open(self) -> None:
+        """Makes the bus and the queue ready. Raises SettingsError."""
+        await self._bus.open()
+        await self._queue.open()
+
     async def work(self) -> None:
         """Executes runs until cancelled. Any exception is a defect of this program."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._worker.work(), name="worker")
+            if self._works:
+                group.create_task(self._worker.work(), name="worker")
             group.create_task(self._worker.watch(), name="watch")
             group.create_task(self.streams.work(), name="status batcher")
             group.create_task(self._reconciler.reconcile(), name="reconciler")
@@ -116,7 +126,7 @@ class Engine:
             # The attempt begins before the stream is read: what both publish first is one write.
             await asyncio.sleep(0)
         elif not run.waiting:
-            await self._queue.put(run.id, run.assistant_id)
+            await self._queue.put(run.id, epoch(run), run.assistant_id)
 
     async def settled(self, id: str) -> None:
         """Waits until what this server's streams have shown under an id is stored.
@@ -131,8 +141,8 @@ class Engine:
         if ended.run.status == RunStatus.cancelling:
             # A run that no worker holds yet is ended by the reconciler.
             self._reconciler.wake()
-        if ended.released is not None:
-            await self._queue.put(ended.released.id, ended.released.assistant_id)
+        if (released := ended.released) is not None:
+            await self._queue.put(released.id, epoch(released), released.assistant_id)
 
     def forget(self, thread_id: str) -> None:
         """Lets the tools drop what they keep of a thread that is deleted."""

@@ -65,7 +65,7 @@ class Reconciler:
         for run in stale.overdue:
             await self._end(run.id, RunStatus.expired)
         for run in [*stale.queued, *stale.orphaned]:
-            await self._queue.put(run.id, run.assistant_id)
+            await self._queue.put(run.id, run.epoch, run.assistant_id)
 
     async def measure(self) -> None:
         """Counts the runs for the metrics, again and again, until it is cancelled."""

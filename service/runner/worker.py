@@ -23,6 +23,7 @@ from service.runner.tools.registry import Registry
 from storage.claims import Claim, Claims
 from storage.errors import FilesNotReady, Unreachable
 from storage.tables import RunStatus
+from storage.transitions import epoch
 
 WATCH_SECONDS = 0.5
 """Seconds between two looks at the states of runs: cancellation takes effect within a second."""
@@ -72,9 +73,15 @@ class Worker:
                 await self._queue.ready()
                 # Taken only when it can begin: until then, another group may have its turn.
                 await self._slots.free()
-                run_id = await self._queue.take()
                 self._slots.take()
-                self._begin(run_id, self._claim(run_id), None)
+                run_id = None
+                try:
+                    run_id = await self._queue.take()
+                finally:
+                    if run_id is None:
+                        self._slots.give_back()
+                if run_id is not None:
+                    self._begin(run_id, self._claim(run_id), None)
         finally:
             self._stopping = True
 
@@ -178,12 +185,14 @@ class Worker:
         except FilesNotReady as wait:
             claim = None
             self._put_later(wait)
+        finally:
+            # From here on, the lease holds it. What could not be claimed is put again.
+            await self._queue.acknowledge(run_id)
         if claim is not None:
             task = asyncio.current_task()
             assert task is not None
             self._attempts[task] = attempt = self._attempt(claim)
             await self._execute(attempt)
-        await self._queue.acknowledge(run_id)
 
     def _put_later(self, wait: FilesNotReady) -> None:
         """Puts a run that waits for files back into the queue, a little later."""
@@ -193,7 +202,7 @@ class Worker:
 
     async def _put_again(self, wait: FilesNotReady) -> None:
         await asyncio.sleep(FILES_SECONDS)
-        await self._queue.put(wait.run_id, wait.assistant_id)
+        await self._queue.put(wait.run_id, wait.epoch, wait.assistant_id)
 
     def _attempt(self, claim: Claim) -> Attempt:
         # An older attempt of ours, whose lease ran out, must publish nothing: deltas need no claim.
@@ -233,7 +242,7 @@ class Worker:
         ):
             released = await attempt.execute()
         if released is not None:
-            await self._queue.put(released.id, released.assistant_id)
+            await self._queue.put(released.id, epoch(released), released.assistant_id)
 
 
 class Reservation:

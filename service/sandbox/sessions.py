@@ -1,6 +1,7 @@
 """The sessions of all threads: one per thread, some at once, none for too long."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -22,13 +23,18 @@ ENDED = "ended"
 """The note of how a thread's session has ended, or would if nothing more were said; none: it was
 told."""
 
+NEWEST = "session"
+"""The note of which session of a thread is the newest, of those on all servers that share it."""
+
 IDLE, OLD, EVICTED, CLOSED, STOPPED, LOST = "idle", "old", "evicted", "closed", "stopped", "lost"
+ELSEWHERE = "elsewhere"
 WHY = {
     IDLE: "it was idle for too long",
     OLD: "it was open for too long",
     EVICTED: "others needed its place",
     CLOSED: "it was closed",
     STOPPED: "the server was stopped",
+    ELSEWHERE: "another server has run code meanwhile",
 }
 """Why sessions end, other than by what their code has done, and what threads are told of it."""
 
@@ -50,6 +56,7 @@ class _Slot:
     """Held by the call that runs."""
 
     session: Session | None = None
+    id: str = ""
     starting: bool = False
     users: int = 0
     """Calls that run or wait for their turn."""
@@ -106,7 +113,8 @@ class Sessions:
 
         The calls of a thread run one after the other. Where too many sessions are open, the idlest
         is closed; where none is idle, the call waits. Where the session before has ended other than
-        in a call, also with the server, a text that says so comes first. Raises Unavailable, and
+        in a call, also with the server, a text that says so comes first; so it does where another
+        server has opened a newer one, on the same files. Raises Unavailable, and
         SessionClosed when the session is closed during the call. Who stops before End closes the
         iterator.
         """
@@ -114,10 +122,18 @@ class Sessions:
         slot.users += 1
         try:
             async with slot.turn:
-                if slot.session is not None and slot.session.lost is not None:
-                    await self._drop(thread, slot, LOST)
+                why = None
+                if slot.session is not None:
+                    if slot.session.lost is not None:
+                        why = LOST
+                    elif not self._is_newest(thread, slot):
+                        why = ELSEWHERE
+                if why is not None:
+                    await self._drop(thread, slot, why)
                 if slot.session is None:
                     ended = self.folder(thread).note(ENDED)
+                    if why == ELSEWHERE:
+                        ended = WHY[ELSEWHERE]
                     await self._open(thread, slot)
                     if ended is not None:
                         yield Text(_note(ended))
@@ -181,6 +197,8 @@ class Sessions:
         finally:
             slot.starting = False
         metrics.INTERPRETER_SESSIONS.inc()
+        slot.id = secrets.token_hex(8)
+        self.folder(thread).set_note(NEWEST, slot.id)
         self.folder(thread).set_note(ENDED, WHY[STOPPED])
         slot.opened = slot.used = self._clock()
         if self._closed:
@@ -209,8 +227,12 @@ class Sessions:
         if session is not None:
             metrics.INTERPRETER_SESSIONS.dec()
             metrics.INTERPRETER_SESSION_ENDS.labels(why).inc()
-            self.folder(thread).set_note(ENDED, None if told else WHY.get(why, session.lost))
+            if self._is_newest(thread, slot):
+                self.folder(thread).set_note(ENDED, None if told else WHY.get(why, session.lost))
             await session.close()
+
+    def _is_newest(self, thread: str, slot: _Slot) -> bool:
+        return self.folder(thread).note(NEWEST) == slot.id
 
     async def _sweeping(self) -> None:
         while True:

@@ -188,12 +188,12 @@ async def test_certificates_that_are_replaced(secure: Stack, models: ModelServer
 async def test_a_copy_that_cannot_be_written(secure: Stack) -> None:
     """It is written when it can be, though the files have not changed again."""
     pair = Path(secure.env["ASSISTANTS_TLS_CERT"])
-    in_the_way = Path(secure.env["ASSISTANTS_DATA_DIR"]) / "tls.new"
+    in_the_way = Path(secure.env["ASSISTANTS_DATA_DIR"]) / "tls-server.new"
     shutil.copy(CERTIFICATES / "first.pem", pair)
     await until(lambda: shows(secure, "first"))
     in_the_way.mkdir()
     shutil.copy(CERTIFICATES / "second.pem", pair)
-    await until(lambda: "tls.json: " in secure.printed())
+    await until(lambda: "tls-server.json: " in secure.printed())
     in_the_way.rmdir()
     await until(lambda: shows(secure, "second"))
 

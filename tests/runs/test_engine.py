@@ -165,7 +165,7 @@ class WatchedQueue(MemoryQueue):
         super().__init__()
         self.taken = asyncio.Event()
 
-    async def take(self) -> str:
+    async def take(self) -> str | None:
         run_id = await super().take()
         self.taken.set()
         return run_id
@@ -189,7 +189,7 @@ async def test_a_run_that_is_claimed_during_the_drain_is_released(
     )
     working = asyncio.create_task(worker.work())
     async with holding(storage, thread.id):
-        await queue.put(run.id, run.assistant_id)
+        await queue.put(run.id, 0, run.assistant_id)
         await queue.taken.wait()
         working.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -15,9 +15,11 @@ import pytest
 
 from service.errors import EventsGone
 from service.runner.events import build
+from service.runner.events import log as log_module
 from service.runner.events import memory as memory_module
 from service.runner.events.bus import PORTION
-from service.runner.events.memory import MemoryBus, size_of
+from service.runner.events.log import size_of
+from service.runner.events.memory import MemoryBus
 from tests.support.contract.adapters import OTHER, RUN, named, refused, run_event, subscribe, take
 from tests.support.hostile.processes import resident
 from tests.support.waiting import counting_turns
@@ -38,9 +40,16 @@ class Clock:
         return self.time
 
 
-async def test_events_are_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Has buses go by a clock that stands still."""
     clock = Clock()
-    monkeypatch.setattr(memory_module, "time", clock)
+    for module in (memory_module, log_module):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+async def test_events_are_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = set_clock(monkeypatch)
     bus = MemoryBus(keep_seconds=10)
     await bus.publish(RUN, 0, *named("a", "b"))
     await bus.publish("followed", 0, *named("a", "b"))
@@ -65,8 +74,7 @@ async def test_events_are_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_numbers_increase_within_an_attempt(
     forgotten: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(memory_module, "time", clock)
+    clock = set_clock(monkeypatch)
     bus = MemoryBus(keep_seconds=10, max_bytes=FULL)
     last = await bus.publish(RUN, 1, *named("a", "b")) + 1
     for _ in range(2):
@@ -85,8 +93,7 @@ async def test_numbers_increase_within_an_attempt(
 async def test_of_a_run_that_is_over_its_end_is_remembered_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(memory_module, "time", clock)
+    clock = set_clock(monkeypatch)
     bus = MemoryBus(keep_seconds=10, max_bytes=FULL)
     await bus.publish(RUN, 0, run_event("completed"))
     await bus.publish(OTHER, 0, *named("x" * 90))
@@ -116,8 +123,9 @@ async def steps_of_a_publish(bus: MemoryBus) -> int:
     def trace(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
         nonlocal steps
         steps += event == "line"
-        return trace if frame.f_code.co_filename == memory_module.__file__ else None
+        return trace if frame.f_code.co_filename in files else None
 
+    files = {memory_module.__file__, log_module.__file__}
     before = sys.gettrace()
     sys.settrace(trace)
     try:
@@ -130,8 +138,7 @@ async def steps_of_a_publish(bus: MemoryBus) -> int:
 async def test_an_event_costs_the_same_however_many_runs_there_were(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(memory_module, "time", clock)
+    clock = set_clock(monkeypatch)
     full, silent = list[int](), list[int]()
     for runs in (10, 200):
         bus = MemoryBus(keep_seconds=10, max_bytes=(runs + 1) * FULL)

@@ -1,12 +1,18 @@
 """Stops that are published: workers on the same bus need no look at the database."""
 
+import contextlib
+from collections.abc import AsyncIterator
+
 import pytest
 
 from service.runner import worker as worker_module
+from service.runner.events.bus import EventBus
 from service.runner.events.memory import MemoryBus
 from storage.tables import RunStatus
 from tests.runs.test_attempts import BEGUN
+from tests.support.contract.adapters import JetStreams
 from tests.support.model_server import ModelServer
+from tests.support.nats import Nats
 from tests.support.runs.engines import NEVER, Engines
 from tests.support.script import Answer, Hold
 from tests.support.storage.rows import PROJECT, set_run
@@ -19,11 +25,23 @@ def unwatchful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "WATCH_SECONDS", NEVER)
 
 
+@pytest.fixture(params=["one", "shared"])
+async def buses(request: pytest.FixtureRequest) -> AsyncIterator[tuple[EventBus, EventBus]]:
+    """The buses of two engines: one and the same, and two that share a NATS."""
+    if request.param == "one":
+        bus = MemoryBus()
+        yield bus, bus
+        return
+    nats: Nats = request.getfixturevalue("nats")
+    prefix = nats.prefix()
+    async with contextlib.aclosing(JetStreams(nats)) as jetstreams:
+        yield await jetstreams.bus(prefix=prefix), await jetstreams.bus(prefix=prefix)
+
+
 async def test_a_cancelled_run_is_stopped_by_the_engine_that_executes_it(
-    engines: Engines, models: ModelServer
+    engines: Engines, models: ModelServer, buses: tuple[EventBus, EventBus]
 ) -> None:
-    bus = MemoryBus()
-    worker, other = engines.start(bus=bus), engines.start(bus=bus)
+    worker, other = (engines.start(bus=bus) for bus in buses)
     held, untouched = Hold(Answer("Hello there"), after="Hello"), Hold(Answer("Bye"))
     following = await engines.run(worker, models.script(held))
     staying = await engines.run(worker, models.script(untouched))
@@ -45,10 +63,9 @@ async def test_a_cancelled_run_is_stopped_by_the_engine_that_executes_it(
 
 
 async def test_a_worker_publishes_nothing_after_another_has_ended_its_run(
-    engines: Engines, models: ModelServer
+    engines: Engines, models: ModelServer, buses: tuple[EventBus, EventBus]
 ) -> None:
-    bus = MemoryBus()
-    worker, other = engines.start(bus=bus), engines.start(bus=bus)
+    worker, other = (engines.start(bus=bus) for bus in buses)
     held = Hold(Answer("Hello there"), after="Hello")
     following = await engines.run(worker, models.script(held))
     await following.received("Hello")

@@ -70,6 +70,24 @@ def running(sessions: Sessions, thread: str) -> AsyncGenerator[object, None]:
     return sessions.run(thread, "print('begun')\nimport time\ntime.sleep(1000)")
 
 
+async def test_a_session_is_left_once_another_server_has_a_newer_one(
+    manage: Make, clock: Clock
+) -> None:
+    """Its variables are of a conversation that has gone on. The files are one and the same."""
+    one, other = manage(), manage()
+    await call(one, "a", "x = 1; open('kept', 'w').write('one')")
+    assert ANEW in (await call(other, "a", "x = 2; open('kept', 'a').write(' two')")).text
+    text = (await call(one, "a", "print('x' in globals(), open('kept').read())")).text
+    assert "another server has run code meanwhile. Variables and imports are gone" in text
+    assert text.endswith("]\nFalse one two\n")
+    await call(one, "a", "x = 3")
+    # What becomes of the older session says nothing about the newer.
+    await other.end("a")
+    assert (await call(one, "a", "x")).text == "3\n"
+    await one.end("a")
+    assert "it was closed" in (await call(one, "a", "1")).text
+
+
 async def test_threads_have_sessions_of_their_own(manage: Make) -> None:
     sessions = manage()
     await call(sessions, "a", "x = 'a'")

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,12 +26,12 @@ def taken() -> Iterator[str]:
         yield "{}:{}".format(*listener.getsockname())
 
 
-def refusal(env: dict[str, str], hidden: str = "") -> str:
-    """Starts a server that is to fail, and returns the one line that it prints."""
+def refusal(env: dict[str, str], hidden: str = "", arguments: Sequence[str] = ("serve",)) -> str:
+    """Starts a command that is to fail, and returns the one line that it prints."""
     code = hidden + "from gateway.cli import main; main()"
     with Stack(env) as stack:
         done = subprocess.run(
-            [sys.executable, "-c", code, "serve"],
+            [sys.executable, "-c", code, *arguments],
             env={"PATH": "/usr/bin"} | stack.env,
             cwd=stack.directory,
             capture_output=True,

@@ -15,7 +15,7 @@ from storage.errors import Unreachable
 from storage.resources import NOTHING
 from storage.transaction import Transaction
 from tests.support.grpc.stubs import Stubs, user
-from tests.support.link import Link
+from tests.support.link import DatabaseLink
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Postgres
 from tests.support.script import Answer, Hold
@@ -29,13 +29,13 @@ CALLERS = 12
 
 
 @pytest.fixture
-def link(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
+def link(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseLink]:
     """A link to a fresh database; who waits for anything has less patience than usual."""
     monkeypatch.setattr(postgresql, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(postgresql, "WAIT_SECONDS", 5.0)
     monkeypatch.setitem(postgresql.DEFAULTS, "connect_timeout", 2)
     name = postgres.create_database()
-    with Link(postgres.url(name)) as link:
+    with DatabaseLink(postgres.url(name)) as link:
         # The server's own limit on a statement, which is the client's, too.
         link.url += "?options=-cstatement_timeout%3D1s"
         yield link
@@ -43,7 +43,7 @@ def link(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
 
 
 @pytest.fixture
-async def storage(link: Link) -> AsyncIterator[Storage]:
+async def storage(link: DatabaseLink) -> AsyncIterator[Storage]:
     database = Database(link.url)
     yield Storage(database)
     link.resume()
@@ -65,7 +65,9 @@ async def outcomes(storage: Storage, thread_id: str) -> list[Any]:
         return await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def test_calls_are_answered_while_it_stalls_and_after(storage: Storage, link: Link) -> None:
+async def test_calls_are_answered_while_it_stalls_and_after(
+    storage: Storage, link: DatabaseLink
+) -> None:
     thread = await make_thread(storage)
     assert not any(isinstance(each, Exception) for each in await outcomes(storage, thread.id))
     for _ in range(2):
@@ -78,7 +80,7 @@ async def test_calls_are_answered_while_it_stalls_and_after(storage: Storage, li
 
 @pytest.mark.parametrize("before", ["a statement", "the commit", "a refusal"])
 async def test_a_stall_in_the_middle_of_a_transaction(
-    storage: Storage, link: Link, before: str
+    storage: Storage, link: DatabaseLink, before: str
 ) -> None:
     thread = await make_thread(storage)
 
@@ -100,7 +102,7 @@ async def test_a_stall_in_the_middle_of_a_transaction(
     assert changed.last_position in ([None, before] if before == "the commit" else [None])
 
 
-async def test_leases_are_renewed_after_it(storage: Storage, link: Link) -> None:
+async def test_leases_are_renewed_after_it(storage: Storage, link: DatabaseLink) -> None:
     claim = await claimed(storage, await make_run(storage, await make_thread(storage)))
     link.stall()
     async with asyncio.timeout(SECONDS):
@@ -110,7 +112,7 @@ async def test_leases_are_renewed_after_it(storage: Storage, link: Link) -> None
     assert await storage.claims.renew(claim) == "in_progress"
 
 
-async def test_a_server_behind_it(link: Link, tmp_path: Path, models: ModelServer) -> None:
+async def test_a_server_behind_it(link: DatabaseLink, tmp_path: Path, models: ModelServer) -> None:
     """Calls get the error that it is away, and the run goes on when it is back, with one answer."""
     held = Hold(Answer("Lost."))
     model = models.script(held, Answer("Hello."), Answer("Hello."))

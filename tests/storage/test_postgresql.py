@@ -319,10 +319,7 @@ async def test_who_writes_under_a_claim_waits_without_a_connection(on_postgres: 
     claim = await claimed(on_postgres, await make_run(on_postgres, thread))
     other = await make_run(on_postgres, await make_thread(on_postgres))
     async with holding(on_postgres, thread.id), asyncio.timeout(60):
-        waiting = [
-            asyncio.create_task(on_postgres.claims.release(claim))
-            for _ in range(2 * postgresql.ENGINE_CONNECTIONS)
-        ]
+        waiting = [asyncio.create_task(on_postgres.claims.release(claim)) for _ in range(8)]
         await asyncio.sleep(0)
         assert await on_postgres.claims.claim(other.id) is not None
     await asyncio.gather(*waiting, return_exceptions=True)

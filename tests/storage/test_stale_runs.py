@@ -135,7 +135,7 @@ async def test_queued_runs_are_listed_oldest_first(storage: Storage) -> None:
 async def test_a_new_run_is_stale_only_after_a_while(storage: Storage) -> None:
     run = await make_run(storage, await make_thread(storage))
     assert (await storage.stale_runs.find(60)).queued == []
-    assert (await storage.stale_runs.find(0)).queued == [(run.id, run.assistant_id)]
+    assert (await storage.stale_runs.find(0)).queued == [(run.id, run.assistant_id, 0)]
 
 
 async def test_a_model_reads_the_thread_up_to_its_run(storage: Storage) -> None:

@@ -163,7 +163,7 @@ async def test_a_run_that_is_being_cancelled_is_passed_over(storage: Storage) ->
     await storage.runs.cancel(PROJECT, thread.id, second.id)
     released = await answer(storage, await claimed(storage, first), "One")
     assert released is not None and released.id == third.id
-    assert (await storage.stale_runs.find(0)).cancelling == [(second.id, second.assistant_id)]
+    assert (await storage.stale_runs.find(0)).cancelling == [(second.id, second.assistant_id, 1)]
     ended = await storage.stale_runs.end(second.id, RunStatus.cancelled)
     assert ended is not None and ended.released is None
 

@@ -44,8 +44,8 @@ def recording(directory: Path, **settings: Any) -> Iterator[tuple[Settings, Reco
     healthy = health.HealthServicer()
     healthy.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    for path in (given.edge_socket, given.grpc_socket):
-        server.add_insecure_port(f"unix:{path}")
+    for name in ("edge", "grpc"):
+        server.add_insecure_port(f"unix:{directory / name}.sock")
     server.start()
     process = subprocess.Popen(envoy.command(envoy.write(given)))
     try:

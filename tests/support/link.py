@@ -1,4 +1,4 @@
-"""A link to a PostgreSQL server, over TCP, that can stall: it takes what is sent, and keeps it."""
+"""A link to a server, over TCP, that can stall: it takes what is sent, and keeps it."""
 
 import contextlib
 import socket
@@ -12,14 +12,11 @@ from sqlalchemy.engine import make_url
 class Link:
     """Forwards what comes to a local port, unless it stalls."""
 
-    def __init__(self, url: str) -> None:
-        """Leads to the database at this URL, whose server listens on a Unix socket."""
-        there = make_url(url)
-        directory = Path(str(there.query["host"]))
-        self._path = next(each for each in directory.glob(".s.PGSQL.*") if each.suffix != ".lock")
+    def __init__(self, family: socket.AddressFamily, there: str | tuple[str, int]) -> None:
+        """Leads to a server at this address."""
+        self._family, self._there = family, there
         self._listener = socket.create_server(("127.0.0.1", 0))
-        host, port = self._listener.getsockname()
-        self.url = there.set(host=host, port=port, query={}).render_as_string(hide_password=False)
+        self.port: int = self._listener.getsockname()[1]
         self._forwards = threading.Event()
         self._forwards.set()
         self._sockets: list[socket.socket] = [self._listener]
@@ -47,9 +44,13 @@ class Link:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(str(self._path))
+                far = socket.socket(self._family)
                 self._sockets += [near, far]
+                try:
+                    far.connect(self._there)
+                except OSError:
+                    near.close()
+                    continue
                 for ends in ((near, far), (far, near)):
                     threading.Thread(target=self._pump, args=ends, daemon=True).start()
 
@@ -62,3 +63,25 @@ class Link:
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+
+class DatabaseLink(Link):
+    """A link to a PostgreSQL server that listens on a Unix socket."""
+
+    def __init__(self, url: str) -> None:
+        """Leads to the database at this URL; `url` is the link's."""
+        there = make_url(url)
+        directory = Path(str(there.query["host"]))
+        path = next(each for each in directory.glob(".s.PGSQL.*") if each.suffix != ".lock")
+        super().__init__(socket.AF_UNIX, str(path))
+        through = there.set(host="127.0.0.1", port=self.port, query={})
+        self.url = through.render_as_string(hide_password=False)
+
+
+class NatsLink(Link):
+    """A link to a NATS server."""
+
+    def __init__(self, port: int) -> None:
+        """Leads to a local port; `url` is the link's."""
+        super().__init__(socket.AF_INET, ("127.0.0.1", port))
+        self.url = f"nats://127.0.0.1:{self.port}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from service.listening import Part
 from service.models.client import ChatModel
 from service.server import Server
 from service.settings import Settings
@@ -36,7 +37,8 @@ async def served(
     )
     model = ChatModel(models.base_url, "none", idle_timeout=60)
     serving, stop = asyncio.Event(), asyncio.Event()
-    work = asyncio.create_task(Server(settings, model, lambda *_: []).serve(serving, stop))
+    server = Server(settings, Part(settings.grpc_address), model, lambda *_: [])
+    work = asyncio.create_task(server.serve(serving, stop))
     try:
         async with asyncio.timeout(60):
             await serving.wait()

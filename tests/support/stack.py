@@ -90,7 +90,13 @@ class Stack:
 
     def start(self) -> Self:
         """Starts the server and waits until it serves. Raises StartFailed."""
-        process = self.spawn()
+        self.spawn()
+        return self.await_start()
+
+    def await_start(self) -> Self:
+        """Waits until the server serves that was spawned. Raises StartFailed."""
+        assert self.process is not None
+        process = self.process
         deadline = time.monotonic() + START_SECONDS
         while not self.healthy():
             if process.poll() is not None:

@@ -98,7 +98,7 @@ def test_packages_are_the_lock_s() -> None:
     named = re.findall(r"pip install --quiet (?:--no-deps )?([^&\n]+)", rest)
     for name in " ".join(named).replace('"', "").split():
         package, _, extra = name.partition("[")
-        assert locked(package) or (package, extra[:-1]) == ("assistants", "demo")
+        assert locked(package) or (package, extra[:-1]) == ("assistants", "demo,fleet")
 
 
 def test_the_embedded_model_is_in_the_image() -> None:

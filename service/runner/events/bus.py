@@ -46,6 +46,7 @@ class EventBus(Protocol):
     Epochs: whoever publishes says in which epoch of the run (storage.transitions.epoch) it does. A
     bus that has lost count of a run, or does not know it, continues above all numbers of smaller
     epochs, whoever gave them: the first number of an epoch is greater than `epoch * EPOCH_NUMBERS`.
+    A bus that several servers share drops what comes of an older epoch than it has of the run.
 
     Ownership: an event belongs to the bus once it is published. It is shared by all readers, and
     nobody changes it.
@@ -55,6 +56,9 @@ class EventBus(Protocol):
     database has the run, from which a stream is completed (see resync.py). A control message may be
     lost: the state of the run in the database is the truth, and workers look at it (Worker.watch).
     """
+
+    async def open(self) -> None:
+        """Makes ready. Nothing else is called before. Raises SettingsError."""
 
     async def publish(self, run_id: str, epoch: int, *events: Event) -> int:
         """Numbers the events, keeps them, wakes readers, and returns the first number.

@@ -2,101 +2,20 @@
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import islice
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from service.errors import BusClosed, EventsGone
-from service.runner.events.build import ends_run
 from service.runner.events.bus import EPOCH_NUMBERS, PORTION, Kept, Stop
+from service.runner.events.log import Log
+from service.runner.events.portions import Portion
 from service.types.events import Event
-
-OVERHEAD = 256
-"""Bytes that an event takes beside its data."""
-
 
 MAX_EMPTIED = 2**16
 """Runs of which the last number is remembered though none of their events is kept."""
 
 
 _NOTHING = Kept(0, 0, over=False)
-
-
-def size_of(event: Event) -> int:
-    """Returns how many bytes an event takes."""
-    return len(event.data) + OVERHEAD
-
-
-@dataclass(slots=True)
-class _Log:
-    """One run's events, and who waits for more of them."""
-
-    last: int
-    events: deque[Event] = field(default_factory=deque)
-    size: int = 0
-    base: int = 0
-    """The number before its first event: the bus knows nothing of events up to it."""
-    dropped: int = 0
-    over: bool = False
-    touched: float = field(default_factory=time.monotonic)
-    readers: int = 0
-    waiting: set[asyncio.Future[None]] = field(default_factory=set)
-
-    def append(self, event: Event) -> int:
-        self.events.append(event)
-        self.last = event.number
-        self.over = self.over or ends_run(event)
-        self.touched = time.monotonic()
-        return self._resize(size_of(event))
-
-    def wake(self) -> None:
-        """Wakes all readers: there are events, or there will be none."""
-        for waiter in self.waiting:
-            _set(waiter)
-
-    async def wait(self, seconds: float | None) -> None:
-        """Returns when it has been woken, or after `seconds`."""
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
-        timer = None if seconds is None else loop.call_later(seconds, _set, waiter)
-        self.waiting.add(waiter)
-        try:
-            await waiter
-        finally:
-            self.waiting.discard(waiter)
-            if timer is not None:
-                timer.cancel()
-
-    def since(self, after: int, most: int) -> list[Event]:
-        """Returns the kept events numbered above `after`, the first `most` of them.
-
-        The numbers of one log have no gaps.
-        """
-        # From the end, where readers are: they come for each event of what may be a long log.
-        count = min(max(self.last - after, 0), len(self.events))
-        newest = list(islice(reversed(self.events), max(count - most, 0), count))
-        newest.reverse()
-        return newest
-
-    def drop_first(self) -> int:
-        event = self.events.popleft()
-        self.dropped = self.last - len(self.events)
-        return self._resize(-size_of(event))
-
-    def clear(self) -> int:
-        self.events.clear()
-        self.dropped = self.last
-        return self._resize(-self.size)
-
-    def _resize(self, change: int) -> int:
-        self.size += change
-        return change
-
-
-def _set(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class MemoryBus:
@@ -109,29 +28,61 @@ class MemoryBus:
         self._size = 0
         self._closed = False
         self._receive_stop: list[Callable[[str, Stop], None]] = []
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, Log] = {}
         """All that have events or readers."""
-        self._filled: OrderedDict[str, _Log] = OrderedDict()
+        self._filled: OrderedDict[str, Log] = OrderedDict()
         """Those that have events. The one that was written to last stands last."""
         self._emptied: OrderedDict[str, Kept] = OrderedDict()
         """What is remembered of runs that have neither: numbers must not be given twice."""
 
+    async def open(self) -> None:
+        """Does nothing."""
+
     async def publish(self, run_id: str, epoch: int, *events: Event) -> int:
         """Numbers and keeps the events, and wakes who follows the run."""
+        first = self.next_number(run_id, epoch)
         log = self._log(run_id)
-        if not log.events and log.base == log.last:
-            log.last = log.base = max(log.last, epoch * EPOCH_NUMBERS)
-        first = log.last + 1
+        if log.last != first - 1:
+            log.last = log.base = first - 1
         for number, event in enumerate(events, first):
             event.number = number
             self._size += log.append(event)
         if events:
-            self._filled[run_id] = log
-            self._filled.move_to_end(run_id)
-            log.wake()
+            self._written(run_id, log)
         self._forget()
         self._leave(run_id, log)
         return first
+
+    def mirror(self, run_id: str, portions: Sequence[Portion], *, anew: bool = False) -> None:
+        """Keeps what another bus has numbered, unless it has that already, and wakes readers.
+
+        With `anew`, the portions are all that there is, and come instead of what is kept.
+        """
+        log = self._log(run_id)
+        if (anew or not log.events) and portions[-1].last >= log.last:
+            self._size += log.clear()
+            log.begin_after(portions[0].after)
+        last = log.last
+        self._size += sum(log.append_all(portion) for portion in portions)
+        if log.last != last:
+            self._written(run_id, log)
+        self._forget()
+        self._leave(run_id, log)
+
+    def above(self, run_id: str, number: int) -> tuple[list[Event], bool]:
+        """Returns the kept events of a run above this number, and whether none has been dropped."""
+        log = self._logs.get(run_id)
+        if log is None:
+            return [], True
+        return log.since(number, len(log.events)), number >= log.dropped
+
+    def next_number(self, run_id: str, epoch: int) -> int:
+        """Returns the number that the next event gets if it is published in this epoch."""
+        log = self._logs.get(run_id)
+        if log is not None and (log.events or log.base != log.last):
+            return log.last + 1
+        last = self._emptied.get(run_id, _NOTHING).last if log is None else log.last
+        return max(last, epoch * EPOCH_NUMBERS) + 1
 
     async def publish_if_last(self, last: int, run_id: str, epoch: int, *events: Event) -> bool:
         """Publishes, unless the run's log has later events."""
@@ -147,6 +98,10 @@ class MemoryBus:
 
     async def kept(self, run_id: str) -> Kept | None:
         """Returns the bounds of the run's log."""
+        return self.bounds(run_id)
+
+    def bounds(self, run_id: str) -> Kept | None:
+        """Returns the same at once."""
         log = self._logs.get(run_id)
         if log is None:
             return self._emptied.get(run_id)
@@ -168,13 +123,13 @@ class MemoryBus:
         for log in self._logs.values():
             log.wake()
 
-    def enter(self, run_id: str) -> _Log:
+    def enter(self, run_id: str) -> Log:
         """Adds a reader to the run's log, and returns that."""
         log = self._log(run_id)
         log.readers += 1
         return log
 
-    def leave(self, run_id: str, log: _Log) -> None:
+    def leave(self, run_id: str, log: Log) -> None:
         """Removes a reader from the run's log."""
         log.readers -= 1
         self._leave(run_id, log)
@@ -184,12 +139,17 @@ class MemoryBus:
         """Whether there will be no more events."""
         return self._closed
 
-    def _log(self, run_id: str) -> _Log:
+    def _log(self, run_id: str) -> Log:
         log = self._logs.get(run_id)
         if log is None:
             last, _, over = self._emptied.pop(run_id, _NOTHING)
-            log = self._logs[run_id] = _Log(last, base=last, dropped=last, over=over)
+            log = self._logs[run_id] = Log(last, base=last, dropped=last, over=over)
         return log
+
+    def _written(self, run_id: str, log: Log) -> None:
+        self._filled[run_id] = log
+        self._filled.move_to_end(run_id)
+        log.wake()
 
     def _forget(self) -> None:
         """Drops what is too old or too much. A log is visited again only after it has changed."""
@@ -213,11 +173,11 @@ class MemoryBus:
             if not log.events:
                 self._empty(run_id, log)
 
-    def _empty(self, run_id: str, log: _Log) -> None:
+    def _empty(self, run_id: str, log: Log) -> None:
         del self._filled[run_id]
         self._leave(run_id, log)
 
-    def _leave(self, run_id: str, log: _Log) -> None:
+    def _leave(self, run_id: str, log: Log) -> None:
         """Removes a log that has neither events nor readers; its last number is remembered."""
         if log.events or log.readers or self._logs.get(run_id) is not log:
             return
@@ -235,7 +195,7 @@ class _Reader:
         self._bus = bus
         self._run_id = run_id
         self._after = after
-        self._log: _Log | None = None
+        self._log: Log | None = None
         self._behind = False
 
     async def take(self, seconds: float | None = None) -> list[Event]:
@@ -250,7 +210,7 @@ class _Reader:
         await self._log.wait(seconds)
         return self._next(self._log)
 
-    def _next(self, log: _Log) -> list[Event]:
+    def _next(self, log: Log) -> list[Event]:
         if self._after < log.dropped:
             raise EventsGone(f"Events of {self._run_id} after {self._after} are gone.")
         events = log.since(self._after, PORTION)

@@ -1,7 +1,8 @@
 """Publishes, from a run's rows, what its followers on this server lack of its events.
 
-Each server has a bus of its own, which carries what that server publishes. A follower that finds
-its run paused or ended, and has no event of that, has published what is missing.
+Without NATS, or while it is away, each server has a bus of its own, which carries what that server
+publishes. A follower that finds its run paused or ended, and has no event of that, has published
+what is missing.
 """
 
 import contextlib

@@ -9,8 +9,9 @@ from service.runner.queue.queue import QueueClosed
 class MemoryQueue:
     """A RunQueue that lives and dies with its process, as do those who take from it."""
 
-    def __init__(self) -> None:
-        """Starts empty."""
+    def __init__(self, *, takes: bool = True) -> None:
+        """Starts empty; keeps nothing unless its server `takes` runs."""
+        self._takes = takes
         self._groups: OrderedDict[str, deque[str]] = OrderedDict()
         """The runs that wait; the group whose turn it is stands first."""
         self._known: set[str] = set()
@@ -18,9 +19,12 @@ class MemoryQueue:
         self._changed = asyncio.Event()
         """Set as long as a run waits, and once the queue is closed."""
 
-    async def put(self, run_id: str, group: str) -> None:
+    async def open(self) -> None:
+        """Does nothing."""
+
+    async def put(self, run_id: str, epoch: int, group: str) -> None:
         """Adds a run, unless it waits already."""
-        if run_id not in self._known and not self._closed:
+        if self._takes and run_id not in self._known and not self._closed:
             self._known.add(run_id)
             self._groups.setdefault(group, deque()).append(run_id)
             self._changed.set()
@@ -37,9 +41,12 @@ class MemoryQueue:
                 raise QueueClosed
             await self._changed.wait()
 
-    async def take(self) -> str:
-        """Waits for a run and returns its id."""
-        await self.ready()
+    async def take(self) -> str | None:
+        """Takes the next run, if one waits."""
+        if self._closed:
+            raise QueueClosed
+        if self.empty:
+            return None
         group, waiting = self._groups.popitem(last=False)
         run_id = waiting.popleft()
         if waiting:

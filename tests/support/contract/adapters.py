@@ -1,41 +1,119 @@
 """The adapters of each port, which its suite runs, and short ways to use them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 
+from service.runner.connection import NatsSettings
 from service.runner.events.bus import EventBus
+from service.runner.events.jetstream import JetStreamBus
 from service.runner.events.memory import MemoryBus
+from service.runner.jetstream import JetStream
+from service.runner.queue.jetstream import JetStreamQueue
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import RunQueue
 from service.types.events import Event
+from tests.support.nats import Nats
 from tests.support.runs.reading import one_by_one
 
 RUN, OTHER = "run_1", "run_2"
+
+Adapter = TypeVar("Adapter", bound=EventBus | RunQueue)
 
 
 class OpenBus(Protocol):
     """Opens a bus that knows nothing, with the bytes that it may keep."""
 
-    def __call__(self, *, max_bytes: int = ...) -> EventBus: ...
+    async def __call__(self, *, max_bytes: int = ...) -> EventBus: ...
 
 
-BUSES: dict[str, OpenBus] = {"memory": MemoryBus}
+class OpenQueue(Protocol):
+    """Opens one server's queue, each time on one and the same backend."""
+
+    async def __call__(self, *, takes: bool = ...) -> RunQueue: ...
 
 
 @dataclass(frozen=True)
 class Queues:
-    """An adapter of the queue: `open` opens one server's queue on one and the same backend."""
+    """An adapter of the queue."""
 
-    open: Callable[[], RunQueue]
+    open: OpenQueue
     outlives_servers: bool
     """Whether what a server leaves goes to the next one, and is not lost."""
 
 
-QUEUES = {"memory": Queues(MemoryQueue, outlives_servers=False)}
+async def open_memory_bus(**options: int) -> EventBus:
+    """A bus in memory."""
+    return await opened(MemoryBus(**options))
+
+
+async def open_memory_queue(*, takes: bool = True) -> RunQueue:
+    """A queue in memory."""
+    return await opened(MemoryQueue(takes=takes))
+
+
+class JetStreams:
+    """Buses and queues on a NATS server or a cluster, for one test."""
+
+    def __init__(self, nats: Nats, *others: Nats) -> None:
+        self._nats = nats
+        self._servers = tuple(server.url for server in (nats, *others))
+        self._queues = nats.prefix()
+        self._open: list[tuple[JetStream, EventBus | RunQueue]] = []
+
+    async def bus(self, *, max_bytes: int = 64 * 2**20, prefix: str = "") -> EventBus:
+        """Opens a bus of a service of its own."""
+        nats = self._connection(prefix or self._nats.prefix())
+        bus = JetStreamBus(nats, max_bytes=max_bytes, stream_bytes=max_bytes)
+        return await self._opened(nats, bus)
+
+    async def queue(self, *, takes: bool = True) -> RunQueue:
+        """Opens a queue of the service that all queues of this test are of."""
+        nats = self._connection(self._queues)
+        return await self._opened(nats, JetStreamQueue(nats, takes=takes))
+
+    async def cut(self, adapter: EventBus | RunQueue) -> None:
+        """Takes a server's connection away for good, as its death does."""
+        await self.connection(adapter).close()
+
+    def connection(self, adapter: EventBus | RunQueue) -> JetStream:
+        """Returns the connection of an adapter."""
+        return next(nats for nats, each in self._open if each is adapter)
+
+    async def aclose(self) -> None:
+        """Closes them all."""
+        for nats, adapter in self._open:
+            await adapter.close()
+            await nats.close()
+
+    def _connection(self, prefix: str) -> JetStream:
+        replicas = len(self._servers)
+        return JetStream(NatsSettings(servers=self._servers, prefix=prefix, replicas=replicas))
+
+    async def _opened(self, nats: JetStream, adapter: Adapter) -> Adapter:
+        self._open.append((nats, adapter))
+        await nats.open()
+        async with asyncio.timeout(60):
+            # A cluster that has just been started has no leader yet.
+            await nats.wait_up()
+        return await opened(adapter)
+
+
+async def opened(adapter: Adapter) -> Adapter:
+    """Opens an adapter."""
+    await adapter.open()
+    return adapter
+
+
+async def take_run(queue: RunQueue) -> str:
+    """Waits for a run, and takes it."""
+    while True:
+        await queue.ready()
+        if (run_id := await queue.take()) is not None:
+            return run_id
 
 
 def named(*names: str) -> list[Event]:

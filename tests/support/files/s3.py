@@ -10,6 +10,8 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+from obstore.store import S3Store
+
 from service.process.child import dying_with_parent
 
 KEY, SECRET = "the-key", "the-secret"
@@ -52,6 +54,17 @@ class S3Server:
             cwd=directory,
         )
         self._wait(directory / "log")
+        store = S3Store(
+            BUCKET,
+            endpoint=self.endpoint,
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+        # The bucket is made with the first object.
+        store.put("first", b"1")
+        store.delete("first")
 
     @property
     def env(self) -> dict[str, str]:

@@ -3,10 +3,9 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import httpx2
-from openai.types.beta.threads import Run
 
 from tests.support.stack import Stack
 
@@ -21,10 +20,17 @@ class Event(NamedTuple):
     data: Any
 
 
+class Identified(Protocol):
+    """A run, of either API."""
+
+    id: str
+    thread_id: str
+
+
 class Reader:
     """Reads one run's events, in as many connections as a test likes."""
 
-    def __init__(self, stack: Stack, run: Run) -> None:
+    def __init__(self, stack: Stack, run: Identified) -> None:
         """Connects to nothing yet."""
         self._url = f"{stack.base_url}/threads/{run.thread_id}/runs/{run.id}/events"
 

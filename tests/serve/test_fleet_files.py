@@ -1,0 +1,127 @@
+"""Files, vector stores and the code interpreter of `assistants serve --processes 2`."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import openai
+import pytest
+from assistants.v1 import common_pb2, runs_pb2
+
+from tests.serve.test_code_interpreter import ended, logs, python
+from tests.serve.test_fleet import servers_of, worker_of
+from tests.serve.test_parts import rest
+from tests.support.grpc.client import connect
+from tests.support.grpc.stubs import Run
+from tests.support.model_server import ModelServer
+from tests.support.script import Answer, Calls
+from tests.support.serve.processes import processes_of
+from tests.support.stack import COMMAND, Stack
+from tests.support.waiting import until
+
+BOTH = {"0", "1"}
+
+CODE = """\
+print('length' in globals() and length)
+with open('kept', 'a') as file:
+    file.write('x')
+with open('kept') as file:
+    length = len(file.read())
+print(length)
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(model_server: ModelServer) -> Iterator[Stack]:
+    env = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_SANDBOX": "auto",
+        "ASSISTANTS_LOG_LEVEL": "debug",
+    }
+    with Stack(env, (COMMAND, "serve", "--processes", "2")) as stack:
+        yield stack.start()
+        assert stack.terminate() == 0, stack.printed()
+        assert "Traceback" not in stack.printed()
+        assert processes_of(stack) == {}
+
+
+@pytest.fixture
+def client(fleet: Stack) -> Iterator[openai.OpenAI]:
+    with rest(fleet) as client:
+        yield client
+
+
+def upload(client: openai.OpenAI, name: str, content: bytes) -> str:
+    return client.files.create(file=(name, content), purpose="assistants").id
+
+
+async def test_what_one_server_takes_any_gives_out(fleet: Stack, client: openai.OpenAI) -> None:
+    contents = {f"{size}.txt": bytes([size % 128]) * size for size in range(100_000, 100_008)}
+
+    def comes_back(name: str) -> bool:
+        file_id = upload(client, name, contents[name])
+        return client.files.content(file_id).read() == contents[name]
+
+    def by_both() -> bool:
+        with ThreadPoolExecutor(len(contents)) as threads:
+            assert all(threads.map(comes_back, contents))
+        return all(servers_of(fleet, each) == BOTH for each in ("UploadFile", "DownloadFile"))
+
+    await until(by_both)
+
+
+async def test_a_vector_store_is_searched_on_both(fleet: Stack, client: openai.OpenAI) -> None:
+    texts = {"honey": b"Bees make honey from nectar.", "sky": b"The sky is blue."}
+    files = {name: upload(client, f"{name}.txt", text) for name, text in texts.items()}
+    store = client.vector_stores.create(file_ids=[*files.values()])
+    await until(lambda: client.vector_stores.retrieve(store.id).status == "completed")
+
+    def by_both() -> bool:
+        found = client.vector_stores.search(store.id, query="What do bees make?")
+        assert found.data[0].file_id == files["honey"]
+        return servers_of(fleet, "SearchVectorStore") == BOTH
+
+    await until(by_both)
+
+
+async def test_a_run_waits_for_its_files(client: openai.OpenAI, models: ModelServer) -> None:
+    """It comes back through NATS until they are indexed, and finds what is in them."""
+    words = " ".join(f"word{number} stands here." for number in range(20_000))
+    file_id = upload(client, "long.txt", f"{words} The treasure is in Lyon.".encode())
+    ask = Calls(("file_search", {"queries": ["Where is the treasure?"]}))
+    model = models.script(ask, Answer("In Lyon."))
+    assistant = client.beta.assistants.create(model=model, tools=[{"type": "file_search"}])
+    thread = client.beta.threads.create(
+        messages=[
+            {
+                "role": "user",
+                "content": "Where?",
+                "attachments": [{"file_id": file_id, "tools": [{"type": "file_search"}]}],
+            }
+        ]
+    )
+    runs = client.beta.threads.runs
+    run = runs.create(thread_id=thread.id, assistant_id=assistant.id)
+    await until(lambda: runs.retrieve(run.id, thread_id=thread.id).status == "completed")
+    [result] = [each for each in models.requests(model)[-1]["messages"] if each["role"] == "tool"]
+    assert "Lyon" in result["content"]
+
+
+async def test_code_of_a_thread_on_both(fleet: Stack, models: ModelServer) -> None:
+    """Each goes on with the files of the other, and never with variables of before."""
+    workers: list[int] = []
+    with connect(fleet.grpc_address) as stubs:
+        thread_id = stubs.thread("Hi").id
+        tools = [common_pb2.Tool(type="code_interpreter")]
+        # There, and back.
+        while sum(one != other for one, other in pairwise(workers)) < 2:
+            assistant = stubs.assistant(models.script(python(CODE), Answer("Done.")), tools=tools)
+            request = runs_pb2.CreateRunRequest(thread_id=thread_id, assistant_id=assistant.id)
+            run: Run = stubs.runs.CreateRun(request)
+            assert (await ended(stubs, run)).status == Run.completed
+            goes_on = workers[-1:] == [worker_of(fleet, run)]
+            [text] = logs(stubs, run)
+            assert ("was started anew" in text) == (bool(workers) and not goes_on)
+            known = str(len(workers)) if goes_on else "False"
+            workers.append(worker_of(fleet, run))
+            assert text.splitlines()[-2:] == [known, str(len(workers))]
