@@ -6,12 +6,12 @@ content: an upload that goes on meanwhile has others.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from service.files.blobs import BlobError, BlobStore
+from storage import wall_clock
 from storage.files import Files
 from storage.uploads import Uploads
 
@@ -63,7 +63,7 @@ class Leftovers:
 
     async def sweep(self, old: float = OLD) -> int:
         """Deletes blobs that are `old` seconds old and that no row names; returns how many."""
-        before = time.time() - old
+        before = wall_clock.now() - old
         found = await self._blobs.sweep(before)
         keys: list[str] = []
         async for key in self._blobs.keys(before):
