@@ -12,6 +12,7 @@ import structlog
 
 from service.files.blobs import BlobError, BlobStore
 from storage import wall_clock
+from storage.errors import Unreachable
 from storage.files import Files
 from storage.uploads import Uploads
 
@@ -85,7 +86,9 @@ class Leftovers:
         while True:
             try:
                 await work()
+            except (Unreachable, BlobError) as error:
+                # There is another time.
+                log.warning("sweep failed", reason=str(error))
             except Exception:
-                # The database or the store may be away: there is another time.
                 log.warning("sweep failed", exc_info=True)
             await asyncio.sleep(period)

@@ -28,6 +28,7 @@ from service.sandbox.sessions import Sessions
 from service.sandbox.settings import SandboxSettings
 from service.types.tool_calls import CODE_INTERPRETER
 from storage import wall_clock
+from storage.errors import Unreachable
 from storage.rows import File, Run
 from storage.threads import Threads
 
@@ -111,8 +112,10 @@ class CodeInterpreter(ServerTool):
         while True:
             try:
                 await self.sweep(wall_clock.now() - KEPT_SECONDS)
+            except Unreachable as error:
+                # There is another time.
+                log.warning("files of threads not swept", reason=str(error))
             except Exception:
-                # The database may be away: there is another time.
                 log.warning("files of threads not swept", exc_info=True)
             await asyncio.sleep(SWEEP_SECONDS)
 

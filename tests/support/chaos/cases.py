@@ -1,0 +1,216 @@
+"""The faults: what is done to a fleet under load, and what must be so meanwhile.
+
+Each returns the time, by the monotonic clock, from which every run must end that was open then.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+
+from tests.serve.test_database_away import health, status
+from tests.serve.test_servers_on_nats import healthy
+from tests.support.chaos.fleet import Fleet, Member
+from tests.support.chaos.load import Load
+from tests.support.chaos.rows import Rows
+from tests.support.grpc.client import connect
+from tests.support.link import Link
+from tests.support.serve.processes import kill
+from tests.support.waiting import until
+
+NOT_SERVING = 2
+
+PROBES = 3
+"""Calls that find the database away, one after the other, of each server."""
+
+
+class Scene:
+    """A fleet under load, and what the cases have measured."""
+
+    def __init__(self, fleet: Fleet, load: Load) -> None:
+        """Begins when all is well."""
+        self.fleet = fleet
+        self.load = load
+        self.rows = Rows(fleet)
+        self.figures: dict[str, float] = {}
+        """Seconds, by what they are of; of the case that goes on."""
+
+    async def whole(self) -> None:
+        """Waits until all is there again, and everybody says so."""
+        await until(self.fleet.healthy)
+
+    async def ended(self, ids: set[str]) -> None:
+        """Waits until these runs have ended."""
+        await until(lambda: not ids & self.rows.open())
+
+
+async def clocks(scene: Scene) -> float:
+    """None, but for the clocks: they are two minutes apart."""
+    await scene.load.moves()
+    return time.monotonic()
+
+
+async def worker_killed(scene: Scene) -> float:
+    """kill -9 of a worker in the middle of turns."""
+    return await _killed(scene, scene.fleet.worker)
+
+
+async def server_killed(scene: Scene) -> float:
+    """kill -9 of a server that executes runs, with their streams."""
+    return await _killed(scene, scene.fleet.servers[0])
+
+
+async def _killed(scene: Scene, victim: Member) -> float:
+    await until(victim.busy)
+    kill(victim.pid)
+    since = time.monotonic()
+    victim.part.kill()
+    # The others have all runs meanwhile.
+    await scene.ended(scene.rows.open())
+    scene.figures["to the end of its runs"] = time.monotonic() - since
+    await scene.load.moves()
+    await asyncio.to_thread(victim.part.start)
+    return since
+
+
+async def worker_stopped(scene: Scene) -> float:
+    """SIGSTOP of a worker past its lease, then SIGCONT: it writes nothing any more."""
+    victim = scene.fleet.worker
+    await until(victim.busy)
+    kill(victim.pid, signal.SIGSTOP)
+    since = time.monotonic()
+    await _writes_nothing_any_more(scene, lambda: kill(victim.pid, signal.SIGCONT))
+    return since
+
+
+async def worker_cut_off(scene: Scene) -> float:
+    """The link between a worker and the database stalls past its lease: the same."""
+    victim = scene.fleet.worker
+    await until(victim.busy)
+    victim.database.stall()
+    since = time.monotonic()
+    # What it has sent meanwhile arrives then.
+    await _writes_nothing_any_more(scene, victim.database.resume)
+    return since
+
+
+async def _writes_nothing_any_more(scene: Scene, go_on: Callable[[], None]) -> None:
+    before, since = scene.rows.open(), time.monotonic()
+    await scene.ended(before)
+    scene.figures["to the end of its runs"] = time.monotonic() - since
+    await scene.load.moves()
+    written = scene.rows.written(before)
+    go_on()
+    await scene.whole()
+    await scene.load.moves()
+    assert scene.rows.written(before) == written
+
+
+async def worker_link_drops(scene: Scene) -> float:
+    """The link between a worker and the database drops all connections, again and again."""
+    return await _dropped(scene, scene.fleet.worker, scene.fleet.worker.database)
+
+
+async def server_link_drops(scene: Scene) -> float:
+    """The link between a server and the database drops all connections, again and again."""
+    return await _dropped(scene, scene.fleet.servers[1], scene.fleet.servers[1].database)
+
+
+async def nats_link_drops(scene: Scene) -> float:
+    """The link between a server and NATS drops all connections, again and again."""
+    return await _dropped(scene, scene.fleet.servers[0], scene.fleet.servers[0].nats)
+
+
+async def _dropped(scene: Scene, victim: Member, link: Link) -> float:
+    for _ in range(3):
+        await until(victim.busy)
+        link.drop()
+    return time.monotonic()
+
+
+async def nats_link_stalls(scene: Scene) -> float:
+    """The link between a server and NATS stalls: the server goes on alone, and says so."""
+    victim, other = scene.fleet.servers
+    victim.nats.stall()
+    await until(lambda: not healthy(victim.part, "nats") and not victim.sees_nats())
+    assert healthy(victim.part)
+    assert healthy(other.part, "nats")
+    await scene.load.moves()
+    victim.nats.resume()
+    return time.monotonic()
+
+
+async def nats_killed(scene: Scene) -> float:
+    """nats-server is killed, and comes back with its store."""
+    return await _nats_killed(scene, forgets=False)
+
+
+async def nats_killed_and_lost(scene: Scene) -> float:
+    """nats-server is killed, and comes back without its store."""
+    return await _nats_killed(scene, forgets=True)
+
+
+async def _nats_killed(scene: Scene, *, forgets: bool) -> float:
+    fleet = scene.fleet
+    await until(fleet.worker.busy)
+    fleet.nats.kill()
+    await until(lambda: not any(healthy(each.part, "nats") for each in fleet.servers))
+    await until(lambda: not any(each.sees_nats() for each in fleet.members))
+    assert all(healthy(each.part) for each in fleet.servers)
+    assert fleet.gateway.healthy()
+    # Servers execute what they take; what finds no slot there waits for one.
+    await scene.load.moves()
+    if forgets:
+        fleet.nats.forget()
+    fleet.nats.start()
+    return time.monotonic()
+
+
+async def postgres_restarted(scene: Scene) -> float:
+    """PostgreSQL is killed, and starts again at once."""
+    await until(scene.fleet.worker.busy)
+    scene.fleet.postgres.kill()
+    await asyncio.to_thread(scene.fleet.postgres.start)
+    return time.monotonic()
+
+
+async def postgres_away(scene: Scene) -> float:
+    """PostgreSQL is killed, and away for a while: calls are refused at once, health says so."""
+    fleet = scene.fleet
+    await until(fleet.worker.busy)
+    fleet.postgres.kill()
+    longest = 0.0
+    for server in fleet.servers:
+        with connect(server.part.grpc_address) as stubs:
+            for _ in range(PROBES):
+                begun = time.monotonic()
+                assert await asyncio.to_thread(status, stubs) == grpc.StatusCode.UNAVAILABLE
+                longest = max(longest, time.monotonic() - begun)
+    scene.figures["to a refusal"] = longest
+    await until(lambda: all(health(each.part) == NOT_SERVING for each in fleet.servers))
+    await until(lambda: not fleet.gateway.healthy())
+    await until(lambda: not any(each.value("assistants_database_up") for each in fleet.members))
+    await asyncio.to_thread(fleet.postgres.start)
+    return time.monotonic()
+
+
+Case = Callable[[Scene], Awaitable[float]]
+
+CASES: tuple[Case, ...] = (
+    clocks,
+    worker_killed,
+    server_killed,
+    worker_stopped,
+    worker_cut_off,
+    worker_link_drops,
+    server_link_drops,
+    nats_link_drops,
+    nats_link_stalls,
+    nats_killed,
+    nats_killed_and_lost,
+    postgres_restarted,
+    postgres_away,
+)
+"""All of them, in the order in which the suite has them."""
