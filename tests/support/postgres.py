@@ -57,7 +57,7 @@ class Postgres:
 
     def kill(self) -> None:
         """Kills the server without warning, with all its processes. Its data stays."""
-        process = self._server.get_postmaster_info().process
+        process: Any = self._server.get_postmaster_info().process
         for each in (process, *process.children(recursive=True)):
             with contextlib.suppress(Exception):  # It has ended by itself.
                 each.kill()

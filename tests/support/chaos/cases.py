@@ -9,14 +9,19 @@ import time
 from collections.abc import Awaitable, Callable
 
 import grpc
+from assistants.v1 import runs_pb2
 
+from tests.serve.test_code_interpreter import ended, logs, python, start_run
 from tests.serve.test_database_away import health, status
+from tests.serve.test_parts import rest
 from tests.serve.test_servers_on_nats import healthy
 from tests.support.chaos.fleet import Fleet, Member
 from tests.support.chaos.load import Load
 from tests.support.chaos.rows import Rows
 from tests.support.grpc.client import connect
+from tests.support.grpc.stubs import Run
 from tests.support.link import Link
+from tests.support.script import Answer
 from tests.support.serve.processes import kill
 from tests.support.waiting import until
 
@@ -64,14 +69,20 @@ async def server_killed(scene: Scene) -> float:
 
 async def _killed(scene: Scene, victim: Member) -> float:
     await until(victim.busy)
-    kill(victim.pid)
-    since = time.monotonic()
-    victim.part.kill()
+    since = await _dies(victim)
     # The others have all runs meanwhile.
     await scene.ended(scene.rows.open())
     scene.figures["to the end of its runs"] = time.monotonic() - since
     await scene.load.moves()
     await asyncio.to_thread(victim.part.start)
+    return since
+
+
+async def _dies(victim: Member) -> float:
+    """Kills a member without warning; returns when."""
+    kill(victim.pid)
+    since = time.monotonic()
+    await asyncio.to_thread(victim.part.kill)
     return since
 
 
@@ -196,6 +207,67 @@ async def postgres_away(scene: Scene) -> float:
     return time.monotonic()
 
 
+async def indexing_killed(scene: Scene) -> float:
+    """kill -9 of whoever indexes a file: another one does, from its beginning to its end."""
+    with rest(scene.fleet.gateway) as client:
+        files, stores = client.files, client.vector_stores
+        victim: Member | None = None
+        while victim is None:
+            # Until one is seen at it.
+            file = files.create(file=("long.txt", LONG.encode()), purpose="assistants").id
+            store = stores.create(file_ids=[file]).id
+            while victim is None and stores.retrieve(store).status == "in_progress":
+                victim = await asyncio.to_thread(_who_indexes, scene.fleet)
+        since = await _dies(victim)
+        await until(lambda: stores.retrieve(store).status == "completed")
+        scene.figures["to the end of the indexing"] = time.monotonic() - since
+        assert stores.retrieve(store).file_counts.completed == 1
+        parts = stores.files.content(file, vector_store_id=store)
+        assert "".join(str(part.text) for part in parts) == LONG
+        [found] = stores.search(store, query="treasure", max_num_results=1).data
+        assert "treasure" in found.content[0].text
+    await asyncio.to_thread(victim.part.start)
+    return since
+
+
+LONG = "".join(f"word{number} stands here. " for number in range(20_000)) + "The treasure."
+
+
+def _who_indexes(fleet: Fleet) -> Member | None:
+    found = (each for each in fleet.members if each.value("assistants_indexing_files"))
+    return next(found, None)
+
+
+async def code_killed(scene: Scene) -> float:
+    """kill -9 of whoever executes code of a model: another one does, with the thread's files."""
+    models = scene.fleet.models
+    with connect(scene.fleet.gateway.env["ASSISTANTS_HTTP_ADDRESS"]) as stubs:
+        keep = models.script(python("open('kept', 'w').write('kept')"), Answer("Kept."))
+        first = start_run(stubs, keep)
+        assert (await ended(stubs, first)).status == Run.completed
+        read = python("print(open('kept').read())")
+        waits = models.script(python("import time; time.sleep(1000)"), read, Answer("Read."))
+        run = start_run(stubs, waits, first.thread_id)
+        request = runs_pb2.ListRunStepsRequest(thread_id=run.thread_id, run_id=run.id)
+        await until(lambda: stubs.runs.ListRunSteps(request).data)
+        [victim] = [each for each in scene.fleet.members if _executes(each, run)]
+        since = await _dies(victim)
+        assert (await ended(stubs, run)).status == Run.completed
+        scene.figures["to the end of the code"] = time.monotonic() - since
+        [said] = logs(stubs, run)
+        assert said.endswith("kept\n")
+        [_, *answers] = stubs.texts(run.thread_id)
+        assert answers == [("assistant", "Kept."), ("assistant", "Read.")]
+        assert len(models.requests(waits)) == 3
+    await asyncio.to_thread(victim.part.start)
+    return since
+
+
+def _executes(member: Member, run: Run) -> bool:
+    lines = [line for line in member.part.printed().splitlines() if run.id in line]
+    return any("in_progress" in line for line in lines)
+
+
 Case = Callable[[Scene], Awaitable[float]]
 
 CASES: tuple[Case, ...] = (
@@ -212,5 +284,7 @@ CASES: tuple[Case, ...] = (
     nats_killed_and_lost,
     postgres_restarted,
     postgres_away,
+    indexing_killed,
+    code_killed,
 )
 """All of them, in the order in which the suite has them."""
