@@ -77,7 +77,6 @@ class Server:
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
         self._nats = _nats(settings)
         self._rates = Rates(settings.rate_limit) if settings.rate_limit else None
-        self._queue = _queue(settings, self._nats)
         self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
         self._library = Library(
             self._storage,
@@ -106,7 +105,7 @@ class Server:
             model,
             Registry([search, self._interpreter, *tools]),
             _bus(settings, self._nats),
-            self._queue,
+            _queue(settings, self._nats, takes=part.works),
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots)))
             if part.works
@@ -144,9 +143,6 @@ class Server:
             for server in servers:
                 await server.start()
             await self._set_health(True)
-            if self._nats is None and not self._part.works:
-                # It drops what is put: workers find it in the database.
-                await self._queue.close()
             engine = asyncio.create_task(self._engine.work(), name="engine")
             watching = asyncio.create_task(self._watch(), name="keys, database and NATS")
             library = asyncio.create_task(
@@ -263,9 +259,12 @@ def _bus(settings: Settings, nats: JetStream | None) -> EventBus:
     )
 
 
-def _queue(settings: Settings, nats: JetStream | None) -> RunQueue:
+def _queue(settings: Settings, nats: JetStream | None, *, takes: bool) -> RunQueue:
     if nats is None:
-        return MemoryQueue()
+        return MemoryQueue(takes=takes)
     return JetStreamQueue(
-        nats, lifetime=settings.run_lifetime, stream_bytes=settings.nats_queue_max_bytes
+        nats,
+        takes=takes,
+        lifetime=settings.run_lifetime,
+        stream_bytes=settings.nats_queue_max_bytes,
     )

@@ -58,11 +58,20 @@ class JetStreamQueue:
     """A RunQueue that all servers of a service share."""
 
     def __init__(
-        self, nats: JetStream, *, lifetime: float = 600.0, stream_bytes: int = 64 * 2**20
+        self,
+        nats: JetStream,
+        *,
+        takes: bool = True,
+        lifetime: float = 600.0,
+        stream_bytes: int = 64 * 2**20,
     ) -> None:
-        """Keeps runs in a stream of `stream_bytes`, each for its `lifetime` at most."""
+        """Keeps runs in a stream of `stream_bytes`, each for its `lifetime` at most.
+
+        Unless it `takes`, runs are put alone: it learns of none that wait.
+        """
         self._nats = nats
-        self._local = MemoryQueue()
+        self._takes = takes
+        self._local = MemoryQueue(takes=takes)
         self._me = ids.new_id("server")
         self._subject = f"{nats.prefix}.runs"
         self._hints = f"{nats.prefix}.waiting"
@@ -94,6 +103,8 @@ class JetStreamQueue:
 
     async def open(self) -> None:
         """Learns what waits, and keeps alive from now on what is taken."""
+        if not self._takes:
+            return
         await self._nats.subscribe(self._hints, self._receive_hint)
         await self._find()
         self._keeping = asyncio.create_task(self._keep_alive(), name="runs that are held")
@@ -218,6 +229,8 @@ class JetStreamQueue:
     async def _find(self) -> None:
         """Looks for groups of which there are runs, whoever holds them."""
         self._put.clear()
+        if not self._takes:
+            return
         try:
             answer = await self._nats.request(
                 f"STREAM.INFO.{self._stream}", {"subjects_filter": ">"}
@@ -265,7 +278,7 @@ class JetStreamQueue:
 
     async def _hint(self, group: str) -> None:
         """Has all servers know that a group may have a run that waits."""
-        if not self._closed:
+        if self._takes and not self._closed:
             self._add(group)
         await self._nats.tell(self._hints, f"{self._me} {group}".encode())
 

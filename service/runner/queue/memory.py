@@ -9,8 +9,9 @@ from service.runner.queue.queue import QueueClosed
 class MemoryQueue:
     """A RunQueue that lives and dies with its process, as do those who take from it."""
 
-    def __init__(self) -> None:
-        """Starts empty."""
+    def __init__(self, *, takes: bool = True) -> None:
+        """Starts empty; keeps nothing unless its server `takes` runs."""
+        self._takes = takes
         self._groups: OrderedDict[str, deque[str]] = OrderedDict()
         """The runs that wait; the group whose turn it is stands first."""
         self._known: set[str] = set()
@@ -23,7 +24,7 @@ class MemoryQueue:
 
     async def put(self, run_id: str, epoch: int, group: str) -> None:
         """Adds a run, unless it waits already."""
-        if run_id not in self._known and not self._closed:
+        if self._takes and run_id not in self._known and not self._closed:
             self._known.add(run_id)
             self._groups.setdefault(group, deque()).append(run_id)
             self._changed.set()

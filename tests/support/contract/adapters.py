@@ -33,7 +33,7 @@ class OpenBus(Protocol):
 class OpenQueue(Protocol):
     """Opens one server's queue, each time on one and the same backend."""
 
-    async def __call__(self) -> RunQueue: ...
+    async def __call__(self, *, takes: bool = ...) -> RunQueue: ...
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ async def open_memory_bus(**options: int) -> EventBus:
     return await opened(MemoryBus(**options))
 
 
-async def open_memory_queue() -> RunQueue:
+async def open_memory_queue(*, takes: bool = True) -> RunQueue:
     """A queue in memory."""
-    return await opened(MemoryQueue())
+    return await opened(MemoryQueue(takes=takes))
 
 
 class JetStreams:
@@ -70,10 +70,10 @@ class JetStreams:
         bus = JetStreamBus(nats, max_bytes=max_bytes, stream_bytes=max_bytes)
         return await self._opened(nats, bus)
 
-    async def queue(self) -> RunQueue:
+    async def queue(self, *, takes: bool = True) -> RunQueue:
         """Opens a queue of the service that all queues of this test are of."""
         nats = self._connection(self._queues)
-        return await self._opened(nats, JetStreamQueue(nats))
+        return await self._opened(nats, JetStreamQueue(nats, takes=takes))
 
     async def cut(self, adapter: EventBus | RunQueue) -> None:
         """Takes a server's connection away for good, as its death does."""
