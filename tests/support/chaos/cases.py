@@ -41,14 +41,17 @@ class Scene:
         self.rows = Rows(fleet)
         self.figures: dict[str, float] = {}
         """Seconds, by what they are of; of the case that goes on."""
+        self.slowest: float | None = None
+        """Seconds until all runs had ended, if that was measured while a part was still away."""
 
     async def whole(self) -> None:
         """Waits until all is there again, and everybody says so."""
         await until(self.fleet.healthy)
 
-    async def ended(self, ids: set[str]) -> None:
-        """Waits until these runs have ended."""
+    async def ended(self, ids: set[str], since: float) -> None:
+        """Waits until these runs have ended; what was hurt at this time is still away."""
         await until(lambda: not ids & self.rows.open())
+        self.slowest = time.monotonic() - since
 
 
 async def clocks(scene: Scene) -> float:
@@ -71,8 +74,7 @@ async def _killed(scene: Scene, victim: Member) -> float:
     await until(victim.busy)
     since = await _dies(victim)
     # The others have all runs meanwhile.
-    await scene.ended(scene.rows.open())
-    scene.figures["to the end of its runs"] = time.monotonic() - since
+    await scene.ended(scene.rows.open(), since)
     await scene.load.moves()
     await asyncio.to_thread(victim.part.start)
     return since
@@ -109,8 +111,7 @@ async def worker_cut_off(scene: Scene) -> float:
 
 async def _writes_nothing_any_more(scene: Scene, go_on: Callable[[], None]) -> None:
     before, since = scene.rows.open(), time.monotonic()
-    await scene.ended(before)
-    scene.figures["to the end of its runs"] = time.monotonic() - since
+    await scene.ended(before, since)
     await scene.load.moves()
     written = scene.rows.written(before)
     go_on()
@@ -218,7 +219,7 @@ async def indexing_killed(scene: Scene) -> float:
             store = stores.create(file_ids=[file]).id
             while victim is None and stores.retrieve(store).status == "in_progress":
                 victim = await asyncio.to_thread(_who_indexes, scene.fleet)
-        since = await _dies(victim)
+        before, since = scene.rows.open(), await _dies(victim)
         await until(lambda: stores.retrieve(store).status == "completed")
         scene.figures["to the end of the indexing"] = time.monotonic() - since
         assert stores.retrieve(store).file_counts.completed == 1
@@ -226,6 +227,7 @@ async def indexing_killed(scene: Scene) -> float:
         assert "".join(str(part.text) for part in parts) == LONG
         [found] = stores.search(store, query="treasure", max_num_results=1).data
         assert "treasure" in found.content[0].text
+        await scene.ended(before, since)
     await asyncio.to_thread(victim.part.start)
     return since
 
@@ -251,7 +253,7 @@ async def code_killed(scene: Scene) -> float:
         request = runs_pb2.ListRunStepsRequest(thread_id=run.thread_id, run_id=run.id)
         await until(lambda: stubs.runs.ListRunSteps(request).data)
         [victim] = [each for each in scene.fleet.members if _executes(each, run)]
-        since = await _dies(victim)
+        before, since = scene.rows.open(), await _dies(victim)
         assert (await ended(stubs, run)).status == Run.completed
         scene.figures["to the end of the code"] = time.monotonic() - since
         [said] = logs(stubs, run)
@@ -259,6 +261,7 @@ async def code_killed(scene: Scene) -> float:
         [_, *answers] = stubs.texts(run.thread_id)
         assert answers == [("assistant", "Kept."), ("assistant", "Read.")]
         assert len(models.requests(waits)) == 3
+        await scene.ended(before, since)
     await asyncio.to_thread(victim.part.start)
     return since
 
