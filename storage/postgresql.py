@@ -99,6 +99,14 @@ class _Job:
 
     connection: Connection | None = None
     """The connection that it has, if it has one."""
+    given_up: bool = False
+    """Whether its caller was told that it failed, so that nothing may be done any more."""
+
+    def give_up(self) -> None:
+        """Has it fail wherever it is; while it connects, once it has."""
+        self.given_up = True
+        if self.connection is not None:
+            self.connection.give_up()
 
 
 class _Pool:
@@ -134,8 +142,7 @@ class _Pool:
             if loop.time() >= until and future.cancel():
                 raise Unreachable("every connection to the database is in use")
             if pulse is not None and not pulse.beats:
-                if job.connection is not None:
-                    job.connection.give_up()
+                job.give_up()
                 future.cancel()
                 # Nobody asks for its error any more.
                 answer.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -193,6 +200,14 @@ class _Pool:
 
     def _begun(self, job: _Job, begin: bytes | None) -> Connection:
         """Returns a connection on which a transaction has begun, if one is to begin."""
+        connection = self._connected(job, begin)
+        if job.given_up:
+            # Before it had this one.
+            connection.close()
+            raise psycopg.OperationalError(GONE)
+        return connection
+
+    def _connected(self, job: _Job, begin: bytes | None) -> Connection:
         # One may have been lost while it was idle, as when the server was restarted.
         with contextlib.suppress(IndexError, psycopg.Error):
             connection = job.connection = self._idle.pop()

@@ -179,6 +179,22 @@ async def test_nothing_is_claimed_while_it_stalls(
         watching.cancel()
 
 
+async def test_what_was_refused_is_not_done_later(link: DatabaseLink, beside: Storage) -> None:
+    """Also not by a thread that was connecting when its caller was answered."""
+    thread = await make_thread(beside)
+    database = Database(link.url)
+    found: asyncio.Queue[bool] = asyncio.Queue()
+    watching = asyncio.create_task(database.watch(found.put_nowait))
+    link.stall()
+    with pytest.raises(Unreachable, match="does not answer"):
+        await Storage(database).messages.create(PROJECT, thread.id, from_user("Hi"), queue=True)
+    link.resume()
+    watching.cancel()
+    # Once all threads have come to their ends.
+    await database.close()
+    assert (await beside.threads.get(PROJECT, thread.id)).last_position is None
+
+
 async def test_a_server_behind_it(link: DatabaseLink, tmp_path: Path, models: ModelServer) -> None:
     """Calls get the error that it is away, and the run goes on when it is back, with one answer."""
     held = Hold(Answer("Lost."))

@@ -25,7 +25,7 @@ from tests.support.script import Answer
 from tests.support.serve.processes import kill
 from tests.support.waiting import until
 
-NOT_SERVING = 2
+SERVING, NOT_SERVING = 1, 2
 
 PROBES = 3
 """Calls that find the database away, one after the other, of each server."""
@@ -120,6 +120,41 @@ async def _writes_nothing_any_more(scene: Scene, go_on: Callable[[], None]) -> N
     assert scene.rows.written(before) == written
 
 
+async def server_cut_off(scene: Scene) -> float:
+    """The link between a server and the database stalls: gateways call the other one."""
+    victim, other = scene.fleet.servers
+    await until(victim.busy)
+    before, since = scene.rows.open(), time.monotonic()
+    await _refused(scene, [victim], victim.database.stall)
+    await until(lambda: health(victim.part) == NOT_SERVING)
+    assert health(other.part) == SERVING
+    await scene.ended(before, since)
+    await scene.load.moves()
+    victim.database.resume()
+    return since
+
+
+async def _refused(scene: Scene, servers: list[Member], hurt: Callable[[], None]) -> None:
+    """Has calls of servers refused by what hurts them; measures how long the longest call waits."""
+    before = asyncio.Barrier(len(servers) + 1)
+
+    async def call(server: Member) -> float:
+        longest, refusals = 0.0, 0
+        with connect(server.part.grpc_address) as stubs:
+            assert await asyncio.to_thread(status, stubs) == grpc.StatusCode.OK
+            await before.wait()
+            while refusals < PROBES:
+                begun = time.monotonic()
+                if await asyncio.to_thread(status, stubs) == grpc.StatusCode.UNAVAILABLE:
+                    longest, refusals = max(longest, time.monotonic() - begun), refusals + 1
+        return longest
+
+    calling = [asyncio.create_task(call(server)) for server in servers]
+    await before.wait()
+    await asyncio.to_thread(hurt)
+    scene.figures["to a refusal"] = max(await asyncio.gather(*calling))
+
+
 async def worker_link_drops(scene: Scene) -> float:
     """The link between a worker and the database drops all connections, again and again."""
     return await _dropped(scene, scene.fleet.worker, scene.fleet.worker.database)
@@ -192,15 +227,7 @@ async def postgres_away(scene: Scene) -> float:
     """PostgreSQL is killed, and away for a while: calls are refused at once, health says so."""
     fleet = scene.fleet
     await until(fleet.worker.busy)
-    fleet.postgres.kill()
-    longest = 0.0
-    for server in fleet.servers:
-        with connect(server.part.grpc_address) as stubs:
-            for _ in range(PROBES):
-                begun = time.monotonic()
-                assert await asyncio.to_thread(status, stubs) == grpc.StatusCode.UNAVAILABLE
-                longest = max(longest, time.monotonic() - begun)
-    scene.figures["to a refusal"] = longest
+    await _refused(scene, fleet.servers, fleet.postgres.kill)
     await until(lambda: all(health(each.part) == NOT_SERVING for each in fleet.servers))
     await until(lambda: not fleet.gateway.healthy())
     await until(lambda: not any(each.value("assistants_database_up") for each in fleet.members))
@@ -279,6 +306,7 @@ CASES: tuple[Case, ...] = (
     server_killed,
     worker_stopped,
     worker_cut_off,
+    server_cut_off,
     worker_link_drops,
     server_link_drops,
     nats_link_drops,

@@ -80,7 +80,10 @@ class Chaos:
         assert scene.load.record.violations == [], "\n".join(scene.load.record.violations)
         assert scene.fleet.models.problems == []
         asked, again = Counter(scene.load.model.asked), 0
-        for name, attempts in scene.rows.attempts():
+        rows = scene.rows.attempts()
+        twice = [name for name, count in Counter(name for name, _ in rows).items() if count > 1]
+        assert twice == [], "runs that were created twice"
+        for name, attempts in rows:
             # Each time that a run was claimed, its model was asked once.
             assert asked[name] <= attempts, f"{name}: asked {asked[name]} times in {attempts}"
             again += max(0, asked[name] - TURNS[scene.load.record.kinds[name]])
