@@ -13,10 +13,12 @@ CASES ?=
 DB ?= sqlite
 # How many servers stand behind one Envoy in `make bench`.
 PROCESSES ?= 1
+# How long `make chaos` goes on.
+SECONDS ?= 600
 PROTOS := $(wildcard protos/assistants/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve check test bench bench-search gvisor lint breaking format proto lock clean
+.PHONY: help setup demo serve check test bench bench-search chaos gvisor lint breaking format proto lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -39,6 +41,9 @@ bench: setup ## Measures what calls and runs cost. CASES="runs streams", DB=post
 
 bench-search: setup ## Measures files: transfers, indexing, search. CASES=search-1m for 1,000,000 chunks.
 	@$(BIN)/python -m bench --database "$(DB)" --cases "$(or $(CASES),transfers indexing search)" $(ARGS)
+
+chaos: setup ## Has faults happen to a service under load, for SECONDS=600.
+	@$(BIN)/python -m tests.support.chaos --seconds "$(SECONDS)" $(ARGS)
 
 gvisor: setup ## Runs the sandbox's tests in gVisor: needs root, and runsc (apt-get install runsc).
 	@export TMPDIR=$$(mktemp -d); chmod 711 $$TMPDIR; \

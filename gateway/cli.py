@@ -22,6 +22,7 @@ from service import misspelt
 from service.errors import SettingsError
 from service.process import logs
 from service.settings import Settings
+from storage import wall_clock
 
 app = typer.Typer(
     help="A self-hosted server for code written against the OpenAI Assistants API (v2).",
@@ -98,6 +99,7 @@ def gateway(insecure: Insecure = False) -> None:
 def _run(command: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     settings = Settings.load()
     logs.configure(settings.log_level)
+    wall_clock.set_offset(settings.clock_offset)
     misspelt.warn(os.environ)
     uvloop.run(command(settings))
 

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
@@ -13,6 +12,7 @@ import typer
 from service.access import digest, new_key
 from service.errors import SettingsError
 from service.settings import Settings
+from storage import wall_clock
 from storage.database import Database
 from storage.errors import NotFound, Unreachable
 from storage.keys import Keys
@@ -53,7 +53,7 @@ def list_keys() -> None:
         return [*await stored.list()], names
 
     found, names = _on_database(read)
-    now = time.time()
+    now = wall_clock.now()
     _print(
         ("ID", "PROJECT", "NAME", "CREATED", "EXPIRES", "STATE"),
         *(

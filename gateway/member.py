@@ -13,6 +13,7 @@ from gateway import children, fleet, serve
 from service.errors import SettingsError
 from service.process import logs, tracing
 from service.settings import Settings
+from storage import wall_clock
 
 
 async def run(settings: Settings, member: fleet.Member) -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     try:
         settings = Settings.load()
         logs.configure(settings.log_level)
+        wall_clock.set_offset(settings.clock_offset)
         structlog.contextvars.bind_contextvars(server=member.number)
         uvloop.run(run(settings, member))
     except SettingsError as error:

@@ -3,10 +3,9 @@
 That of runs is set by gateway/edge.lua: it is always the same.
 """
 
-import time
-
 from gateway.downloads import EDGE
 from service.types.answers import Answer
+from storage import wall_clock
 from storage.rows import VectorStoreBatch
 from storage.vector_store_files import Entry
 
@@ -30,4 +29,4 @@ def headers(answer: Answer) -> tuple[tuple[str, str], ...]:
         case _:
             return ()
     # Both clocks matter as little as a look too many does.
-    return ((HEADER, SOON if time.time() < begun + YOUNG_SECONDS else LATER),)
+    return ((HEADER, SOON if wall_clock.now() < begun + YOUNG_SECONDS else LATER),)

@@ -223,6 +223,9 @@ class Settings(ListeningSettings, InterpreterSettings):
     access_log: bool = True
     """Whether Envoy writes a line of JSON for each request to the server's stdout."""
 
+    clock_offset: float = 0.0
+    """Seconds by which the clock of this process is wrong: for tests. Leases do not go by it."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least urgent lines to log."""
 

@@ -136,12 +136,18 @@ class Database:
     async def watch(self, changed: Callable[[bool], None]) -> None:
         """Says whenever the database has gone, and when it is back; until it is cancelled.
 
-        Meanwhile, work of a project is Unreachable at once. A file is always there.
+        Meanwhile, work is Unreachable at once, except for what is written under a claim. A file is
+        always there.
         """
         if isinstance(self._adapter, SQLite):
             await asyncio.Event().wait()
         else:
             await self._adapter.pulse.watch(changed)
+
+    async def wait(self) -> None:
+        """Waits until the database is not known to have gone."""
+        if isinstance(self._adapter, PostgreSQL):
+            await self._adapter.pulse.wait()
 
     @property
     def is_gone(self) -> bool:

@@ -11,6 +11,8 @@ from typing import Final
 
 from ulid import ULID
 
+from storage import wall_clock
+
 ASSISTANT: Final = "asst"
 THREAD: Final = "thread"
 MESSAGE: Final = "msg"
@@ -43,7 +45,7 @@ def new_position(room: int = 0) -> str:
     """
     global _last
     with _lock:
-        _last = max(int(ULID()), _last + 1) + room
+        _last = max(int(ULID.from_timestamp(wall_clock.now())), _last + 1) + room
         return str(ULID.from_int(_last))
 
 

@@ -6,7 +6,7 @@ A thread that waits for the database cannot be cancelled: the driver and the ser
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
@@ -40,10 +40,17 @@ DEFAULTS = {
 """Parameters of connections whose URL does not say otherwise."""
 
 LIMITS = """
-SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '60s' ELSE '120s' END, false)
-FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout') AND source = 'default'
+SELECT set_config(name, value, false) FROM pg_settings JOIN (VALUES
+    ('lock_timeout', '60s'),
+    ('statement_timeout', '120s'),
+    ('idle_in_transaction_session_timeout', '8s')
+) AS limits (limited, value) ON name = limited WHERE source = 'default'
 """
-"""How long statements take at most, unless the URL, the role or the database says otherwise."""
+"""How long statements take at most, unless the URL, the role or the database says otherwise.
+
+And how long a transaction waits for its next one: a process that stands still, or is cut off, keeps
+no thread locked.
+"""
 
 LIMIT = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
 """How long statements take at most after that, in milliseconds; 0 is no limit."""
@@ -92,13 +99,20 @@ class _Job:
 
     connection: Connection | None = None
     """The connection that it has, if it has one."""
+    given_up: bool = False
+    """Whether its caller was told that it failed, so that nothing may be done any more."""
+
+    def give_up(self) -> None:
+        """Has it fail wherever it is; while it connects, once it has."""
+        self.given_up = True
+        if self.connection is not None:
+            self.connection.give_up()
 
 
 class _Pool:
     """Threads that execute transactions, and as many connections at most.
 
-    With a `pulse`, transactions of a project fail as soon as the database has gone: their callers
-    wait for them. The run engine's wait longer, as a run that goes on is better than a new attempt.
+    With a `pulse`, transactions fail as soon as the database has gone, unless they are `patient`.
     """
 
     def __init__(
@@ -110,9 +124,11 @@ class _Pool:
         self._idle: list[Connection] = []
         """Connections that no thread uses; the last one was in use last."""
 
-    async def run(self, begin: bytes | None, work: Work[T], project: str | None) -> T:
+    async def run(
+        self, begin: bytes | None, work: Work[T], project: str | None, *, patient: bool = False
+    ) -> T:
         """Executes a transaction, which goes on also if the caller is cancelled."""
-        pulse = None if project is None else self._pulse
+        pulse = None if patient else self._pulse
         if pulse is not None and not pulse.beats:
             raise Unreachable(GONE)
         job = _Job()
@@ -126,8 +142,7 @@ class _Pool:
             if loop.time() >= until and future.cancel():
                 raise Unreachable("every connection to the database is in use")
             if pulse is not None and not pulse.beats:
-                if job.connection is not None:
-                    job.connection.give_up()
+                job.give_up()
                 future.cancel()
                 # Nobody asks for its error any more.
                 answer.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -185,6 +200,14 @@ class _Pool:
 
     def _begun(self, job: _Job, begin: bytes | None) -> Connection:
         """Returns a connection on which a transaction has begun, if one is to begin."""
+        connection = self._connected(job, begin)
+        if job.given_up:
+            # Before it had this one.
+            connection.close()
+            raise psycopg.OperationalError(GONE)
+        return connection
+
+    def _connected(self, job: _Job, begin: bytes | None) -> Connection:
         # One may have been lost while it was idle, as when the server was restarted.
         with contextlib.suppress(IndexError, psycopg.Error):
             connection = job.connection = self._idle.pop()
@@ -261,7 +284,7 @@ class PostgreSQL:
 
     @functools.cached_property
     def _engine(self) -> _Pool:
-        return _Pool(self._parameters, self._sizes[1], "postgresql-engine")
+        return _Pool(self._parameters, self._sizes[1], "postgresql-engine", self.pulse)
 
     @functools.cached_property
     def _renewals(self) -> _Pool:
@@ -280,7 +303,10 @@ class PostgreSQL:
         """
         pool = self._engine if project is None else self._calls
         turn = contextlib.nullcontext() if thread is None else self._turn(thread)
-        return await self._tasks.join(self._tasks.start(_write(turn, pool, work, project)))
+        # What is written under a claim: a run that goes on is better than a new attempt.
+        patient = project is None and thread is not None
+        execute = functools.partial(pool.run, _WRITE, work, project, patient=patient)
+        return await self._tasks.join(self._tasks.start(_in_turn(turn, execute)))
 
     async def read(self, work: Work[T], project: str | None) -> T:
         """Returns what `work` returns; all that it reads is as it was at its first statement."""
@@ -322,8 +348,8 @@ class PostgreSQL:
                 self._turns[thread] = lock, users - 1
 
 
-async def _write(
-    turn: AbstractAsyncContextManager[None], pool: _Pool, work: Work[T], project: str | None
+async def _in_turn(
+    turn: AbstractAsyncContextManager[None], execute: Callable[[], Awaitable[T]]
 ) -> T:
     async with turn:
-        return await pool.run(_WRITE, work, project)
+        return await execute()

@@ -30,7 +30,17 @@ class Pulse:
         """Takes it to be there."""
         self._parameters = parameters
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self.beats = True
+        self._beating = asyncio.Event()
+        self._beating.set()
+
+    @property
+    def beats(self) -> bool:
+        """Whether the database answered last time."""
+        return self._beating.is_set()
+
+    async def wait(self) -> None:
+        """Waits until it answers, if it has gone."""
+        await self._beating.wait()
 
     async def watch(self, changed: Callable[[bool], None]) -> None:
         """Asks until it is cancelled; says whenever the database has gone, and when it is back."""
@@ -92,9 +102,10 @@ class Pulse:
     def _found(self, beats: bool, changed: Callable[[bool], None], reason: str = "") -> None:
         if beats == self.beats:
             return
-        self.beats = beats
         if beats:
+            self._beating.set()
             log.info("database is back")
         else:
+            self._beating.clear()
             log.error("database is gone", reason=reason)
         changed(beats)

@@ -6,12 +6,13 @@ content: an upload that goes on meanwhile has others.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from service.files.blobs import BlobError, BlobStore
+from storage import wall_clock
+from storage.errors import Unreachable
 from storage.files import Files
 from storage.uploads import Uploads
 
@@ -63,7 +64,7 @@ class Leftovers:
 
     async def sweep(self, old: float = OLD) -> int:
         """Deletes blobs that are `old` seconds old and that no row names; returns how many."""
-        before = time.time() - old
+        before = wall_clock.now() - old
         found = await self._blobs.sweep(before)
         keys: list[str] = []
         async for key in self._blobs.keys(before):
@@ -85,7 +86,9 @@ class Leftovers:
         while True:
             try:
                 await work()
+            except (Unreachable, BlobError) as error:
+                # There is another time.
+                log.warning("sweep failed", reason=str(error))
             except Exception:
-                # The database or the store may be away: there is another time.
                 log.warning("sweep failed", exc_info=True)
             await asyncio.sleep(period)

@@ -4,10 +4,11 @@ import email.utils
 import json
 import math
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from storage import wall_clock
 
 ErrorCode = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
 
@@ -249,6 +250,6 @@ def _until(date: str | None) -> float | None:
     """Returns the seconds until an HTTP date, 0 if it is past."""
     try:
         parsed = email.utils.parsedate_to_datetime(date or "")
-        return max(parsed.timestamp() - time.time(), 0)
+        return max(parsed.timestamp() - wall_clock.now(), 0)
     except (ValueError, OverflowError):
         return None

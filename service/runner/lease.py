@@ -7,7 +7,7 @@ import structlog
 
 from service.runner.events.bus import Stop
 from storage.claims import Claim, Claims
-from storage.errors import ClaimLost
+from storage.errors import ClaimLost, Unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,9 @@ class LeaseRenewal:
             await self._claims.renew(self._claim)
         except ClaimLost:
             self._lost(Stop.lost)
+        except Unreachable as error:
+            # It is tried again, until the lease has run out for good.
+            log.warning("lease not renewed", run_id=self._claim.run.id, reason=str(error))
         except Exception:
-            # The database is away. It is tried again, until the lease has run out for good.
             log.warning("lease not renewed", run_id=self._claim.run.id, exc_info=True)
         self._wait()

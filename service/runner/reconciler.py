@@ -8,6 +8,7 @@ import structlog
 
 from service.process import metrics
 from service.runner.queue.queue import RunQueue
+from storage.errors import Unreachable
 from storage.stale_runs import WAITING, StaleRuns
 from storage.tables import ACTIVE, RunStatus
 from storage.transitions import Ended
@@ -51,8 +52,10 @@ class Reconciler:
             try:
                 await self.round(queued_for)
                 queued_for = QUEUED_FOR
+            except Unreachable as error:
+                # There is another round.
+                log.warning("reconciler's round failed", reason=str(error))
             except Exception:
-                # The database may be away: there is another round.
                 log.warning("reconciler's round failed", exc_info=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), PERIOD)
@@ -72,6 +75,8 @@ class Reconciler:
         while True:
             try:
                 census = await self._stale_runs.census()
+            except Unreachable as error:
+                log.warning("runs not counted", reason=str(error))
             except Exception:
                 log.warning("runs not counted", exc_info=True)
             else:

@@ -71,6 +71,8 @@ class Worker:
         try:
             while True:
                 await self._queue.ready()
+                # Who cannot claim leaves runs to others.
+                await self._claims.database.wait()
                 # Taken only when it can begin: until then, another group may have its turn.
                 await self._slots.free()
                 self._slots.take()
@@ -115,6 +117,9 @@ class Worker:
                 continue
             try:
                 held = await self._claims.held([each.claim for each in attempts])
+            except Unreachable as error:
+                log.warning("runs not watched", reason=str(error))
+                continue
             except Exception:
                 log.warning("runs not watched", exc_info=True)
                 continue

@@ -1,6 +1,7 @@
 """A link to PostgreSQL that stalls: whoever waits gets an error in time, and all recovers."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import grpc
 import pytest
 from assistants.v1 import assistants_pb2, runs_pb2, threads_pb2
+from sqlalchemy.engine import make_url
 
-from storage import Storage, postgresql
+from storage import Storage, postgresql, thread_lock
 from storage.database import Database
 from storage.errors import Unreachable
 from storage.resources import NOTHING
@@ -47,6 +49,16 @@ async def storage(link: DatabaseLink) -> AsyncIterator[Storage]:
     database = Database(link.url)
     yield Storage(database)
     link.resume()
+    await database.close()
+
+
+@pytest.fixture
+async def beside(postgres: Postgres, link: DatabaseLink) -> AsyncIterator[Storage]:
+    """The same database, without the link."""
+    name = make_url(link.url).database
+    assert name
+    database = Database(postgres.url(name))
+    yield Storage(database)
     await database.close()
 
 
@@ -112,6 +124,77 @@ async def test_leases_are_renewed_after_it(storage: Storage, link: DatabaseLink)
     assert await storage.claims.renew(claim) == "in_progress"
 
 
+async def test_who_is_cut_off_keeps_no_thread_locked(
+    postgres: Postgres, link: DatabaseLink, beside: Storage
+) -> None:
+    """Also not by a transaction that has begun, whose connection PostgreSQL takes to be open."""
+    thread = await make_thread(beside)
+    limited = Database(f"{link.url}%20-cidle_in_transaction_session_timeout%3D1s")
+    stalled, over = threading.Event(), threading.Event()
+
+    def work(tx: Transaction) -> None:
+        thread_lock.lock(tx, thread.id, project_id=PROJECT)
+        link.stall()
+        stalled.set()
+        assert over.wait(SECONDS)
+        tx.now()
+
+    writing = asyncio.create_task(limited.write(work, PROJECT))
+    await until(stalled.is_set)
+    async with asyncio.timeout(SECONDS):
+        await beside.messages.create(PROJECT, thread.id, from_user("Hi"), queue=True)
+    over.set()
+    link.resume()
+    with pytest.raises(Unreachable):
+        await writing
+    await limited.close()
+
+
+async def test_nothing_is_claimed_while_it_stalls(
+    storage: Storage, link: DatabaseLink, beside: Storage
+) -> None:
+    """Another worker does: this one finds out at once, and waits until the database is back."""
+    run = await make_run(beside, await make_thread(beside))
+    found: asyncio.Queue[bool] = asyncio.Queue()
+    watching = asyncio.create_task(storage.database.watch(found.put_nowait))
+    try:
+        assert not await storage.claims.claim("run_unknown")
+        await storage.database.wait()
+        link.stall()
+        claiming = asyncio.create_task(storage.claims.claim(run.id))
+        async with asyncio.timeout(SECONDS):
+            assert not await found.get()
+        waiting = asyncio.create_task(storage.database.wait())
+        for claim in (claiming, storage.claims.claim(run.id)):
+            with pytest.raises(Unreachable):
+                await claim
+        assert not waiting.done()
+        assert (await claimed(beside, run)).attempt == 1
+        link.resume()
+        async with asyncio.timeout(SECONDS):
+            assert await found.get()
+            await waiting
+        assert await storage.claims.claim(run.id) is None
+    finally:
+        watching.cancel()
+
+
+async def test_what_was_refused_is_not_done_later(link: DatabaseLink, beside: Storage) -> None:
+    """Also not by a thread that was connecting when its caller was answered."""
+    thread = await make_thread(beside)
+    database = Database(link.url)
+    found: asyncio.Queue[bool] = asyncio.Queue()
+    watching = asyncio.create_task(database.watch(found.put_nowait))
+    link.stall()
+    with pytest.raises(Unreachable, match="does not answer"):
+        await Storage(database).messages.create(PROJECT, thread.id, from_user("Hi"), queue=True)
+    link.resume()
+    watching.cancel()
+    # Once all threads have come to their ends.
+    await database.close()
+    assert (await beside.threads.get(PROJECT, thread.id)).last_position is None
+
+
 async def test_a_server_behind_it(link: DatabaseLink, tmp_path: Path, models: ModelServer) -> None:
     """Calls get the error that it is away, and the run goes on when it is back, with one answer."""
     held = Hold(Answer("Lost."))
@@ -138,5 +221,15 @@ async def test_a_server_behind_it(link: DatabaseLink, tmp_path: Path, models: Mo
 async def _completed(stubs: Stubs, thread_id: str, run_id: str) -> None:
     get = runs_pb2.GetRunRequest(thread_id=thread_id, run_id=run_id)
     async with asyncio.timeout(SECONDS):
-        while (run := await stubs.runs.GetRun(get)).status != run.Status.completed:
+        while not await _is_completed(stubs, get):
             await asyncio.sleep(0.05)
+
+
+async def _is_completed(stubs: Stubs, get: runs_pb2.GetRunRequest) -> bool:
+    try:
+        run = await stubs.runs.GetRun(get)
+    except grpc.aio.AioRpcError as error:
+        # Until the server has noticed that the database is back.
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        return False
+    return bool(run.status == run.Status.completed)

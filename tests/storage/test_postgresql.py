@@ -67,7 +67,14 @@ async def setting(storage: Storage, name: str) -> str:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("", {"statement_timeout": "2min", "lock_timeout": "1min"}),
+        (
+            "",
+            {
+                "statement_timeout": "2min",
+                "lock_timeout": "1min",
+                "idle_in_transaction_session_timeout": "8s",
+            },
+        ),
         (
             "&options=" + quote("-c search_path=other,public -c statement_timeout=5s"),
             {

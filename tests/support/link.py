@@ -1,4 +1,4 @@
-"""A link to a server, over TCP, that can stall: it takes what is sent, and keeps it."""
+"""A link to a server, over TCP, that can stall, which keeps what is sent, and drop connections."""
 
 import contextlib
 import socket
@@ -19,7 +19,8 @@ class Link:
         self.port: int = self._listener.getsockname()[1]
         self._forwards = threading.Event()
         self._forwards.set()
-        self._sockets: list[socket.socket] = [self._listener]
+        self._sockets: set[socket.socket] = set()
+        self._lock = threading.Lock()
 
     def stall(self) -> None:
         """Keeps from now on what either side sends."""
@@ -29,30 +30,44 @@ class Link:
         """Forwards again, what was kept first."""
         self._forwards.set()
 
+    def drop(self) -> None:
+        """Drops all connections, with what is on its way. New ones can be made at once."""
+        with self._lock:
+            for each in self._sockets:
+                _shut(each)
+
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        _shut(self._listener)
+        self._listener.close()
+        self.drop()
         self.resume()
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.socket(self._family)
-                self._sockets += [near, far]
-                try:
+                threading.Thread(target=self._connect, args=(near,), daemon=True).start()
+
+    def _connect(self, near: socket.socket) -> None:
+        """Forwards both ways until either side has closed."""
+        with near, socket.socket(self._family) as far:
+            ends = {near, far}
+            with self._lock:
+                self._sockets |= ends
+            try:
+                with contextlib.suppress(OSError):
                     far.connect(self._there)
-                except OSError:
-                    near.close()
-                    continue
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
+                    back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
+                    back.start()
+                    self._pump(near, far)
+                    back.join()
+            finally:
+                with self._lock:
+                    self._sockets -= ends
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -60,9 +75,13 @@ class Link:
                 self._forwards.wait()
                 sink.sendall(data)
         # What one side has closed is over for the other.
-        for each in (source, sink):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        _shut(source)
+        _shut(sink)
+
+
+def _shut(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
 
 
 class DatabaseLink(Link):

@@ -14,13 +14,16 @@ import itertools
 import json
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from tests.support.script import Delta, Drop, Hold, Refuses, Reply, Step, Wait, error
+from tests.support.script import Delta, Drop, Hold, Pause, Refuses, Reply, Step, Wait, error
 
 Headers = Mapping[str, str]
+
+Choose = Callable[[Mapping[str, Any]], Step]
+"""Returns the step that a request plays."""
 
 Tokenizer = Literal["llama.cpp", "vllm"]
 """Whose form of `POST /tokenize` a model has. A token is a word and the space around it."""
@@ -28,7 +31,7 @@ Tokenizer = Literal["llama.cpp", "vllm"]
 
 @dataclass
 class _Script:
-    steps: deque[Step]
+    steps: deque[Step] | Choose
     tokenizer: Tokenizer | None
     refuses: Refuses | None
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -79,6 +82,12 @@ class ModelServer:
         self._scripts[model] = _Script(deque(steps), tokenizer, refuses)
         return model
 
+    def model(self, choose: Choose) -> str:
+        """Returns the name of a new model, whose requests play what `choose` says, and go."""
+        model = f"scripted-{next(self._numbers)}"
+        self._scripts[model] = _Script(choose, None, None)
+        return model
+
     def requests(self, model: str) -> list[dict[str, Any]]:
         """The bodies of the requests that the model has had so far."""
         return list(self._scripts[model].requests)
@@ -125,6 +134,8 @@ class ModelServer:
         script = self._scripts.get(str(model))
         if script is None:
             return await self._refuse(connection, 404, f"unknown model: {model}")
+        if callable(script.steps):
+            return await _play(connection, script.steps(request), request)
         script.requests.append(request)
         script.headers.append(connection.headers)
         if not request.get("stream"):
@@ -165,6 +176,8 @@ async def _play(connection: "_Connection", step: Step, request: dict[str, Any]) 
                 assert isinstance(step, Hold)
                 step.held.set()
                 await connection.wait_for(step.released)
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
             case Reply(status, body, headers):
                 return await connection.send_json(status, body, headers)
             case Drop(politely=True):

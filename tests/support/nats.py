@@ -11,15 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 COMMAND = Path(sys.executable).parent / "nats-server"
 START_SECONDS = 30
-
-
-def free_port() -> int:
-    """Returns a port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Nats:

@@ -1,6 +1,7 @@
 """A real PostgreSQL for tests: one server per pytest worker, a fresh database per test."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,11 @@ from tests.support.secret import new_secret
 T = TypeVar("T")
 
 TEMPLATE = "migrated"
+
+# The same, but for a crash of the server's processes alone: what they have written stays.
+SURVIVING = ("fsync = off", "full_page_writes = off")
+
+STOP_SECONDS = 30
 
 # Nothing here has to survive a crash.
 FAST = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
@@ -48,6 +54,18 @@ class Postgres:
     def stop(self) -> None:
         """Stops the server and deletes its data."""
         self._server.cleanup()
+
+    def kill(self) -> None:
+        """Kills the server without warning, with all its processes. Its data stays."""
+        process: Any = self._server.get_postmaster_info().process
+        for each in (process, *process.children(recursive=True)):
+            with contextlib.suppress(Exception):  # It has ended by itself.
+                each.kill()
+                each.wait(STOP_SECONDS)
+
+    def start(self) -> None:
+        """Starts the server that was killed, at the same address."""
+        self._server.ensure_postgres_running()
 
     def url(self, database: str) -> str:
         """The URL of one of its databases."""

@@ -35,7 +35,14 @@ class Reply:
     headers: Mapping[str, str]
 
 
-Act = Delta | Wait | Drop | Reply
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Take some time."""
+
+    seconds: float
+
+
+Act = Delta | Wait | Pause | Drop | Reply
 
 Refuses = Callable[[Mapping[str, Any]], "Fail | None"]
 """What a model makes of a request before it plays a step: None if it takes it."""
@@ -85,6 +92,20 @@ class Answer(Step):
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
         }
+
+
+class Paced(Answer):
+    """Text, in several chunks, with a pause ahead of each: a model that takes its time."""
+
+    def __init__(self, text: str, pause: float) -> None:
+        """Pauses for so many seconds each time."""
+        super().__init__(text)
+        self._pause = pause
+
+    def acts(self) -> Iterator[Act]:
+        for act in super().acts():
+            yield Pause(self._pause)
+            yield act
 
 
 @dataclass(eq=False)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.support import secret
+from tests.support.ports import free_port
 from tests.support.secret import new_secret
 
 COMMAND: Final = Path(sys.executable).parent / "assistants"
@@ -31,9 +31,7 @@ class StartFailed(Exception):
 
 def free_address() -> str:
     """Returns a loopback HOST:PORT that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return "{}:{}".format(*probe.getsockname())
+    return f"127.0.0.1:{free_port()}"
 
 
 class Stack:

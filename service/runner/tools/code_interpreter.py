@@ -1,7 +1,6 @@
 """The tool `code_interpreter`: runs the model's Python in the session of the run's thread."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -28,6 +27,8 @@ from service.sandbox.port import SessionClosed, Unavailable
 from service.sandbox.sessions import Sessions
 from service.sandbox.settings import SandboxSettings
 from service.types.tool_calls import CODE_INTERPRETER
+from storage import wall_clock
+from storage.errors import Unreachable
 from storage.rows import File, Run
 from storage.threads import Threads
 
@@ -110,9 +111,11 @@ class CodeInterpreter(ServerTool):
     async def _sweep_always(self) -> None:
         while True:
             try:
-                await self.sweep(time.time() - KEPT_SECONDS)
+                await self.sweep(wall_clock.now() - KEPT_SECONDS)
+            except Unreachable as error:
+                # There is another time.
+                log.warning("files of threads not swept", reason=str(error))
             except Exception:
-                # The database may be away: there is another time.
                 log.warning("files of threads not swept", exc_info=True)
             await asyncio.sleep(SWEEP_SECONDS)
 

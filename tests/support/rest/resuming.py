@@ -45,7 +45,7 @@ class Reader:
                 200,
                 "text/event-stream",
             )
-            yield _parsed(response.iter_lines(), [] if comments is None else comments)
+            yield parsed(response.iter_lines(), [] if comments is None else comments)
 
     def read(self, last: int | None = None, **query: object) -> list[Event]:
         """Returns all events up to the end of the stream."""
@@ -95,7 +95,8 @@ def texts(events: list[Event]) -> str:
     )
 
 
-def _parsed(lines: Iterator[str], comments: list[str]) -> Iterator[Event]:
+def parsed(lines: Iterator[str], comments: list[str]) -> Iterator[Event]:
+    """Yields the events of a stream, and appends its comments to the list."""
     fields: dict[str, str] = {}
     for line in lines:
         if line.startswith(":"):
