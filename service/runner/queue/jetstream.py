@@ -18,6 +18,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
 from service.runner.connection import Away
 from service.runner.jetstream import NOT_STORED, JetStream, Refused, token
+from service.runner.queue.groups import Groups
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import QueueClosed
 from storage import ids
@@ -76,8 +77,7 @@ class JetStreamQueue:
         self._subject = f"{nats.prefix}.runs"
         self._hints = f"{nats.prefix}.waiting"
         """Where servers tell each other of groups that have runs."""
-        self._groups: OrderedDict[str, None] = OrderedDict()
-        """Those that may have runs which wait. The one whose turn it is stands first."""
+        self._groups = Groups(self._wake)
         self._held: dict[str, list[_Taken]] = {}
         """What was taken and is not acknowledged, by run."""
         self._put: OrderedDict[str, float] = OrderedDict()
@@ -159,8 +159,8 @@ class JetStreamQueue:
         if not self._local.empty:
             return await self._local.take()
         while self._groups and not self._closed:
-            group, _ = self._groups.popitem(last=False)
-            fetching = self._start(self._fetch(group))
+            group, heard = self._groups.next()
+            fetching = self._start(self._fetch(group, heard))
             try:
                 taken = await asyncio.shield(fetching)
             except asyncio.CancelledError:
@@ -169,7 +169,7 @@ class JetStreamQueue:
             if taken is None:
                 continue
             if taken.more:
-                self._add(group)
+                self._groups.add(group, heard=False)
             if taken.deliveries < DELIVERIES:
                 self._held.setdefault(taken.run_id, []).append(taken)
             else:
@@ -197,6 +197,7 @@ class JetStreamQueue:
             self._keeping.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
+        self._groups.close()
         for taken in self._held.values():
             for each in taken:
                 await self._return(each)
@@ -207,8 +208,8 @@ class JetStreamQueue:
         await self._local.put(run_id, epoch, group)
         self._wake()
 
-    async def _fetch(self, group: str) -> _Taken | None:
-        """Takes the oldest run of a group, if one waits."""
+    async def _fetch(self, group: str, heard: bool) -> _Taken | None:
+        """Takes the oldest run of a group, if one waits. One that was heard of may come later."""
         try:
             answer = await self._nats.next_message(self._stream, group)
             if answer is None:
@@ -217,6 +218,8 @@ class JetStreamQueue:
         except Away:
             # All groups are looked for when NATS is there again.
             return None
+        if (answer is None or heard) and not self._closed:
+            self._groups.add_later(group, heard=answer is None)
         if answer is None or "Status" in (answer.headers or {}):
             return None
         about = answer.metadata
@@ -240,7 +243,7 @@ class JetStreamQueue:
         if answer is not None:
             subjects = orjson.loads(answer.data).get("state", {}).get("subjects") or {}
             for subject in subjects:
-                self._add(subject.removeprefix(f"{self._subject}.").split(".")[0])
+                self._groups.add(subject.removeprefix(f"{self._subject}.").split(".")[0])
 
     async def _keep_alive(self) -> None:
         while True:
@@ -279,17 +282,13 @@ class JetStreamQueue:
     async def _hint(self, group: str) -> None:
         """Has all servers know that a group may have a run that waits."""
         if self._takes and not self._closed:
-            self._add(group)
+            self._groups.add(group)
         await self._nats.tell(self._hints, f"{self._me} {group}".encode())
 
     def _receive_hint(self, message: Msg) -> None:
         sender, group = message.data.decode().split()
         if sender != self._me:
-            self._add(group)
-
-    def _add(self, group: str) -> None:
-        self._groups.setdefault(group)
-        self._wake()
+            self._groups.add(group)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
