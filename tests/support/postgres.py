@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import subprocess
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,7 +66,11 @@ class Postgres:
 
     def start(self) -> None:
         """Starts the server that was killed, at the same address."""
-        self._server.ensure_postgres_running()
+        try:
+            self._server.ensure_postgres_running()
+        except subprocess.TimeoutExpired:
+            # It is on its way, on a machine that has much to do.
+            self._server.ensure_postgres_running()
 
     def url(self, database: str) -> str:
         """The URL of one of its databases."""

@@ -24,6 +24,9 @@ class View:
 
     def take(self, event: Event) -> str | None:
         """Takes in an event. Returns what is wrong with it, if anything is."""
+        if event.name == "error":
+            self.done = False
+            return None
         before, self.last = self.last, event.id
         # Read anew behind its end, a stream has that alone.
         again, self.done = self.done, event.name == "done"

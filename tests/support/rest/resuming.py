@@ -96,7 +96,11 @@ def texts(events: list[Event]) -> str:
 
 
 def parsed(lines: Iterator[str], comments: list[str]) -> Iterator[Event]:
-    """Yields the events of a stream, and appends its comments to the list."""
+    """Yields the events of a stream, and appends its comments to the list.
+
+    An error that the stream ends with has no number: clients go on behind the event before it.
+    """
+    last = 0
     fields: dict[str, str] = {}
     for line in lines:
         if line.startswith(":"):
@@ -106,10 +110,9 @@ def parsed(lines: Iterator[str], comments: list[str]) -> Iterator[Event]:
             assert name not in fields, line
             fields[name] = value
         else:
-            assert list(fields) == ["id", "event", "data"]
-            data = fields["data"]
-            yield Event(
-                int(fields["id"]), fields["event"], data if data == "[DONE]" else json.loads(data)
-            )
+            numbered = fields.get("event") != "error" or "id" in fields
+            assert list(fields) == ["id", "event", "data"][not numbered :]
+            last, data = int(fields.get("id", last)), fields["data"]
+            yield Event(last, fields["event"], data if data == "[DONE]" else json.loads(data))
             fields = {}
     assert not fields, "the stream breaks off"
