@@ -122,6 +122,12 @@ class Server:
         if self._postgres is not None and self._database is not None:
             self._postgres.drop_database(self._database)
 
+    @property
+    def postgres_pid(self) -> int:
+        """The process that all of PostgreSQL's descend from."""
+        assert self._postgres is not None
+        return self._postgres.pid
+
     def url(self, path: str) -> str:
         """Returns the URL of a path of the REST API, such as `/threads`."""
         return self.stack.base_url + path
