@@ -83,7 +83,6 @@ class Server:
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
         self._rates = Rates(settings.rate_limit) if settings.rate_limit else None
-        self._queue = _queue(settings, self._nats, name)
         self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
         self._library = Library(
             self._storage,
@@ -115,7 +114,7 @@ class Server:
             model,
             Registry([search, self._interpreter, *tools]),
             _bus(settings, self._nats),
-            self._queue,
+            _queue(settings, self._nats, name, takes=part.works),
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots)))
             if part.works
@@ -153,9 +152,6 @@ class Server:
             for server in servers:
                 await server.start()
             await self._set_health(True)
-            if self._nats is None and not self._part.works:
-                # It drops what is put: workers find it in the database.
-                await self._queue.close()
             engine = asyncio.create_task(self._engine.work(), name="engine")
             watching = asyncio.create_task(self._watch(), name="keys, database and NATS")
             library = asyncio.create_task(
@@ -272,9 +268,13 @@ def _bus(settings: Settings, nats: JetStream | None) -> EventBus:
     )
 
 
-def _queue(settings: Settings, nats: JetStream | None, server: str) -> RunQueue:
+def _queue(settings: Settings, nats: JetStream | None, server: str, *, takes: bool) -> RunQueue:
     if nats is None:
-        return MemoryQueue(server)
+        return MemoryQueue(server, takes=takes)
     return JetStreamQueue(
-        nats, server, lifetime=settings.run_lifetime, stream_bytes=settings.nats_queue_max_bytes
+        nats,
+        server,
+        takes=takes,
+        lifetime=settings.run_lifetime,
+        stream_bytes=settings.nats_queue_max_bytes,
     )

@@ -1,29 +1,27 @@
 """Every setting of the server, once: its default, its meaning and its reason.
 
-Each is read from the environment variable `ASSISTANTS_<NAME>`.
+Each is read from the environment variable `ASSISTANTS_<NAME>`. Those of what a server listens on,
+and those of the code interpreter, are in the two modules of their names.
 """
 
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from service.errors import SettingsError
-from service.sandbox.limits import MIB, Lifetimes, Limits
-from service.sandbox.settings import Choice, SandboxSettings
+from service.interpreter_settings import InterpreterSettings
+from service.listening_settings import ListeningSettings
+from service.sandbox.settings import SandboxSettings
 from service.setting_types import (
     Address,
-    Addresses,
     BlobsUrl,
     ChosenSecret,
-    Command,
     DatabaseUrl,
     ModelKey,
     NatsUrl,
-    Origins,
     Quirks,
-    Seconds,
 )
 from storage.quotas import Quotas
 
@@ -37,16 +35,10 @@ WhenActive = Literal["reject", "queue"]
 FileSearchMode = Literal["auto", "tool", "always"]
 
 
-class Settings(BaseSettings):
+class Settings(ListeningSettings, InterpreterSettings):
     """The settings of one server."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANTS_", env_ignore_empty=True)
-
-    http_address: Address = "127.0.0.1:8080"
-    """Where Envoy serves /v1: HOST:PORT."""
-
-    grpc_address: Address = "127.0.0.1:50051"
-    """Where gRPC is served: HOST:PORT."""
 
     auth: Literal["none", "keys"] = "none"
     """Whether calls need an API key. Without, all are of the project `default`."""
@@ -81,99 +73,11 @@ class Settings(BaseSettings):
     quota_messages: int | None = Field(default=None, ge=1, lt=2**31)
     """Messages of a project that are stored, at most. A new run needs room for one more."""
 
-    reflection: bool = True
-    """Whether gRPC describes itself to clients. It needs no key: the .proto files are public."""
-
-    grpc_max_request_bytes: int = Field(default=32 * 2**20, ge=2**16, lt=2**31)
-    """Bytes of a request of gRPC at most. A longer one is refused: RESOURCE_EXHAUSTED."""
-
-    max_body_bytes: int = Field(default=16 * 2**20, ge=2**16, le=64 * 2**20)
-    """Bytes of a body of REST at most. A longer one is a 413."""
-
-    max_file_bytes: int = Field(default=512 * 2**20, ge=1)
-    """Bytes of a file that comes in one call at most. A larger one is a 413."""
-
-    max_upload_bytes: int = Field(default=8 * 2**30, ge=1)
-    """Bytes of a file that comes in parts at most."""
-
-    max_part_bytes: int = Field(default=64 * 2**20, ge=1)
-    """Bytes of such a part at most. A larger one is a 413."""
-
     blobs_url: BlobsUrl | None = None
     """`s3://BUCKET/PREFIX`: where the bytes of files are kept. Default: in the data directory.
 
     Region, keys and endpoint are read from AWS_REGION, AWS_ENDPOINT_URL and so on. Servers that
     share a database must share the files, too.
-    """
-
-    upload_timeout: Seconds = 3600.0
-    """Seconds that the upload of a file or part may take. A minute without a byte ends it, too."""
-
-    max_header_kib: int = Field(default=60, ge=8, le=96)
-    """KiB of a request's headers at most. More are a 431."""
-
-    max_connections: int = Field(default=10_000, ge=1, lt=2**31)
-    """Connections that Envoy keeps at most, or as many files as it may open. More are closed."""
-
-    max_streams: int = Field(default=1000, ge=1, lt=2**31)
-    """Calls at once on one connection of HTTP/2 at most. More wait in the client."""
-
-    headers_timeout: Seconds = 30.0
-    """Seconds that the headers of a request may take to arrive."""
-
-    request_timeout: Seconds = 120.0
-    """Seconds without a byte of a request that is not whole; then it is a 408.
-
-    Not of its answer: streams have no limit, and get comments while they are silent.
-    """
-
-    idle_timeout: Seconds = 600.0
-    """Seconds after which a connection without a request is closed."""
-
-    cors_origins: Origins = ()
-    """Origins whose pages may call the server from browsers, separated by commas, or `*`."""
-
-    tls_cert: Path | None = None
-    """A PEM file with the certificate, and those up to its authority: then both ports speak TLS.
-
-    It and the key are read again when they change. Connections that are open go on.
-    """
-
-    tls_key: Path | None = None
-    """A PEM file with the certificate's key, without a password."""
-
-    tls_client_ca: Path | None = None
-    """A PEM file with authorities: callers of the gRPC port must have a certificate from one.
-
-    It is read again when it changes, too.
-    """
-
-    grpc_upstreams: Addresses = ()
-    """Where Envoy finds the gRPC ports of all servers: HOST:PORT, separated by commas.
-
-    A host may be a name that has many addresses; it is looked up again and again. Default: the
-    server that starts it, alone.
-    """
-
-    grpc_upstreams_ca: Path | None = None
-    """A PEM file with authorities: Envoy speaks TLS to servers, and their names must be certified.
-
-    It is read at the start.
-    """
-
-    grpc_upstreams_cert: Path | None = None
-    """A PEM file with the certificate that Envoy shows to servers, for `ASSISTANTS_TLS_CLIENT_CA`.
-
-    It and its key are read again when they change.
-    """
-
-    grpc_upstreams_key: Path | None = None
-    """A PEM file with that certificate's key, without a password."""
-
-    edge_secret: ChosenSecret | None = None
-    """What Envoy shows to servers on other machines, so that they answer its REST calls.
-
-    With it, a server serves REST on its gRPC port too, to whoever knows it.
     """
 
     data_dir: Path = Path("data")
@@ -307,53 +211,6 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=10.0, ge=0)
     """Seconds that runs in progress get to end on SIGTERM."""
 
-    sandbox: Choice = "auto"
-    """Where the code interpreter runs code: `auto`, `command`, or `off`.
-
-    `auto`: enclosed by bubblewrap where that works, else by Landlock and seccomp. See
-    docs/code-interpreter.md.
-    """
-
-    sandbox_command: Command = ()
-    """With `command`: what starts the interpreter elsewhere, such as `docker run -i …`.
-
-    Split as a shell does. `python3 -I -c …` is appended, whose standard streams are used.
-    """
-
-    interpreter_python: Path | None = None
-    """The Python that runs the code, of an environment with IPython.
-
-    Default: what `make setup` or `assistants interpreter install` has installed; with `command`,
-    `python3` there.
-    """
-
-    sandbox_seconds: float = Field(default=60.0, ge=1)
-    """How long a call may take; then it is interrupted, and two seconds later killed."""
-
-    sandbox_memory_mib: int = Field(default=1024, ge=128)
-    """MiB of memory of a session, all its processes together."""
-
-    sandbox_disk_mib: int = Field(default=512, ge=1)
-    """MiB of a thread's files together. They are kept as long as the thread."""
-
-    sandbox_files: int = Field(default=1000, ge=1)
-    """Files and folders of a thread."""
-
-    sandbox_processes: int = Field(default=64, ge=8)
-    """Processes and threads of a session together."""
-
-    sandbox_output_mib: int = Field(default=32, ge=1)
-    """MiB that a call may put out, images included; beyond them its session is ended."""
-
-    sandbox_sessions: int = Field(default=16, ge=1)
-    """Sessions that are open at once. For one more the idlest is closed, and its files are kept."""
-
-    sandbox_idle_seconds: float = Field(default=20 * 60.0, ge=1)
-    """How long a session may run nothing until it is closed."""
-
-    sandbox_age_seconds: float = Field(default=60 * 60.0, ge=1)
-    """How old a session may be; then it is closed as soon as it runs nothing."""
-
     events_max_bytes: int = Field(default=64 * 2**20, ge=2**20)
     """Bytes of events that are kept for readers who come back; those of quiet runs go first."""
 
@@ -381,22 +238,8 @@ class Settings(BaseSettings):
             raise SettingsError(f"{name}: {reason}") from None
         if settings.bootstrap_key is not None and settings.auth == "none":
             raise SettingsError("ASSISTANTS_BOOTSTRAP_KEY: there are no keys: ASSISTANTS_AUTH=keys")
-        if (settings.tls_cert is None) != (settings.tls_key is None):
-            raise SettingsError("ASSISTANTS_TLS_CERT, ASSISTANTS_TLS_KEY: one needs the other")
-        if settings.tls_client_ca is not None and settings.tls_cert is None:
-            raise SettingsError("ASSISTANTS_TLS_CLIENT_CA: needs ASSISTANTS_TLS_CERT")
-        if settings.sandbox == "command" and not settings.sandbox_command:
-            raise SettingsError("ASSISTANTS_SANDBOX=command needs ASSISTANTS_SANDBOX_COMMAND")
-        if (settings.grpc_upstreams_cert is None) != (settings.grpc_upstreams_key is None):
-            raise SettingsError(
-                "ASSISTANTS_GRPC_UPSTREAMS_CERT, ASSISTANTS_GRPC_UPSTREAMS_KEY: one needs the other"
-            )
-        if settings.grpc_upstreams_cert is not None and settings.grpc_upstreams_ca is None:
-            raise SettingsError(
-                "ASSISTANTS_GRPC_UPSTREAMS_CERT: needs ASSISTANTS_GRPC_UPSTREAMS_CA"
-            )
-        if settings.grpc_upstreams and settings.edge_secret is None:
-            raise SettingsError("ASSISTANTS_GRPC_UPSTREAMS: needs ASSISTANTS_EDGE_SECRET")
+        settings.check_listening()
+        settings.check_interpreter()
         socket = settings.data_dir.absolute() / LONGEST_SOCKET
         if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(
@@ -418,25 +261,7 @@ class Settings(BaseSettings):
     @property
     def code_interpreter(self) -> SandboxSettings:
         """The settings of the code interpreter, together."""
-        return SandboxSettings(
-            directory=self.data_dir / "threads",
-            engine=self.sandbox,
-            command=self.sandbox_command,
-            python=self.interpreter_python,
-            limits=Limits(
-                seconds=self.sandbox_seconds,
-                memory=self.sandbox_memory_mib * MIB,
-                disk=self.sandbox_disk_mib * MIB,
-                files=self.sandbox_files,
-                processes=self.sandbox_processes,
-                output=self.sandbox_output_mib * MIB,
-            ),
-            lifetimes=Lifetimes(
-                sessions=self.sandbox_sessions,
-                idle_seconds=self.sandbox_idle_seconds,
-                age_seconds=self.sandbox_age_seconds,
-            ),
-        )
+        return self.interpreter_in(self.data_dir / "threads")
 
     @property
     def effective_database_url(self) -> str:

@@ -119,6 +119,18 @@ async def test_what_a_server_leaves(queues: Queues) -> None:
     assert following.empty
 
 
+async def test_a_server_that_takes_none_remembers_none(queues: Queues) -> None:
+    giving, taking = await queues.open(takes=False), await queues.open()
+    for number in range(3):
+        await giving.put(f"run_{number}", 0, f"asst_{number}")
+    if queues.outlives_servers:
+        assert sorted([await take_run(taking) for _ in range(3)]) == ["run_0", "run_1", "run_2"]
+    await taking.put("other", 0, "asst")
+    assert await take_run(taking) == "other"
+    assert giving.empty
+    assert await giving.take() is None
+
+
 async def test_closing_wakes_those_who_wait(queue: RunQueue) -> None:
     waiting = [asyncio.ensure_future(each) for each in (queue.ready(), take_run(queue))]
     await asyncio.sleep(0)

@@ -66,15 +66,18 @@ class JetStreamQueue:
         nats: JetStream,
         server: str,
         *,
+        takes: bool = True,
         lifetime: float = 600.0,
         stream_bytes: int = 64 * 2**20,
     ) -> None:
         """Is the queue of `server`, of which there is but one.
 
-        Keeps runs in a stream of `stream_bytes`, each for its `lifetime` at most.
+        Keeps runs in a stream of `stream_bytes`, each for its `lifetime` at most. Unless it
+        `takes`, runs are put alone: it learns of none that wait.
         """
         self._nats = nats
-        self._local = MemoryQueue(server)
+        self._takes = takes
+        self._local = MemoryQueue(server, takes=takes)
         self._me = token(server)
         self._subject = f"{nats.prefix}.runs"
         self._hints = f"{nats.prefix}.waiting"
@@ -106,6 +109,8 @@ class JetStreamQueue:
 
     async def open(self) -> None:
         """Learns what waits, and keeps alive from now on what is taken."""
+        if not self._takes:
+            return
         await self._nats.subscribe(self._hints, self._receive_hint)
         await self._find()
         self._keeping = asyncio.create_task(self._keep_alive(), name="runs that are held")
@@ -233,6 +238,8 @@ class JetStreamQueue:
     async def _find(self) -> None:
         """Looks for groups of which there are runs, whoever holds them."""
         self._put.clear()
+        if not self._takes:
+            return
         try:
             answer = await self._nats.request(
                 f"STREAM.INFO.{self._stream}", {"subjects_filter": ">"}
@@ -280,7 +287,7 @@ class JetStreamQueue:
 
     async def _hint(self, group: str) -> None:
         """Has all servers know that a group may have a run that waits."""
-        if not self._closed:
+        if self._takes and not self._closed:
             self._note(group)
         await self._nats.tell(self._hints, f"{self._me} {group}".encode())
 

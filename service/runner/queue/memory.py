@@ -10,9 +10,10 @@ from storage.sessions import FIRST_SECONDS
 class MemoryQueue:
     """A RunQueue that lives and dies with its process, as do those who take from it."""
 
-    def __init__(self, server: str | None = None) -> None:
-        """Starts empty, as the queue of `server`."""
+    def __init__(self, server: str | None = None, *, takes: bool = True) -> None:
+        """Starts empty, as the queue of `server`; keeps nothing unless that `takes` runs."""
         self._server = server
+        self._takes = takes
         self._groups: OrderedDict[str, deque[str]] = OrderedDict()
         """The runs that wait; the group whose turn it is stands first."""
         self._known: set[str] = set()
@@ -26,7 +27,7 @@ class MemoryQueue:
 
     async def put(self, run_id: str, epoch: int, group: str, *, server: str | None = None) -> None:
         """Adds a run, unless it waits already."""
-        if run_id in self._known or self._closed:
+        if not self._takes or run_id in self._known or self._closed:
             return
         self._known.add(run_id)
         if server in (None, self._server):

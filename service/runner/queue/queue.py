@@ -27,6 +27,9 @@ class RunQueue(Protocol):
 
     Loss: what a queue loses in a crash stays queued in the database, where the reconciler finds it
     and puts it again. So `put` never fails for its caller.
+
+    A server that executes no runs has one from which nothing is taken: it only hands runs over to
+    the servers that do, if the queue reaches them, and remembers none.
     """
 
     async def open(self) -> None:

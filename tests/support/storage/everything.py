@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from storage import Storage, packed_vectors
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
+from storage.errors import SessionElsewhere
 from storage.files import NewBlob
 from storage.openings import open_tool_calls
 from storage.packed_vectors import PackedVectors
