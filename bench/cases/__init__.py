@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from bench.cases import calls, peers, runs, sandbox, streams, threads
+from bench.cases import calls, peers, runs, sandbox, servers, streams, threads
 from bench.measuring import Bench, Case
 
 CASES: Final[dict[str, Callable[[Bench], Case]]] = {
@@ -11,6 +11,7 @@ CASES: Final[dict[str, Callable[[Bench], Case]]] = {
     **runs.CASES,
     **streams.CASES,
     **threads.CASES,
+    **servers.CASES,
     **peers.CASES,
     **sandbox.CASES,
 }
