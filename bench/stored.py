@@ -68,14 +68,14 @@ def _measure(server: Server, threads: int) -> None:
             for insert in inserts:
                 connection.exec_driver_sql(insert, {"start": start, "stop": stop - 1})
         if start == 0:
-            _say(f"{stop:,} threads", _calls(server, assistant, _sample(engine)))
+            _say(f"{stop:,} threads", _calls(server, engine, assistant, _sample(engine)))
         if stop * 10 % threads < PORTION * 10:
             _say(f"{stop:,} threads", {"seconds": time.monotonic() - begun} | _sizes(engine))
     sample = _sample(engine)
     _say("after VACUUM", _sizes(engine) | _bytes_of_rows(engine))
     for _ in range(2):
         # First from the disk, then from memory.
-        _say(f"{threads:,} threads", _calls(server, assistant, sample))
+        _say(f"{threads:,} threads", _calls(server, engine, assistant, sample))
     engine.dispose()
 
 
@@ -161,10 +161,13 @@ def _bytes_of_rows(engine: sa.Engine) -> dict[str, float]:
     return found
 
 
-def _calls(server: Server, assistant: str, threads: list[str]) -> dict[str, float]:
+def _calls(
+    server: Server, engine: sa.Engine, assistant: str, threads: list[str]
+) -> dict[str, float]:
     """Makes calls on threads, one after the other.
 
-    Returns median and 99th percentile in ms, ms of CPU of Python and PostgreSQL, and memory in MB.
+    Returns median and 99th percentile in ms, ms of CPU of Python and PostgreSQL, kB of the
+    write-ahead log, and memory in MB.
     """
     newest: dict[str, str] = {}
 
@@ -185,6 +188,7 @@ def _calls(server: Server, assistant: str, threads: list[str]) -> dict[str, floa
     found: dict[str, float] = {}
     for name, call in kinds.items():
         times = []
+        log = _log_bytes(engine)
         with server.watch() as cost:
             for number in range(SAMPLES):
                 begun = time.perf_counter()
@@ -193,9 +197,17 @@ def _calls(server: Server, assistant: str, threads: list[str]) -> dict[str, floa
         found[f"{name} ms"] = statistics.median(times)
         found[f"{name} p99 ms"] = statistics.quantiles(times, n=100)[-1]
         found[f"{name} CPU ms"] = 1000 * cost.python_and_database / SAMPLES
+        found[f"{name} log kB"] = (_log_bytes(engine) - log) / 1e3 / SAMPLES
     found["Python MB"] = processes.resident_bytes(server.python) / 1e6
     found["PostgreSQL MB"] = processes.proportional_bytes_of_family(server.postgres_pid) / 1e6
     return found
+
+
+def _log_bytes(engine: sa.Engine) -> float:
+    """Returns how many bytes of the write-ahead log there have been."""
+    with engine.connect() as connection:
+        query = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+        return float(connection.exec_driver_sql(query).scalar_one())
 
 
 def _say(what: str, figures: dict[str, float]) -> None:
