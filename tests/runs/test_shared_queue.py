@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from service.runner import jetstream as jetstream_module
+from service.runner.queue import groups as groups_module
 from service.runner.queue import jetstream as queue_module
 from service.runner.queue.queue import QueueClosed, RunQueue
 from tests.support.contract.adapters import JetStreams, take_run
@@ -34,7 +36,11 @@ async def test_each_run_goes_to_one(jetstreams: JetStreams) -> None:
     await each_goes_to_one(jetstreams)
 
 
-async def test_each_run_goes_to_one_in_a_cluster(tmp_path: Path) -> None:
+async def test_each_run_goes_to_one_in_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One that is slow is not away: each server would have its own.
+    monkeypatch.setattr(jetstream_module, "ANSWER_SECONDS", 60)
     with cluster(tmp_path) as three:
         async with contextlib.aclosing(JetStreams(*three)) as jetstreams:
             await each_goes_to_one(jetstreams)
@@ -91,6 +97,21 @@ async def test_what_a_dead_server_has_taken_goes_to_another(jetstreams: JetStrea
             await living.put("a", 1, "asst")
             await asyncio.sleep(0.05)
     assert run_id == "a"
+
+
+async def test_a_run_that_comes_after_it_was_heard_of(
+    jetstreams: JetStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it may in a cluster, and where a server is slow to tell its consumers what it has."""
+    monkeypatch.setattr(groups_module, "AGAIN_SECONDS", 3)
+    queue = await jetstreams.queue()
+    nats = jetstreams.connection(queue)
+    await nats.tell(f"{nats.prefix}.waiting", b"server_1 asst")
+    async with asyncio.timeout(60):
+        await queue.ready()
+        assert await queue.take() is None
+        await nats.publish(f"{nats.prefix}.runs.asst.run_1.1", b"run_1")
+        assert await take_run(queue) == "run_1"
 
 
 async def test_a_take_that_is_cancelled_anywhere_takes_none(jetstreams: JetStreams) -> None:

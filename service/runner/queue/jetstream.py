@@ -19,6 +19,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType
 
 from service.runner.connection import Away
 from service.runner.jetstream import NOT_STORED, JetStream, Refused, token
+from service.runner.queue.groups import Groups
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import QueueClosed
 from storage.sessions import FIRST_SECONDS
@@ -82,8 +83,7 @@ class JetStreamQueue:
         self._subject = f"{nats.prefix}.runs"
         self._hints = f"{nats.prefix}.waiting"
         """Where servers tell each other of groups that have runs."""
-        self._groups: OrderedDict[str, None] = OrderedDict()
-        """Those that may have runs which wait. The one whose turn it is stands first."""
+        self._groups = Groups(self._wake)
         self._held: dict[str, list[_Taken]] = {}
         """What was taken and is not acknowledged, by run."""
         self._put: OrderedDict[str, float] = OrderedDict()
@@ -166,8 +166,8 @@ class JetStreamQueue:
         if not self._local.empty:
             return await self._local.take()
         while self._groups and not self._closed:
-            group, _ = self._groups.popitem(last=False)
-            fetching = self._start(self._fetch(group))
+            group, heard = self._groups.next()
+            fetching = self._start(self._fetch(group, heard))
             try:
                 taken = await asyncio.shield(fetching)
             except asyncio.CancelledError:
@@ -176,7 +176,7 @@ class JetStreamQueue:
             if taken is None:
                 continue
             if taken.more:
-                self._note(group)
+                self._note(group, heard=False)
             if taken.deliveries < DELIVERIES:
                 self._held.setdefault(taken.run_id, []).append(taken)
             else:
@@ -204,6 +204,7 @@ class JetStreamQueue:
             self._keeping.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
+        self._groups.close()
         for taken in self._held.values():
             for each in taken:
                 await self._return(each)
@@ -216,8 +217,8 @@ class JetStreamQueue:
         # If it is another server's first, it waits from then on.
         asyncio.get_running_loop().call_later(FIRST_SECONDS, self._wake)
 
-    async def _fetch(self, group: str) -> _Taken | None:
-        """Takes the oldest run of a group, if one waits."""
+    async def _fetch(self, group: str, heard: bool) -> _Taken | None:
+        """Takes the oldest run of a group, if one waits. One that was heard of may come later."""
         try:
             answer = await self._nats.next_message(self._stream, group)
             if answer is None:
@@ -226,6 +227,8 @@ class JetStreamQueue:
         except Away:
             # All groups are looked for when NATS is there again.
             return None
+        if (answer is None or heard) and not self._closed:
+            self._groups.add_later(group, heard=answer is None)
         if answer is None or "Status" in (answer.headers or {}):
             return None
         about = answer.metadata
@@ -296,16 +299,13 @@ class JetStreamQueue:
         if sender != self._me:
             self._note(group)
 
-    def _note(self, group: str) -> None:
+    def _note(self, group: str, *, heard: bool = True) -> None:
         """Takes in that a group may have a run that waits; another server's, a while later."""
+        add = partial(self._groups.add, group, heard=heard)
         if group.startswith(FIRST) and group != f"{FIRST}{self._me}":
-            asyncio.get_running_loop().call_later(FIRST_SECONDS, self._add, group)
+            asyncio.get_running_loop().call_later(FIRST_SECONDS, add)
         else:
-            self._add(group)
-
-    def _add(self, group: str) -> None:
-        self._groups.setdefault(group)
-        self._wake()
+            add()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

@@ -79,7 +79,11 @@ class JetStreams:
 
     async def cut(self, adapter: EventBus | RunQueue) -> None:
         """Takes a server's connection away for good, as its death does."""
-        await next(nats for nats, each in self._open if each is adapter).close()
+        await self.connection(adapter).close()
+
+    def connection(self, adapter: EventBus | RunQueue) -> JetStream:
+        """Returns the connection of an adapter."""
+        return next(nats for nats, each in self._open if each is adapter)
 
     async def aclose(self) -> None:
         """Closes them all."""
@@ -94,6 +98,9 @@ class JetStreams:
     async def _opened(self, nats: JetStream, adapter: Adapter) -> Adapter:
         self._open.append((nats, adapter))
         await nats.open()
+        async with asyncio.timeout(60):
+            # A cluster that has just been started has no leader yet.
+            await nats.wait_up()
         return await opened(adapter)
 
 
