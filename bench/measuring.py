@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +48,8 @@ class Sizes:
     pieces: int = 50
     pause: int = 200
     """Milliseconds before each piece of a stream."""
+    followed: int = 8
+    """Runs that are followed on two servers at once."""
     silent: int = 1_000
     pages: int = 600
     """Calls for pages of a long thread."""
@@ -87,6 +89,7 @@ QUICK: Final = Sizes(
     streams=1,
     pieces=2,
     pause=10,
+    followed=1,
     silent=1,
     pages=1,
     short=4,
@@ -158,10 +161,17 @@ class Bench:
             settings = MANY_RUNS | KNOWN_CONTEXT
         return self._server(tuple(sorted(settings.items())))
 
-    def new_server(self, settings: Mapping[str, str]) -> Server:
-        """Returns a server that is not started yet, and that its caller ends."""
+    def new_server(self, settings: Mapping[str, str], processes: int = 0) -> Server:
+        """Returns a server that is not started yet, and that its caller ends.
+
+        It will have so many processes, or as many as all others.
+        """
         postgres = self.postgres() if self.database == "postgresql" else None
-        return Server(self.model.base_url, settings, postgres, self.sizes.processes)
+        return Server(self.model.base_url, settings, postgres, processes or self.sizes.processes)
+
+    def end(self, end: Callable[[], None]) -> None:
+        """Has something be ended with the bench."""
+        self._stack.callback(end)
 
     @contextmanager
     def serving(self, settings: Mapping[str, str]) -> Iterator[Server]:

@@ -1,5 +1,6 @@
 """What a process takes, as the kernel counts it: CPU time and memory."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,16 @@ def cpu_seconds_of_ended(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Returns how much of a process's memory is in RAM."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+
+
+def proportional_bytes_of_family(pid: int) -> int:
+    """Returns how much RAM a process and its children have; what several share counts once."""
+    family = 0
+    for each in (pid, *_children(pid)):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            family += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return family * 1024
 
 
 def child_named(pid: int, name: str) -> int:

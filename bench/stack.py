@@ -122,6 +122,17 @@ class Server:
         if self._postgres is not None and self._database is not None:
             self._postgres.drop_database(self._database)
 
+    @property
+    def database_url(self) -> str:
+        """The URL of its database, where that is PostgreSQL's."""
+        return str(self.stack.env["ASSISTANTS_DATABASE_URL"])
+
+    @property
+    def postgres_pid(self) -> int:
+        """The process that all of PostgreSQL's descend from."""
+        assert self._postgres is not None
+        return self._postgres.pid
+
     def url(self, path: str) -> str:
         """Returns the URL of a path of the REST API, such as `/threads`."""
         return self.stack.base_url + path

@@ -21,6 +21,7 @@ CPU_RATIO: Final = Unit("no-ops of CPU", 0.10)
 TIME: Final = Unit("ms", 0.30)
 GROWTH: Final = Unit("times a short thread's", 0.15)
 TIMES: Final = Unit("times its rate", 0.15, more_is_better=True)
+OWN: Final = Unit("times its own server's", 0.0)
 MEMORY: Final = Unit("KiB", 0.10)
 
 RATE: Final = Unit("MB/s", 0.15, more_is_better=True)
@@ -87,6 +88,10 @@ TARGETS: Final = (
     Target("pages", "first", GROWTH, 1.2),
     Target("pages", "middle", GROWTH, 1.2),
     Target("pages", "last", GROWTH, 1.2),
+    # By as much as the machine has cores for: an aim.
+    Target("processes", "runs", TIMES, 1.5, judged=AIM),
+    Target("other-server", "added median", TIME, 10, POSTGRESQL),
+    Target("other-server", "99th of its own", OWN, 3, POSTGRESQL),
     Target("peers", "times aegra", TIMES, 10, judged=AIM),
     Target("peers", "times aegra-redis", TIMES, 10, judged=AIM),
     Target("peers", "times langgraph", TIMES, 10, judged=AIM),

@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from typing import Final
 
-from bench.cases import calls, peers, runs, sandbox, search, streams, threads, transfers
+from bench.cases import (
+    calls,
+    peers,
+    runs,
+    sandbox,
+    search,
+    servers,
+    streams,
+    threads,
+    transfers,
+)
 from bench.measuring import Bench, Case
 
 CASES: Final[dict[str, Callable[[Bench], Case]]] = {
@@ -11,6 +21,7 @@ CASES: Final[dict[str, Callable[[Bench], Case]]] = {
     **runs.CASES,
     **streams.CASES,
     **threads.CASES,
+    **servers.CASES,
     **peers.CASES,
     **sandbox.CASES,
     **transfers.CASES,
