@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from storage import disconnects, postgresql, sqlite
+from storage import disconnects, pgvector, postgresql, sqlite
 from storage.errors import Unreachable
 from storage.postgresql import PostgreSQL
 from storage.sqlite import SQLite
@@ -123,6 +123,8 @@ class Database:
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": MIGRATION_LOCK})
                 _upgrade(connection)
+                if connection.dialect.name == "postgresql":
+                    pgvector.prepare(connection)
         except DBAPIError as error:
             away = disconnects.translate_disconnects(error.orig or error)
             if isinstance(away, Unreachable):
