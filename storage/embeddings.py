@@ -27,8 +27,9 @@ Found = list[tuple[int, float]]
 SCANNED = 5_000
 """Neighbours that are looked at for those that are in scope, at most and about."""
 
-MAX_LOOKED_AT = 1_000
-"""What pgvector takes for `hnsw.ef_search`, at most."""
+LOOKED_AT = (100, 1_000)
+"""How many neighbours are kept in view, at least and at most, if not those that are asked for: of
+more, a few more are found that are nearest, and PostgreSQL is busy for longer."""
 
 _SETTINGS = """
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
@@ -140,7 +141,8 @@ class Embeddings(Repository):
         rows = tx.all(self.INDEXED, name=NAME, names=json.dumps(list(names)))
         if not rows:
             return {}
-        tx.value(self.SETTINGS, scanned=SCANNED, looked_at=min(2 * limit, MAX_LOOKED_AT))
+        least, most = LOOKED_AT
+        tx.value(self.SETTINGS, scanned=SCANNED, looked_at=min(max(limit, least), most))
         statement, params = _nearest(dimensions).of(scope.filter, ENTRIES.c.attributes)
         params["limit"] = limit
         found = {

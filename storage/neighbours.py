@@ -22,8 +22,9 @@ from storage.embeddings import index_name
 from storage.rows import ChunkVectors
 from storage.transaction import Transaction
 
-SIZE = 20_000
-"""Chunks from which on a vector store gets an index. It keeps that until it has half as many."""
+SIZE = 30_000
+"""Chunks from which on a vector store gets an index: to compare with all takes more CPU from there
+on. It keeps that until it has half as many."""
 
 MOST = 100
 """Indexes, at most: those of the largest vector stores. Each costs a little whenever vectors are

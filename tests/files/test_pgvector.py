@@ -17,7 +17,7 @@ from service.files.vectors.pgvector import PgvectorIndex
 from storage import embeddings, pgvector
 from storage.database import Database
 from storage.filters import Comparison
-from storage.scope import Scope
+from storage.scope import ENTRIES, Scope
 from storage.statements import Statement
 from tests.support.files.vectors import DIMENSIONS, add, put, vectors
 from tests.support.files.world import PROJECT, World
@@ -99,6 +99,24 @@ async def test_an_index_finds_nearly_all_that_is_nearest(world: World) -> None:
     both = await nearest(world, queries[:1], 600, Scope(("vs_1", "vs_2")))
     assert len({id >> 20 for id in both[0]}) == 2
     assert await by_index(world, queries, 10, other) != found
+
+
+async def test_the_plan_is_to_use_the_index(world: World, postgresql_url: str) -> None:
+    await world.store("vs_1")
+    await put(world, "vs_1", "file-1", vectors(400))
+    await tend(world)
+    for where in (None, Comparison("eq", "kind", "a")):
+        statement, params = embeddings._nearest(DIMENSIONS).of(where, ENTRIES.c.attributes)
+        compiled = statement.compiled("postgresql")
+        settings = embeddings.Embeddings.SETTINGS.compiled("postgresql").sql
+        given = {**compiled.fixed, **params, "project_id": PROJECT, "store": "vs_1", "limit": 10}
+        given |= {"stores": '["vs_1"]', "query": str([0.1] * DIMENSIONS)}
+        with psycopg.connect(postgresql_url, cursor_factory=psycopg.ClientCursor) as connection:
+            connection.execute(settings.encode(), {"scanned": 1000, "looked_at": 100})
+            rows = connection.execute(f"EXPLAIN {compiled.sql}".encode(), given).fetchall()
+        plan = "\n".join(line for (line,) in rows)
+        assert f"Index Scan using neighbours_{DIMENSIONS}_vs_1" in plan, plan
+        assert "Sort" not in plan, plan
 
 
 async def test_what_is_added_later_is_in_the_index(world: World) -> None:
