@@ -7,6 +7,7 @@ take an hour where the rest takes minutes.
 
 import asyncio
 import math
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,13 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
-from bench.stack import Server
+from bench.stack import PATIENCE, Server
 from service.files.embeddings import Matrix, normalized
 from service.files.embeddings.static import StaticEmbedder
-from service.files.vectors.packed import PackedIndex
+from service.files.library import index_of
+from service.files.vectors import VectorIndex
 from service.files.words import texts
 from storage import ids, tables
 from storage.database import Database
+from storage.embeddings import index_name
+from storage.neighbours import SIZE
 from storage.rows import File, VectorStoreFile
 from storage.segments import NewChunk, Segments, number
 from storage.transaction import Transaction
@@ -33,6 +37,10 @@ CHUNK_TOKENS: Final = 800
 FILE_CHUNKS: Final = 50
 SUBJECTS: Final = 1_000
 DIMENSIONS: Final = 256
+CHUNK_BYTES: Final = 5_000
+"""What a vector store counts for each, about."""
+SLOWEST: Final = 0.02
+"""Seconds for each chunk within which an index of neighbours is built."""
 AT_ONCE: Final = 4
 """Files that are written at once."""
 
@@ -92,13 +100,33 @@ def fill(server: Server, chunks: int) -> str:
                 connection.execute(sa.text("VACUUM (ANALYZE)"))
         with engine.begin() as connection:
             store = tables.VectorStore.__table__  # type: ignore[attr-defined]
-            embedder = StaticEmbedder.name
-            connection.execute(
-                sa.update(store).where(store.c.id == store_id).values(embedder=embedder)
-            )
+            known = {"embedder": StaticEmbedder.name, "usage_bytes": chunks * CHUNK_BYTES}
+            connection.execute(sa.update(store).where(store.c.id == store_id).values(known))
     finally:
         engine.dispose()
     return store_id
+
+
+def wait_for_neighbours(server: Server, store_id: str, chunks: int) -> float | None:
+    """Waits until a large vector store has its index; returns for how long, None if it gets none.
+
+    Raises TimeoutError.
+    """
+    engine = server.engine()
+    name = f'"{index_name(store_id, DIMENSIONS)}"'
+    is_whole = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+    start = time.perf_counter()
+    try:
+        if engine.dialect.name == "sqlite" or chunks < SIZE:
+            return None
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not connection.scalar(is_whole, {"name": name}):
+                if time.perf_counter() - start > PATIENCE + chunks * SLOWEST:
+                    raise TimeoutError("there is no index of neighbours")
+                time.sleep(0.5)
+    finally:
+        engine.dispose()
+    return time.perf_counter() - start
 
 
 def disk_bytes(server: Server) -> int:
@@ -116,21 +144,30 @@ def disk_bytes(server: Server) -> int:
 
 async def _fill(server: Server, store_id: str, chunks: int) -> None:
     database = Database(server.database_url)
+    index = index_of(database)
     waiting, generator = asyncio.Semaphore(AT_ONCE), Generator()
     try:
+        await index.open()
         async with asyncio.TaskGroup() as group:
             for start in range(0, chunks, FILE_CHUNKS):
                 await waiting.acquire()
                 count = min(FILE_CHUNKS, chunks - start)
                 new = [NewChunk(0, CHUNK_TOKENS, generator.text()) for _ in range(count)]
-                task = group.create_task(_file(database, store_id, new, generator.vectors(count)))
+                vectors = generator.vectors(count)
+                task = group.create_task(_file(database, index, store_id, new, vectors))
                 task.add_done_callback(lambda _: waiting.release())
     finally:
         await database.close()
 
 
-async def _file(database: Database, store_id: str, chunks: list[NewChunk], vectors: Matrix) -> None:
-    segments, index = Segments(database), PackedIndex(database)
+async def _file(
+    database: Database,
+    index: VectorIndex,
+    store_id: str,
+    chunks: list[NewChunk],
+    vectors: Matrix,
+) -> None:
+    segments = Segments(database)
     segment = await segments.begin(PROJECT, store_id, StaticEmbedder.name)
     await segments.add(PROJECT, segment, 0, chunks, lambda tx, first: index.add(tx, first, vectors))
     common: dict[str, Any] = {"project_id": PROJECT, "created_at": 0}

@@ -123,11 +123,6 @@ class Server:
             self._postgres.drop_database(self._database)
 
     @property
-    def database_url(self) -> str:
-        """The URL of its database, where that is PostgreSQL's."""
-        return str(self.stack.env["ASSISTANTS_DATABASE_URL"])
-
-    @property
     def postgres_pid(self) -> int:
         """The process that all of PostgreSQL's descend from."""
         assert self._postgres is not None

@@ -188,6 +188,7 @@ class Server:
         first_key = None if secret is None else secret.get_secret_value()
         try:
             await self._storage.database.migrate()
+            await self._library.open()
             if self._settings.quota_messages is not None:
                 await self._storage.counts.forget()
             if self._keyring is not None:

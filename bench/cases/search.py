@@ -39,6 +39,7 @@ class SearchCase:
         before, start = documents.disk_bytes(server), time.perf_counter()
         store = documents.fill(server, self._chunks)
         self._filled = self._chunks / (time.perf_counter() - start)
+        self._built = documents.wait_for_neighbours(server, store, self._chunks)
         self._disk = documents.disk_bytes(server) - before
         generator = documents.Generator(seed=2)
         self._questions = [generator.question() for _ in range(bench.sizes.questions)]
@@ -65,6 +66,8 @@ class SearchCase:
             "MB of disk per 100,000 chunks": self._disk / MB / self._chunks * 100_000,
             "chunks/s written": self._filled,
         }
+        if self._built is not None:
+            found["s until neighbours are indexed"] = self._built
         if cost.postgresql is not None:
             found["PostgreSQL"] = 1000 * cost.postgresql / len(times)
         return found

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 import storage
 from storage import schema
 from storage.database import Database
-from tests.storage.test_schema import FULL_TEXT, differences
+from tests.storage.test_schema import OWN, differences
 
 COMMON = {"project_id": "proj_1", "created_at": 1, "metadata": {}}
 ENDS = {"tool_resources": {}, "response_format": "auto"}
@@ -60,7 +60,7 @@ def _migrate(connection: Connection, revision: str, *, down: bool = False) -> No
 
 def _reflected(connection: Connection) -> dict[str, sa.Table]:
     metadata = sa.MetaData()
-    metadata.reflect(connection)
+    metadata.reflect(connection, only=lambda name, _: not name.startswith(OWN))
     return dict(metadata.tables)
 
 
@@ -146,7 +146,7 @@ def _rows(connection: Connection) -> dict[str, dict[str, Any]]:
     """Returns the rows of all tables by their ids."""
     found: dict[str, dict[str, Any]] = {}
     for name, table in _reflected(connection).items():
-        if name != "alembic_version" and not name.startswith(FULL_TEXT):
+        if name != "alembic_version":
             rows = connection.execute(sa.select(table)).mappings()
             found |= {row["id"]: dict(row) for row in rows}
     return found

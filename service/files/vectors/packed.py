@@ -58,6 +58,12 @@ class PackedIndex:
         self._kept: OrderedDict[int, list[_Rows]] = OrderedDict()
         self._room = keep_bytes
 
+    async def open(self) -> None:
+        """Does nothing."""
+
+    async def work(self) -> None:
+        """Does nothing."""
+
     def add(self, tx: Transaction, first: int, vectors: Matrix) -> int:
         """Adds vectors in one row."""
         data = pack(vectors)
@@ -155,6 +161,13 @@ def pack(vectors: Matrix) -> bytes:
     safe = np.where(scales > 0, scales, 1)
     numbers = np.rint(vectors / safe[:, None]).astype(np.int8)
     return bytes(scales.astype("<f4").tobytes() + numbers.tobytes())
+
+
+def unpacked(row: ChunkVectors) -> Matrix:
+    """Returns the vectors of a row."""
+    rows = _unpack(row)
+    vectors: Matrix = rows.numbers * rows.scales[:, None]
+    return vectors
 
 
 def _unpack(row: ChunkVectors) -> _Rows:

@@ -238,6 +238,7 @@ async def _segments(storage: Storage) -> None:
     vectors = PackedVectors(storage.database)
     await vectors.segments(PROJECT, scope)
     await vectors.rows(PROJECT, [segment])
+    await storage.database.read(lambda tx: packed_vectors.first_of_segment(tx, segment))
     assert await storage.segments.orphans(-60) == [segment]
     assert await storage.segments.remove(segment, _remove_vectors)
 
