@@ -111,6 +111,8 @@ async def tend(database: Database, copy: Copy, size: int) -> None:
         if await _rows(connection, "SELECT pg_try_advisory_lock(%s)", BUILDING) == [(True,)]:
             await connection.execute(_SETTINGS)
             await _Tending(database, connection, copy, size).tend()
+            # PostgreSQL would notice the end of the connection some time later.
+            await connection.execute("SELECT pg_advisory_unlock(%s)", (BUILDING,))
 
 
 class _Tending:
