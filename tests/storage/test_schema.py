@@ -5,7 +5,7 @@ from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 from sqlmodel import SQLModel
 
 from storage.database import Database
@@ -17,7 +17,7 @@ OWN = ("chunk_words", "chunk_embeddings")
 """Tables of one database alone, or of its extension, and how names begin of others beside them."""
 
 
-def differences(connection: Connection) -> list[Any]:
+def differences(connection: Connection, declared: MetaData = SQLModel.metadata) -> list[Any]:
     """Returns what the tables of a database have otherwise than they are declared."""
 
     def named(name: str | None, kind: str, parents: Any) -> bool:
@@ -33,9 +33,7 @@ def differences(connection: Connection) -> list[Any]:
         "include_name": named,
         "include_object": counts,
     }
-    return list(
-        compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata)
-    )
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), declared))
 
 
 async def test_the_migrations_make_the_declared_tables(database_url: str) -> None:

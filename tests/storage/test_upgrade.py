@@ -47,7 +47,8 @@ NEW_OF_RUNS = ("traceparent", "tool_resources", "include")
 ONLY_RUNS = ("tool_choice", "parallel_tool_calls")
 
 
-def _migrate(connection: Connection, revision: str, *, down: bool = False) -> None:
+def migrate_to(connection: Connection, revision: str, *, down: bool = False) -> None:
+    """Brings a schema to a version, up or `down`."""
     config = Config()
     migrations = Path(storage.__file__).parent / "migrations"
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
@@ -203,7 +204,7 @@ async def test_a_database_of_each_earlier_version(
 ) -> None:
     database = Database(empty_database_url)
     with database.connect() as connection:
-        _migrate(connection, revision)
+        migrate_to(connection, revision)
         _fill(connection, defaults)
         before = _rows(connection)
         constraints = _constraints(connection)
@@ -226,10 +227,10 @@ async def test_a_database_of_each_earlier_version(
         assert list(connection.execute(query).scalars()) == ["run_1"]
 
         # No migration makes that row, and none removes it.
-        _migrate(connection, revision, down=True)
+        migrate_to(connection, revision, down=True)
         assert _without(_rows(connection), schema.ROW) == before
         assert _constraints(connection) == constraints
-        _migrate(connection, "head")
+        migrate_to(connection, "head")
         assert _without(_rows(connection), schema.ROW).keys() == {*after, "default"}
         connection.commit()
     await database.close()

@@ -41,8 +41,11 @@ METADATA = {"metadata_": {"a": "1"}}
 ENDS = {RunStatus.completed: StepStatus.completed, RunStatus.failed: StepStatus.failed}
 
 
-async def do_everything(storage: Storage) -> None:
-    """Calls every method of every repository, in all ways that differ by their statements."""
+async def do_everything(storage: Storage, *, sessions: bool = True) -> None:
+    """Calls every method of every repository, in all ways that differ by their statements.
+
+    Those of the code interpreter's sessions only where there are `sessions`.
+    """
     for calls in (
         _assistants,
         _threads,
@@ -55,7 +58,7 @@ async def do_everything(storage: Storage) -> None:
         _files,
         _uploads,
         _segments,
-        _sessions,
+        *((_sessions,) if sessions else ()),
         everything_searched.vector_stores,
         everything_searched.indexing,
         everything_searched.resources,
@@ -230,7 +233,7 @@ async def _abandoned(storage: Storage) -> tuple[Thread, Run]:
 async def _segments(storage: Storage) -> None:
     scope = Scope(("vs_1",))
     segment = await storage.segments.begin(PROJECT, "vs_1", "an embedder")
-    await storage.segments.add(PROJECT, segment, 0, [NewChunk(0, 2, "some words")], _add_vectors)
+    await storage.segments.add(PROJECT, segment, 0, [NewChunk(0, 2, "some words")], add_vectors)
     await storage.segments.with_words(PROJECT, scope, "words", 9)
     await storage.segments.found(PROJECT, [1])
     await storage.segments.embedders(PROJECT, ["vs_1"])
@@ -243,7 +246,7 @@ async def _segments(storage: Storage) -> None:
     assert await storage.segments.remove(segment, _remove_vectors)
 
 
-def _add_vectors(tx: Transaction, first: int) -> int:
+def add_vectors(tx: Transaction, first: int) -> int:
     packed_vectors.add(tx, first, 1, b"12345678")
     return 8
 
