@@ -1,16 +1,19 @@
 """A schema says which code it takes: code that is too old does not start on it."""
 
+import asyncio
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from storage import Storage, schema
-from storage.database import Database
+from storage.database import MIGRATION_LOCK, Database
 from storage.errors import TooOld
 from storage.schema import Migrated
 from tests.serve.test_failures import MODEL, refusal
+from tests.support.stack import COMMAND
 from tests.support.storage.everything import do_everything
 
 CODE = schema.code_version()
@@ -73,11 +76,50 @@ async def test_code_that_is_older(database_url: str) -> None:
         await migrated(database_url)
 
 
-def test_a_server_says_so_in_one_line(migrated_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("serve",), ("worker",), ("migrate",), ("keys", "list"), ("reindex",)],
+    ids=" ".join,
+)
+def test_every_command_says_so_in_one_line(
+    migrated_file: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     url = f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'newer.db')}"
     make_newer(url, NEWER)
-    line = refusal(MODEL | {"ASSISTANTS_DATABASE_URL": url})
+    line = refusal(MODEL | {"ASSISTANTS_DATABASE_URL": url}, arguments=arguments)
     assert line == (
         f"ASSISTANTS_DATABASE_URL: its schema takes servers of version {NEWER} or newer, and this "
         f"one is of version {CODE}: install a newer release"
     )
+
+
+def test_commands_that_migrate_at_the_same_time(empty_database_url: str, tmp_path: Path) -> None:
+    """One does, and the others wait for it."""
+    env = {"ASSISTANTS_DATABASE_URL": empty_database_url, "ASSISTANTS_DATA_DIR": str(tmp_path)}
+    commands = [
+        subprocess.Popen([COMMAND, "migrate"], env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = sorted(command.communicate()[0] for command in commands)
+    assert [command.returncode for command in commands] == [0, 0, 0]
+    nothing = f"The schema is of version {CODE}: there is nothing to do.\n"
+    did = f"The schema was of version 0, and is of version {CODE} now.\n"
+    assert said == [nothing, nothing, did]
+
+
+async def test_a_migration_waits_for_the_lock(postgresql_url: str) -> None:
+    """Whoever holds it may be migrating: nothing of the schema is read before that has ended."""
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    database = Database(postgresql_url)
+    with database.connect() as connection, connection.begin():
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        migration = asyncio.create_task(database.migrate())
+        while not connection.scalar(waiting):
+            assert not migration.done()
+            await asyncio.sleep(0.01)
+        statement = sa.text("UPDATE versions SET number = :oldest WHERE id = :id")
+        connection.execute(statement, {"oldest": NEWER, "id": schema.ROW})
+        connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{NEWER:04}'"))
+    with pytest.raises(TooOld):
+        await migration
+    await database.close()
