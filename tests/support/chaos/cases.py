@@ -23,7 +23,7 @@ from tests.support.grpc.stubs import Run
 from tests.support.link import Link
 from tests.support.script import Answer
 from tests.support.serve.processes import kill
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 SERVING, NOT_SERVING = 1, 2
 
@@ -136,13 +136,10 @@ async def server_cut_off(scene: Scene) -> float:
 
 async def _refused(scene: Scene, servers: list[Member], hurt: Callable[[], None]) -> None:
     """Has calls of servers refused by what hurts them; measures how long the longest call waits."""
-    before = asyncio.Barrier(len(servers) + 1)
 
     async def call(server: Member) -> float:
         longest, refusals = 0.0, 0
         with connect(server.part.grpc_address) as stubs:
-            await until(lambda: status(stubs) == grpc.StatusCode.OK)
-            await before.wait()
             while refusals < PROBES:
                 begun = time.monotonic()
                 if await asyncio.to_thread(status, stubs) == grpc.StatusCode.UNAVAILABLE:
@@ -150,9 +147,9 @@ async def _refused(scene: Scene, servers: list[Member], hurt: Callable[[], None]
         return longest
 
     calling = [asyncio.create_task(call(server)) for server in servers]
-    await before.wait()
     await asyncio.to_thread(hurt)
-    scene.figures["to a refusal"] = max(await asyncio.gather(*calling))
+    async with asyncio.timeout(SECONDS):
+        scene.figures["to a refusal"] = max(await asyncio.gather(*calling))
 
 
 async def worker_link_drops(scene: Scene) -> float:
