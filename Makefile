@@ -15,13 +15,15 @@ DB ?= sqlite
 PROCESSES ?= 1
 # How long `make chaos` goes on.
 SECONDS ?= 600
+# How many threads `make stored` fills a database with.
+THREADS ?= 1000000
 PROTOS := $(wildcard protos/assistants/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve check test bench chaos gvisor lint breaking format proto lock clean
+.PHONY: help setup demo serve check test bench bench-search stored chaos gvisor lint breaking format proto lock clean
 
 help: ## Lists the targets.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 setup: $(READY) $(GENERATED) $(INTERPRETER) ## Builds the environments, generated code, descriptor sets.
 
@@ -38,6 +40,12 @@ test: setup ## Runs the whole test suite.
 
 bench: setup ## Measures what calls and runs cost. CASES="runs streams", DB=postgresql, PROCESSES=2.
 	@$(BIN)/python -m bench --database "$(DB)" --cases "$(CASES)" --processes "$(PROCESSES)" $(ARGS)
+
+bench-search: setup ## Measures files: transfers, indexing, search. CASES=search-1m for 1,000,000 chunks.
+	@$(BIN)/python -m bench --database "$(DB)" --cases "$(or $(CASES),transfers indexing search)" $(ARGS)
+
+stored: setup ## Measures what is stored in PostgreSQL. THREADS=1000000 takes 22 GB of disk.
+	@$(BIN)/python -m bench.stored $(THREADS)
 
 chaos: setup ## Has faults happen to a service under load, for SECONDS=600.
 	@$(BIN)/python -m tests.support.chaos --seconds "$(SECONDS)" $(ARGS)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import load
-from bench.cases import CASES
+from bench.cases import CASES, ON_DEMAND
 from bench.measuring import QUICK, Sizes
 from bench.run import run
 from bench.targets import Database
@@ -26,7 +26,12 @@ def chosen(names: str) -> list[str]:
     for name in wanted:
         if not any(case.startswith(name) for case in CASES):
             raise typer.BadParameter(f"there is no {name}, only {', '.join(CASES)}")
-    return [case for case in CASES if not wanted or case.startswith(tuple(wanted))]
+    return [
+        case
+        for case in CASES
+        if case in wanted
+        or (case not in ON_DEMAND and (not wanted or case.startswith(tuple(wanted))))
+    ]
 
 
 def main(

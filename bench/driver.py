@@ -6,6 +6,7 @@ Jobs are the functions in JOBS; `bench.load.Driver` starts them.
 """
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -17,6 +18,13 @@ import uvloop
 
 LIMIT: Final = 2**20
 """Bytes that a connection reads ahead."""
+
+RUN: Final = re.compile(rb'"id":"(run_\w+)".*?"thread_id":"(thread_\w+)"')
+"""The ids of a run and of its thread, in an event that shows the run."""
+
+DELTA: Final = b"event: thread.message.delta\n"
+STAMP: Final = re.compile(rb'"value":"(\d+) "')
+"""When the model has sent a piece."""
 
 Job = Mapping[str, Any]
 
@@ -190,11 +198,57 @@ async def _acquire(semaphore: asyncio.Semaphore, times: int) -> None:
         await semaphore.acquire()
 
 
+async def follow(job: Job) -> dict[str, Any]:
+    """Starts as many `streams` at once, and reads each from the server at `other`, too.
+
+    Returns the seconds from when the model has sent a piece, as it says, until it was there.
+    """
+    (request,) = requests_of(job["call"])
+    own, other = list[float](), list[float]()
+
+    async def start() -> None:
+        connection = await Connection.open(job["call"])
+        following: asyncio.Task[None] | None = None
+        async for event in _events(connection, request):
+            if following is None and (found := RUN.search(event)):
+                run, thread = (each.decode() for each in found.groups())
+                url = f"{job['other']}/threads/{thread}/runs/{run}/events"
+                following = asyncio.create_task(read({**job["call"], "urls": [url], "bodies": []}))
+            _note(event, own)
+        if following is None:
+            raise Unanswered("no run in a stream")
+        await following
+
+    async def read(call: Mapping[str, Any]) -> None:
+        (asked,) = requests_of(call)
+        async for event in _events(await Connection.open(call), asked):
+            _note(event, other)
+
+    await asyncio.gather(*(start() for _ in range(job["streams"])))
+    if len(own) != len(other):
+        raise Unanswered(f"{len(own)} pieces here, and {len(other)} there")
+    return {"own": sorted(own), "other": sorted(other)}
+
+
+async def _events(connection: Connection, request: bytes) -> AsyncGenerator[bytes, None]:
+    text = b""
+    async for data in connection.answer(request):
+        *events, text = (text + data).split(b"\n\n")
+        for event in events:
+            yield event
+
+
+def _note(event: bytes, seconds: list[float]) -> None:
+    if DELTA in event and (sent := STAMP.search(event)):
+        seconds.append((time.monotonic_ns() - int(sent[1])) / 1e9)
+
+
 JOBS: Final[dict[str, Callable[[Job], Awaitable[dict[str, Any] | None]]]] = {
     "load": load,
     "first": first,
     "streams": streams,
     "hold": hold,
+    "follow": follow,
 }
 
 

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +48,8 @@ class Sizes:
     pieces: int = 50
     pause: int = 200
     """Milliseconds before each piece of a stream."""
+    followed: int = 8
+    """Runs that are followed on two servers at once."""
     silent: int = 1_000
     pages: int = 600
     """Calls for pages of a long thread."""
@@ -59,6 +61,17 @@ class Sizes:
     """Messages of the thread that is copied and deleted."""
     sessions: int = 12
     """Sessions of the code interpreter that are open together."""
+    file: int = 300_000_000
+    """Bytes of the file that is sent up and down."""
+    indexed: int = 15_000_000
+    """Bytes of the text that is indexed: more than some 18 MB have more tokens than may be."""
+    created: int = 100
+    """Messages that are created before a file is indexed."""
+    questions: int = 50
+    small_store: int = 10_000
+    large_store: int = 100_000
+    largest_store: int = 1_000_000
+    """Chunks of the vector stores that are searched."""
     peers: bool = True
     """Whether other servers are measured, if they are set up."""
     one_server: bool = False
@@ -76,6 +89,7 @@ QUICK: Final = Sizes(
     streams=1,
     pieces=2,
     pause=10,
+    followed=1,
     silent=1,
     pages=1,
     short=4,
@@ -83,6 +97,13 @@ QUICK: Final = Sizes(
     longest=8,
     copied=8,
     sessions=1,
+    file=100_000,
+    indexed=20_000,
+    created=1,
+    questions=2,
+    small_store=60,
+    large_store=60,
+    largest_store=60,
     peers=False,
     one_server=True,
 )
@@ -140,10 +161,26 @@ class Bench:
             settings = MANY_RUNS | KNOWN_CONTEXT
         return self._server(tuple(sorted(settings.items())))
 
-    def new_server(self, settings: Mapping[str, str]) -> Server:
-        """Returns a server that is not started yet, and that its caller ends."""
+    def new_server(self, settings: Mapping[str, str], processes: int = 0) -> Server:
+        """Returns a server that is not started yet, and that its caller ends.
+
+        It will have so many processes, or as many as all others.
+        """
         postgres = self.postgres() if self.database == "postgresql" else None
-        return Server(self.model.base_url, settings, postgres, self.sizes.processes)
+        return Server(self.model.base_url, settings, postgres, processes or self.sizes.processes)
+
+    def end(self, end: Callable[[], None]) -> None:
+        """Has something be ended with the bench."""
+        self._stack.callback(end)
+
+    @contextmanager
+    def serving(self, settings: Mapping[str, str]) -> Iterator[Server]:
+        """Gives a new server, and deletes it at the end."""
+        server = self.new_server(settings)
+        try:
+            yield server.start()
+        finally:
+            server.delete()
 
     def keep(self, resource: AbstractContextManager[T]) -> T:
         """Returns what a resource gives, and ends it with the bench."""

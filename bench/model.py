@@ -1,8 +1,9 @@
 """The model server of the bench: as fast as a model can be, and scripted by the name of the model.
 
 `instant-8` sends 8 pieces at once, `paced-50-200` sends 50 pieces with 200 ms before each, and
-`silent` accepts the request and never says anything. It runs as a process of its own, so that what
-it takes is not counted as the server's.
+`silent` accepts the request and never says anything. `stamped-50-200` is `paced-50-200`, but each
+piece is the time when it was sent, in nanoseconds of the machine's monotonic clock. It runs as a
+process of its own, so that what it takes is not counted as the server's.
 
     python -m bench.model    # prints its base URL; ends when its standard input does
 """
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import re
 import sys
+import time
 from collections.abc import Iterator
 from functools import cache
 from typing import ClassVar, Final, cast
@@ -36,9 +38,15 @@ def script(model: str) -> tuple[float, bytes, tuple[bytes, ...], bytes]:
     head = STREAM + _event(model, {"role": "assistant", "content": ""})
     if kind == "silent":
         return 0.0, head, (), b""
-    count, pause = int(numbers[0]), int(numbers[1]) / 1000 if kind == "paced" else 0.0
+    count, pause = int(numbers[0]), int(numbers[1]) / 1000 if len(numbers) > 1 else 0.0
     end = _event(model, {}, "stop") + _usage(model, count) + _chunk(b"[DONE]") + b"0\r\n\r\n"
     return pause, head, (_event(model, {"content": PIECE}),) * count, end
+
+
+def _stamped(model: str, count: int) -> Iterator[bytes]:
+    """Makes each piece when it is sent."""
+    for _ in range(count):
+        yield _event(model, {"content": f"{time.monotonic_ns()} "})
 
 
 def _event(model: str, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
@@ -125,7 +133,8 @@ class Connection(asyncio.Protocol):
         self.answering.add(self)
         self._transport.write(head)
         if end:
-            self._go_on(iter(pieces), end, self._loop.time() + pause, pause)
+            sent = _stamped(model, len(pieces)) if model.startswith("stamped-") else iter(pieces)
+            self._go_on(sent, end, self._loop.time() + pause, pause)
 
     def _go_on(self, pieces: Iterator[bytes], end: bytes, when: float, pause: float) -> None:
         """Sends the next piece at `when`, by the loop's clock, and so on to the end."""

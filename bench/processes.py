@@ -1,5 +1,6 @@
 """What a process takes, as the kernel counts it: CPU time and memory."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -24,9 +25,24 @@ def cpu_seconds_of_family(pid: int) -> float:
     return family * TICK
 
 
+def cpu_seconds_of_ended(pid: int) -> float:
+    """Returns the same of the children of a process that have ended, and were waited for."""
+    return sum(_ticks(pid)[2:]) * TICK
+
+
 def resident_bytes(pid: int) -> int:
     """Returns how much of a process's memory is in RAM."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+
+
+def proportional_bytes_of_family(pid: int) -> int:
+    """Returns how much RAM a process and its children have; what several share counts once."""
+    family = 0
+    for each in (pid, *_children(pid)):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            family += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return family * 1024
 
 
 def child_named(pid: int, name: str) -> int:

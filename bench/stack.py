@@ -122,6 +122,12 @@ class Server:
         if self._postgres is not None and self._database is not None:
             self._postgres.drop_database(self._database)
 
+    @property
+    def postgres_pid(self) -> int:
+        """The process that all of PostgreSQL's descend from."""
+        assert self._postgres is not None
+        return self._postgres.pid
+
     def url(self, path: str) -> str:
         """Returns the URL of a path of the REST API, such as `/threads`."""
         return self.stack.base_url + path
@@ -146,13 +152,18 @@ class Server:
         """Returns the id of a new assistant of a model."""
         return str(self.post("/assistants", {"model": model})["id"])
 
+    @property
+    def database_url(self) -> str:
+        """Where its database is."""
+        if self._postgres is not None and self._database is not None:
+            return self._postgres.url(self._database)
+        return f"sqlite:///{self.stack.env['ASSISTANTS_DATA_DIR']}/assistants.db"
+
     def engine(self) -> sa.Engine:
         """Returns what fills the database while the server is stopped."""
-        if self._postgres is None or self._database is None:
-            return sa.create_engine(
-                f"sqlite:///{self.stack.env['ASSISTANTS_DATA_DIR']}/assistants.db"
-            )
-        url = sa.make_url(self._postgres.url(self._database))
+        url = sa.make_url(self.database_url)
+        if url.get_backend_name() == "sqlite":
+            return sa.create_engine(url)
         return sa.create_engine(url.set(drivername="postgresql+psycopg"))
 
     @contextmanager

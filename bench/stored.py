@@ -1,6 +1,6 @@
 """What threads and messages take, stored in PostgreSQL: rows that the database copies from a few.
 
-    python -m bench.stored 1000000    # threads; ten messages and five runs in each
+    make stored THREADS=1000000    # ten messages and five runs in each: 22 GB on the disk
 
 Prints, at each tenth, bytes by table, and in the end what a server's calls take on all that.
 """
@@ -56,26 +56,35 @@ def main(threads: int) -> None:
 
 
 def _measure(server: Server, threads: int) -> None:
-    # What is timed adds messages.
-    _say("one thread", _calls(server, [_prototype(server)]))
-    thread_id = _prototype(server)
+    assistant = server.assistant("instant-8")
     engine = server.engine()
-    inserts = list(_inserts(engine, thread_id))
+    inserts = list(_inserts(engine, _prototype(server)))
     begun = time.monotonic()
     for start in range(0, threads, PORTION):
         stop = min(start + PORTION, threads)
         with engine.begin() as connection:
+            # Copies have what they refer to, as what is copied has.
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
             for insert in inserts:
                 connection.exec_driver_sql(insert, {"start": start, "stop": stop - 1})
+        if start == 0:
+            _say(f"{stop:,} threads", _calls(server, engine, assistant, _sample(engine)))
         if stop * 10 % threads < PORTION * 10:
             _say(f"{stop:,} threads", {"seconds": time.monotonic() - begun} | _sizes(engine))
+    sample = _sample(engine)
+    _say("after VACUUM", _sizes(engine) | _bytes_of_rows(engine))
+    for _ in range(2):
+        # First from the disk, then from memory.
+        _say(f"{threads:,} threads", _calls(server, engine, assistant, sample))
+    engine.dispose()
+
+
+def _sample(engine: sa.Engine) -> list[str]:
+    """Returns threads from everywhere, once PostgreSQL has done its own housekeeping."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM (ANALYZE)")
         sample = f"SELECT id FROM threads ORDER BY md5(id) LIMIT {SAMPLES}"
-        found = [str(each[0]) for each in connection.exec_driver_sql(sample)]
-    _say("after VACUUM", _sizes(engine))
-    _say("all threads", _calls(server, found))
-    engine.dispose()
+        return [str(each[0]) for each in connection.exec_driver_sql(sample)]
 
 
 def _prototype(server: Server) -> str:
@@ -128,38 +137,77 @@ def _value(column: Any, value: Any, positions: dict[str, int], dialect: sa.Diale
 
 
 def _sizes(engine: sa.Engine) -> dict[str, float]:
-    query = "SELECT pg_table_size('{0}'), pg_indexes_size('{0}'), reltuples FROM pg_class"
+    """Returns MB of tables and of their indexes."""
     found: dict[str, float] = {}
     with engine.connect() as connection:
         for name in TABLES:
-            where = f" WHERE relname = '{name}'"
-            rows, indexes, _ = connection.exec_driver_sql(query.format(name) + where).one()
-            found |= {f"{name} MB": rows / 1e6, f"{name} indexes MB": indexes / 1e6}
+            query = f"SELECT pg_table_size('{name}'), pg_indexes_size('{name}')"
+            table, indexes = connection.exec_driver_sql(query).one()
+            found |= {f"{name} MB": table / 1e6, f"{name} indexes MB": indexes / 1e6}
         size = connection.exec_driver_sql("SELECT pg_database_size(current_database())")
         found["all MB"] = size.scalar_one() / 1e6
     return found
 
 
-def _calls(server: Server, threads: list[str]) -> dict[str, float]:
-    """Times calls on threads, one after the other; returns medians in ms, and memory in MB."""
+def _bytes_of_rows(engine: sa.Engine) -> dict[str, float]:
+    """Returns how many bytes a row of each table has, and its entries in indexes."""
+    query = "SELECT pg_table_size(oid), pg_indexes_size(oid), reltuples FROM pg_class"
+    found: dict[str, float] = {}
+    with engine.connect() as connection:
+        for name in TABLES:
+            where = f" WHERE relname = '{name}'"
+            table, indexes, rows = connection.exec_driver_sql(query + where).one()
+            found |= {f"{name} row B": table / rows, f"{name} row's indexes B": indexes / rows}
+    return found
+
+
+def _calls(
+    server: Server, engine: sa.Engine, assistant: str, threads: list[str]
+) -> dict[str, float]:
+    """Makes calls on threads, one after the other.
+
+    Returns median and 99th percentile in ms, ms of CPU of Python and PostgreSQL, kB of the
+    write-ahead log, and memory in MB.
+    """
+    newest: dict[str, str] = {}
+
+    def list_messages(id: str) -> None:
+        newest[id] = server.get(f"/threads/{id}/messages")["data"][0]["id"]
+
+    run = {"assistant_id": assistant, "stream": True}
     kinds: dict[str, Callable[[str], Any]] = {
         "get thread": lambda id: server.get(f"/threads/{id}"),
-        "list messages": lambda id: server.get(f"/threads/{id}/messages"),
+        "list messages": list_messages,
+        "get message": lambda id: server.get(f"/threads/{id}/messages/{newest[id]}"),
+        "list threads": lambda id: server.get(f"/threads?after={id}"),
         "add message": lambda id: server.post(
             f"/threads/{id}/messages", {"role": "user", "content": TEXT}
         ),
-        "list threads": lambda id: server.get(f"/threads?after={id}"),
+        "run": lambda id: server.stream(f"/threads/{id}/runs", run),
     }
     found: dict[str, float] = {}
     for name, call in kinds.items():
         times = []
-        for number in range(SAMPLES):
-            begun = time.perf_counter()
-            call(threads[number % len(threads)])
-            times.append(1000 * (time.perf_counter() - begun))
+        log = _log_bytes(engine)
+        with server.watch() as cost:
+            for number in range(SAMPLES):
+                begun = time.perf_counter()
+                call(threads[number % len(threads)])
+                times.append(1000 * (time.perf_counter() - begun))
         found[f"{name} ms"] = statistics.median(times)
+        found[f"{name} p99 ms"] = statistics.quantiles(times, n=100)[-1]
+        found[f"{name} CPU ms"] = 1000 * cost.python_and_database / SAMPLES
+        found[f"{name} log kB"] = (_log_bytes(engine) - log) / 1e3 / SAMPLES
     found["Python MB"] = processes.resident_bytes(server.python) / 1e6
+    found["PostgreSQL MB"] = processes.proportional_bytes_of_family(server.postgres_pid) / 1e6
     return found
+
+
+def _log_bytes(engine: sa.Engine) -> float:
+    """Returns how many bytes of the write-ahead log there have been."""
+    with engine.connect() as connection:
+        query = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+        return float(connection.exec_driver_sql(query).scalar_one())
 
 
 def _say(what: str, figures: dict[str, float]) -> None:

@@ -21,7 +21,11 @@ CPU_RATIO: Final = Unit("no-ops of CPU", 0.10)
 TIME: Final = Unit("ms", 0.30)
 GROWTH: Final = Unit("times a short thread's", 0.15)
 TIMES: Final = Unit("times its rate", 0.15, more_is_better=True)
+OWN: Final = Unit("times its own server's", 0.0)
 MEMORY: Final = Unit("KiB", 0.10)
+
+RATE: Final = Unit("MB/s", 0.15, more_is_better=True)
+CHUNKS: Final = Unit("a second of CPU", 0.10, more_is_better=True)
 
 BOTH: Final[tuple[Database, ...]] = ("sqlite", "postgresql")
 SQLITE: Final[tuple[Database, ...]] = ("sqlite",)
@@ -84,6 +88,10 @@ TARGETS: Final = (
     Target("pages", "first", GROWTH, 1.2),
     Target("pages", "middle", GROWTH, 1.2),
     Target("pages", "last", GROWTH, 1.2),
+    # By as much as the machine has cores for: an aim.
+    Target("processes", "runs", TIMES, 1.5, judged=AIM),
+    Target("other-server", "added median", TIME, 10, POSTGRESQL),
+    Target("other-server", "99th of its own", OWN, 3, POSTGRESQL),
     Target("peers", "times aegra", TIMES, 10, judged=AIM),
     Target("peers", "times aegra-redis", TIMES, 10, judged=AIM),
     Target("peers", "times langgraph", TIMES, 10, judged=AIM),
@@ -92,6 +100,24 @@ TARGETS: Final = (
     Target("sandbox", "first call", TIME, 600, SQLITE),
     Target("sandbox", "over CPython", TIME, 15, SQLITE),
     Target("sandbox", "each of twelve", MEMORY, 1024 * 1024 / 12, SQLITE),
+    *(
+        target
+        for count in ("one", "eight")
+        for way in ("up", "down")
+        for target in (
+            Target("transfers", f"{count}, {way}: MB/s", RATE, 100),
+            Target("transfers", f"{count}, {way}: Python's memory", MEMORY, 120 * 1024),
+            Target("transfers", f"{count}, {way}: Envoy's memory", MEMORY, 120 * 1024),
+        )
+    ),
+    Target("indexing", "chunks per CPU second", CHUNKS, 300),
+    Target("indexing", "message's growth beside", TIME, 20),
+    Target("search-10k", "median ms", TIME, 15, SQLITE),
+    Target("search-100k", "median ms", TIME, 60, SQLITE),
+    Target("search-1m", "median ms", TIME, 800, SQLITE, AIM),
+    Target("search-10k", "median ms", TIME, 10, POSTGRESQL),
+    Target("search-100k", "median ms", TIME, 15, POSTGRESQL),
+    *(Target(case, "read's growth beside", TIME, 5) for case in ("search-10k", "search-100k")),
 )
 
 

@@ -154,6 +154,7 @@ local function type_of(value)
   if value:match("^true$") or value:match("^false$") then return "a boolean" end
   if value:match("^%-?%d+$") then return "an integer" end
   if value:match("^%-?%d") then return "a decimal" end
+  if value == "null" then return "null" end
   return "a string"
 end
 
@@ -266,7 +267,10 @@ local function shape_inside(walk, shape, text, at)
   else
     -- Of a text, the transcoder would count the place in its list wrongly.
     local fits = shape.entry or shape.scalar and (shape.scalar ~= "TYPE_STRING" or char == QUOTE)
-    if fits or text:find("^null", at) then return nil end
+    -- Null is nothing, but among texts or numbers: of ids, say, the transcoder would drop it.
+    local listed = shape.scalar and type(walk.path[#walk.path]) == "number"
+    if text:find("^null", at) then fits = not listed end
+    if fits then return nil end
     got = type_of(text:match("^[%w.+-]*", at))
   end
   walk.fault = walk.fault or misfit(walk, shape, got)

@@ -37,7 +37,10 @@ class ListeningSettings(BaseSettings):
     """Bytes of such a part at most. A larger one is a 413."""
 
     upload_timeout: Seconds = 3600.0
-    """Seconds that the upload of a file or part may take. A minute without a byte ends it, too."""
+    """Seconds in which a request must be whole, be it the upload of a file; then it is a 408.
+
+    Of a file or part, a minute without a byte ends it, too.
+    """
 
     max_header_kib: int = Field(default=60, ge=8, le=96)
     """KiB of a request's headers at most. More are a 431."""
@@ -52,9 +55,10 @@ class ListeningSettings(BaseSettings):
     """Seconds that the headers of a request may take to arrive."""
 
     request_timeout: Seconds = 120.0
-    """Seconds without a byte of a request that is not whole; then it is a 408.
+    """Seconds without a byte, either way, that end a POST: a 408 where its request is not whole.
 
-    Not of its answer: streams have no limit, and get comments while they are silent.
+    Streams have no limit, as they get comments while they are silent: so it must be more than
+    `keep_alive_seconds`.
     """
 
     idle_timeout: Seconds = 600.0

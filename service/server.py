@@ -34,9 +34,10 @@ from service.runner.tools.code_interpreter import CodeInterpreter
 from service.runner.tools.file_search import FileSearch, SearchLimits
 from service.runner.tools.files import Files
 from service.runner.tools.registry import Registry
+from service.runner.tools.session_register import SessionRegister
 from service.runner.tools.tool import ServerTool
 from service.settings import Settings
-from storage import Storage
+from storage import Storage, ids
 from storage.errors import Unreachable
 
 NOTICE_SECONDS = 1.0
@@ -65,17 +66,22 @@ class Server:
         """Wires the server, which `serve` starts. Runs get `model`, its own tools and `tools`."""
         self._settings = settings
         self._part = part
+        name = ids.new_id("server")
+        self._nats = _nats(settings)
         database = tracing.database(
             settings.effective_database_url,
             connections=settings.database_connections,
             engine_connections=settings.database_engine_connections,
         )
         self._storage = Storage(
-            database, lease_seconds=settings.lease_seconds, quotas=settings.quotas
+            database,
+            lease_seconds=settings.lease_seconds,
+            quotas=settings.quotas,
+            # Without NATS, no run gets from one server to another in time.
+            server=name if self._nats is not None else None,
         )
         self._keyring = Keyring(self._storage.keys) if settings.auth == "keys" else None
         self._identify: Identify = self._keyring.identify if self._keyring else anybody
-        self._nats = _nats(settings)
         self._rates = Rates(settings.rate_limit) if settings.rate_limit else None
         self._blobs = open_store(settings.blobs_url, settings.data_dir / "files")
         self._library = Library(
@@ -98,14 +104,17 @@ class Server:
             SearchLimits(settings.file_search_results, settings.file_search_tokens),
         )
         self._interpreter = CodeInterpreter(
-            settings.code_interpreter, self._storage.threads, Files(self._storage, self._blobs)
+            settings.code_interpreter,
+            self._storage.threads,
+            Files(self._storage, self._blobs),
+            SessionRegister(self._storage.sessions, name),
         )
         self._engine = Engine(
             self._storage,
             model,
             Registry([search, self._interpreter, *tools]),
             _bus(settings, self._nats),
-            _queue(settings, self._nats, takes=part.works),
+            _queue(settings, self._nats, name, takes=part.works),
             # Who waits for the model waits in the queue, not for a first byte that is late.
             concurrency=min(filter(None, (settings.worker_concurrency, model.slots)))
             if part.works
@@ -179,6 +188,7 @@ class Server:
         first_key = None if secret is None else secret.get_secret_value()
         try:
             await self._storage.database.migrate()
+            await self._library.open()
             if self._settings.quota_messages is not None:
                 await self._storage.counts.forget()
             if self._keyring is not None:
@@ -259,11 +269,12 @@ def _bus(settings: Settings, nats: JetStream | None) -> EventBus:
     )
 
 
-def _queue(settings: Settings, nats: JetStream | None, *, takes: bool) -> RunQueue:
+def _queue(settings: Settings, nats: JetStream | None, server: str, *, takes: bool) -> RunQueue:
     if nats is None:
-        return MemoryQueue(takes=takes)
+        return MemoryQueue(server, takes=takes)
     return JetStreamQueue(
         nats,
+        server,
         takes=takes,
         lifetime=settings.run_lifetime,
         stream_bytes=settings.nats_queue_max_bytes,

@@ -243,6 +243,11 @@ class Settings(ListeningSettings, InterpreterSettings):
             raise SettingsError("ASSISTANTS_BOOTSTRAP_KEY: there are no keys: ASSISTANTS_AUTH=keys")
         settings.check_listening()
         settings.check_interpreter()
+        if settings.request_timeout <= settings.keep_alive_seconds:
+            raise SettingsError(
+                "ASSISTANTS_REQUEST_TIMEOUT: must be more than ASSISTANTS_KEEP_ALIVE_SECONDS, or "
+                "silent streams are cut off"
+            )
         socket = settings.data_dir.absolute() / LONGEST_SOCKET
         if len(bytes(socket)) > MAX_SOCKET_PATH:
             raise SettingsError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, conversation, file_waits, tables, thread_lock, transitions
+from storage import clock, conversation, file_waits, sessions, tables, thread_lock, transitions
 from storage.conversation import Context
 from storage.database import Database
 from storage.dialects import in_list
@@ -142,28 +142,35 @@ STEP = Statement(sa.select(_STEPS).where(_STEPS.c.id == param("id")), RunStep)
 class Claims(Repository):
     """Runs as workers see them, of all projects. Each method is one transaction."""
 
-    def __init__(self, database: Database, quotas: Quotas, lease_seconds: float) -> None:
+    def __init__(
+        self, database: Database, quotas: Quotas, lease_seconds: float, server: str | None = None
+    ) -> None:
         """Works on `database`; a claim holds for `lease_seconds` unless renewed.
 
-        What runs store and take is counted for `quotas`.
+        What runs store and take is counted for `quotas`. `server` is the one that claims them, or
+        None where they go to no other.
         """
         super().__init__(database)
         self._quotas = quotas
         self._lease = lease_seconds
+        self._server = server
 
     @writes_all
     def claim(self, tx: Transaction, run_id: str) -> Claim | None:
         """Claims a run that is queued, or in progress with an expired lease; else returns None.
 
-        What a dead attempt left open is deleted, and returned with the claim. Raises FilesNotReady.
+        What a dead attempt left open is deleted, and returned with the claim. Raises FilesNotReady,
+        SessionElsewhere.
         """
         thread = thread_lock.lock_of(tx, run_id)
         if thread is None:
             return None
         now = tx.now()
         before = tx.value(STATUS, id=run_id)
+        sessions.check(tx, run_id, thread, self._server, now)
         if (waiting := file_waits.check(tx, run_id, thread, now)) is not None:
-            raise FilesNotReady(run_id, transitions.epoch(waiting), waiting.assistant_id)
+            server = self._server and sessions.server_of(waiting, thread)
+            raise FilesNotReady(run_id, transitions.epoch(waiting), waiting.assistant_id, server)
         run = transitions.claim(tx, run_id, now, self._lease)
         if run is None:
             return None

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from storage import disconnects, postgresql, schema, sqlite
+from storage import disconnects, pgvector, postgresql, schema, sqlite
 from storage.errors import Unreachable
 from storage.postgresql import PostgreSQL
 from storage.schema import Migrated
@@ -126,7 +126,10 @@ class Database:
                 if connection.dialect.name == "postgresql":
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": MIGRATION_LOCK})
-                return schema.migrate(connection)
+                migrated = schema.migrate(connection)
+                if connection.dialect.name == "postgresql":
+                    pgvector.prepare(connection)
+                return migrated
         except DBAPIError as error:
             away = disconnects.translate_disconnects(error.orig or error)
             if isinstance(away, Unreachable):

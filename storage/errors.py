@@ -18,14 +18,26 @@ class DiskFull(Unreachable):
     """The database has no space left to write to; the message is one line."""
 
 
-class FilesNotReady(StorageError):
-    """The run waits for files of its thread that are being indexed."""
+class NotYet(StorageError):
+    """A queued run cannot be claimed yet, or not here.
 
-    def __init__(self, run_id: str, epoch: int, assistant_id: str) -> None:
+    It is to be put into the queue again, for `server` first, which has its thread's session.
+    """
+
+    def __init__(self, run_id: str, epoch: int, assistant_id: str, server: str | None) -> None:
         super().__init__(run_id)
         self.run_id = run_id
         self.epoch = epoch
         self.assistant_id = assistant_id
+        self.server = server
+
+
+class FilesNotReady(NotYet):
+    """The run waits for files of its thread that are being indexed."""
+
+
+class SessionElsewhere(NotYet):
+    """Another server has the session of the run's thread: for a moment, the run is its to claim."""
 
 
 class TooOld(Unreachable):

@@ -156,6 +156,8 @@ class VectorStore(SQLModel, table=True):
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    neighbours: int | None = None
+    """How long its vectors are that are kept for an index of neighbours, too; null if none are."""
     of_thread: bool = False
     """Whether it was made along with a thread, and goes with the last one that names it."""
 

@@ -18,8 +18,9 @@ from storage.words import plain, store_word
 MAX_WORDS = 32
 """Words of a query that are looked for."""
 
-AFFORDABLE = 10_000
-"""Chunks that are ranked for a query, about: of many words, the commonest are left out."""
+AFFORDABLE = 3_000
+"""Chunks that are ranked for a query, about. Of the commonest words, only those chunks are ranked
+that have a rarer one, too."""
 
 COUNTS_HOLD = 600.0
 """Seconds for which it is remembered how common a word is."""
@@ -83,11 +84,12 @@ class FTS5:
     ) -> list[tuple[int, float]]:
         """Returns the chunks that have some of the words."""
         stores = " OR ".join(f"store:{store_word(each)}" for each in scope.stores)
-        chosen = self._affordable(tx, stores, words[:MAX_WORDS])
+        words = words[:MAX_WORDS]
+        rarest = self._affordable(tx, stores, words)
         statement, params = self.SEARCH.of(scope.filter, ENTRIES.c.attributes)
         found = tx.all(
             statement,
-            query=_query(stores, chosen),
+            query=_query(stores, rarest, words),
             stores=list(scope.stores),
             limit=limit,
             **params,
@@ -95,7 +97,7 @@ class FTS5:
         return [(int(id), float(score)) for id, score in found]
 
     def _affordable(self, tx: Transaction, stores: str, words: list[str]) -> list[str]:
-        """Returns the words to look for: all, or the rarest, of which no more chunks have one."""
+        """Returns the words that chunks must have: any, or the rarest, which few chunks have."""
         if self._count(tx, stores) <= AFFORDABLE:
             return words
         counts = {word: self._count(tx, _query(stores, [word])) for word in words}
@@ -127,6 +129,14 @@ def _rows(store_id: str, chunks: Iterable[tuple[int, str]]) -> list[dict[str, An
     return [{"id": id, "store": store, "body": plain(text)} for id, text in chunks]
 
 
-def _query(stores: str, words: Sequence[str]) -> str:
-    body = " OR ".join(f'"{word}"' for word in words)
-    return f"({stores}) AND body:({body})"
+def _query(stores: str, needed: Sequence[str], words: Sequence[str] = ()) -> str:
+    """Returns the query for chunks that have one of the words that are needed.
+
+    All words count for their rank.
+    """
+    found = f"({stores}) AND body:({_any(needed)})"
+    return found if set(needed) >= set(words) else f"{found} AND body:({_any(words)})"
+
+
+def _any(words: Sequence[str]) -> str:
+    return " OR ".join(f'"{word}"' for word in words)

@@ -31,6 +31,7 @@ OF_SEGMENTS = Statement(
     .order_by(_TABLE.c.segment, _TABLE.c.id),
     ChunkVectors,
 )
+AT = Statement(sa.select(_TABLE).where(_TABLE.c.id == param("id", _ID)), ChunkVectors)
 DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_OF, _TABLE.c.id >= param("first", _ID)))
 
 
@@ -47,6 +48,16 @@ class PackedVectors(Repository):
     def rows(self, tx: Transaction, segments: Sequence[int]) -> list[ChunkVectors]:
         """Returns the rows of some segments, in order."""
         return tx.all(OF_SEGMENTS, segments=list(segments))
+
+
+def first_of_segment(tx: Transaction, segment: int) -> ChunkVectors | None:
+    """Returns the first row of a segment, if there is one."""
+    return tx.one(AT, id=segment << CHUNK_BITS)
+
+
+def of_segment(tx: Transaction, segment: int) -> list[ChunkVectors]:
+    """Returns the rows of a segment, in order."""
+    return tx.all(OF_SEGMENTS, segments=[segment])
 
 
 def add(tx: Transaction, first: int, rows: int, packed: bytes) -> None:

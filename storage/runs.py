@@ -12,6 +12,7 @@ from storage import (
     ids,
     pages,
     resources,
+    sessions,
     store_lock,
     tables,
     thread_lock,
@@ -96,11 +97,17 @@ class Submitted:
 class Runs(Repository):
     """Runs of a project's threads."""
 
-    def __init__(self, database: Database, quotas: Quotas, lease_seconds: float) -> None:
-        """Works on `database`, within `quotas`; a claim holds for `lease_seconds`."""
+    def __init__(
+        self, database: Database, quotas: Quotas, lease_seconds: float, server: str | None = None
+    ) -> None:
+        """Works on `database`, within `quotas`; a claim holds for `lease_seconds`.
+
+        `server` is the one that claims runs, or None where they go to no other.
+        """
         super().__init__(database)
         self._quotas = quotas
         self._lease = lease_seconds
+        self._server = server
 
     @writes_to_thread
     def create(
@@ -116,7 +123,7 @@ class Runs(Repository):
         """Adds messages to a thread and queues a run that reads up to them.
 
         With `claim`, the run is claimed at once, unless it has to wait, for another run or for the
-        thread's files. While another run is active
+        thread's files, or another server has the thread's session. While another run is active
         this raises ActiveRun, unless `queue` is true: then the run waits behind it, and reads all
         that the thread has when it is released. Raises NotFound (the assistant, the thread, a file,
         a vector store), StoreExpired, QuotaExceeded.
@@ -131,7 +138,8 @@ class Runs(Repository):
         self._quotas.admit(tx, now, messages=len(messages), run=True)
         add_messages(tx, thread, messages, now)
         run = new_row(thread, values, now, waiting=active is not None)
-        at_once = claim and not run.waiting and not file_waits.waits(tx, run, thread, now)
+        here = claim and not sessions.is_elsewhere(run, thread, self._server, now)
+        at_once = here and not run.waiting and not file_waits.waits(tx, run, thread, now)
         held = taken(run, now, self._lease) if at_once else None
         tx.insert(held.run if held else run)
         thread_lock.advance(tx, thread)
@@ -238,8 +246,9 @@ class Runs(Repository):
     ) -> Submitted:
         """Fills in the outputs, by call id, of every pending call, and queues the run again.
 
-        With `claim`, it is claimed at once, if it has not expired. From here on it belongs to the
-        trace of `traceparent`. Raises NotFound, NotAwaitingOutputs, WrongToolOutputs.
+        With `claim`, it is claimed at once, if it has not expired and no other server has the
+        thread's session. From here on it belongs to the trace of `traceparent`. Raises NotFound,
+        NotAwaitingOutputs, WrongToolOutputs.
         """
         thread = thread_lock.lock(tx, thread_id)
         run, step = _awaiting(tx, _one(tx, thread_id, run_id))
@@ -277,7 +286,8 @@ class Runs(Repository):
         )
         if queued is None:
             raise NotAwaitingOutputs(run.status)
-        held = transitions.claim(tx, run_id, now, self._lease) if claim else None
+        here = claim and not sessions.is_elsewhere(queued, thread, self._server, now)
+        held = transitions.claim(tx, run_id, now, self._lease) if here else None
         last = thread.last_position or run.position
         taken_at_once = None if held is None else first_claim(held, now, last)
         return Submitted(queued, completed, taken_at_once)

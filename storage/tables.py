@@ -174,6 +174,10 @@ class Thread(SQLModel, table=True):
     tool_resources: dict[str, Any] = _document()
     last_position: str | None = Field(default=None, sa_column=Column(POSITION))
     """The greatest position given to a message, run or step in it."""
+    session_id: str | None = None
+    """The newest session of the code interpreter that was opened for it and not closed."""
+    session_server: str | None = None
+    """The server that has it, or had when it died."""
 
 
 class Message(SQLModel, table=True):

@@ -1,13 +1,18 @@
 """Full text of PostgreSQL: a table of lexemes with their places, and an index of them.
 
 ts_rank does not know how rare a word is: each word is ranked by itself, and counts for what
-PostgreSQL's statistics say of it.
+PostgreSQL's statistics say of it. It also reads all lexemes of a chunk, which are kilobytes out of
+line, so few chunks may be ranked: those that have the most of the words, each counting for how rare
+it is. The index alone finds them.
 """
 
 import functools
+import itertools
 import math
 import operator
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,11 +24,18 @@ from storage.statements import Statement, param
 from storage.transaction import Transaction
 from storage.words import plain, store_word
 
-MAX_WORDS = 32
+MAX_WORDS = 16
 """Words of a query that are looked for: the rarest."""
 
-CANDIDATE_WORDS = 3
-"""A chunk must have one of these, the rarest of them."""
+AFFORDABLE = 3_000
+"""Chunks that are found for each word, about. Of a word of which there are more, those are found
+that have one of the rarest words too."""
+
+RANKED = 200
+"""Chunks that are ranked at least; and at least two for each that is asked for."""
+
+RATES_HOLD = 60.0
+"""Seconds for which it is remembered what the statistics say."""
 
 RARE = 1e-5
 """How often a word is taken to occur of which the statistics know nothing."""
@@ -31,16 +43,40 @@ RARE = 1e-5
 _TABLE = sa.table("chunk_words", sa.column("id", sa.BigInteger()), sa.column("words", TSVECTOR()))
 _TEXT = sa.column("", sa.String())
 _RATE = sa.column("", sa.Float(53))
+_COUNT = sa.column("", sa.Integer())
 _ENGLISH: Any = sa.literal_column("'english'::regconfig")
 _SIMPLE: Any = sa.literal_column("'simple'::regconfig")
 _BY_LENGTH: Any = sa.literal_column("1")
 """ts_rank's way to count the words of long texts for less."""
 
-_STATISTICS = sa.table(
-    "pg_stats",
-    *(sa.column(name) for name in ("schemaname", "tablename", "attname", "most_common_elems")),
-    sa.column("most_common_elem_freqs"),
-)
+_BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
+"""For a transaction: the planner knows nothing of how long it takes to read lexemes, and would read
+those of every chunk."""
+
+_STATISTICS = """
+SELECT most_common_elems::text::text[], most_common_elem_freqs,
+    (SELECT reltuples FROM pg_class WHERE oid = to_regclass('chunk_words'))
+FROM pg_stats
+WHERE schemaname = current_schema() AND tablename = 'chunk_words' AND attname = 'words'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """What the statistics know of the commonest words: which part of the chunks has each."""
+
+    chunks: float = 0.0
+    of_words: Mapping[str, float] = field(default_factory=dict)
+
+    def least(self) -> float:
+        """Returns the rate that no other word exceeds."""
+        return min(self.of_words.values(), default=1.0)
+
+    def found(self, word: str, stores: Sequence[str]) -> float:
+        """Returns how many chunks of vector stores have a word, at most and about."""
+        least = self.least()
+        within = sum(self.of_words.get(store, least) for store in stores)
+        return self.chunks * self.of_words.get(word, least) * min(within, 1.0)
 
 
 def _one_word(name: str) -> Any:
@@ -55,25 +91,54 @@ def _any_of(names: Iterable[str]) -> Any:
 
 
 @functools.lru_cache(512)
-def _search(words: int, needed: int, stores: int) -> Filtered[Any]:
-    """Returns the statement for so many words, one of the first of which is needed, and stores."""
+def _search(words: int, first: int, stores: int) -> Filtered[Any]:
+    """Returns the statement for so many words and stores.
+
+    Chunks are found that have one of the `first` words.
+    """
 
     def build(where: sa.ColumnElement[bool]) -> sa.Executable:
-        candidates = _any_of(f"word_{n}" for n in range(needed))
         within = _any_of(f"store_{n}" for n in range(stores))
+        rarest = _any_of(f"word_{n}" for n in range(first)).op("&&")(within)
+        hits = sa.union_all(
+            *(
+                sa.select(_TABLE.c.id, param(f"weight_{n}", _RATE).label("weight")).where(
+                    _TABLE.c.words.op("@@")(
+                        _one_word(f"word_{n}").op("&&")(within if n < first else rarest)
+                    )
+                )
+                for n in range(words)
+            )
+        ).subquery("hits")
+        weight = sa.func.sum(hits.c.weight).label("weight")
+        found = sa.select(hits.c.id, weight).group_by(hits.c.id).subquery("found")
+        best = (
+            sa.select(found.c.id)
+            .where(in_scope(found.c.id, where))
+            .order_by(found.c.weight.desc(), found.c.id)
+            .limit(param("ranked", _COUNT))
+            .cte("best")
+            # Else the planner may rank what it has not chosen.
+            .prefix_with("MATERIALIZED", dialect="postgresql")
+        )
+        # Changed in nothing, but read once: each word's rank would read them again.
+        lexemes: Any = sa.func.setweight(_TABLE.c.words, sa.literal_column("'D'"))
+        read = (
+            sa.select(_TABLE.c.id, lexemes.label("words"))
+            .join(best, best.c.id == _TABLE.c.id)
+            .offset(sa.literal_column("0"))
+            .subquery("read")
+        )
         ranks = (
-            sa.func.ts_rank(_TABLE.c.words, _one_word(f"word_{n}"), _BY_LENGTH)
+            sa.func.ts_rank(read.c.words, _one_word(f"word_{n}"), _BY_LENGTH)
             * param(f"weight_{n}", _RATE)
             for n in range(words)
         )
         score: Any = functools.reduce(operator.add, ranks)
         return (
-            sa.select(_TABLE.c.id, score.label("score"))
-            .where(
-                _TABLE.c.words.op("@@")(candidates.op("&&")(within)), in_scope(_TABLE.c.id, where)
-            )
-            .order_by(sa.desc("score"), _TABLE.c.id)
-            .limit(param("limit", sa.column("", sa.Integer())))
+            sa.select(read.c.id, score.label("score"))
+            .order_by(sa.desc("score"), read.c.id)
+            .limit(param("limit", _COUNT))
         )
 
     return Filtered(build)
@@ -96,18 +161,12 @@ class Tsvector:
     LEXEMES: Statement[Any] = Statement(
         sa.select(sa.func.tsvector_to_array(sa.func.to_tsvector(_ENGLISH, param("words", _TEXT))))
     )
-    RATES: Statement[Any] = Statement(
-        sa.select(
-            sa.literal_column("most_common_elems::text::text[]"),
-            sa.literal_column("most_common_elem_freqs"),
-        )
-        .select_from(_STATISTICS)
-        .where(
-            _STATISTICS.c.schemaname == sa.literal_column("current_schema()"),
-            _STATISTICS.c.tablename == sa.literal_column("'chunk_words'"),
-            _STATISTICS.c.attname == sa.literal_column("'words'"),
-        )
-    )
+    RATES: Statement[Any] = Statement(sa.text(_STATISTICS))
+    BY_INDEX: Statement[Any] = Statement(sa.text(_BY_INDEX))
+
+    def __init__(self) -> None:
+        """Knows nothing yet of how common words are."""
+        self._known: tuple[_Rates, float] = _Rates(), -math.inf
 
     def add(self, tx: Transaction, store_id: str, chunks: Iterable[tuple[int, str]]) -> None:
         """Adds chunks of a vector store."""
@@ -126,24 +185,39 @@ class Tsvector:
         """Returns the chunks that have some of the words."""
         lexemes = tx.value(self.LEXEMES, words=" ".join(words)) or words
         rates = self._rates(tx)
-        ranked = sorted(lexemes, key=lambda each: rates.get(each, RARE))[:MAX_WORDS]
-        params: dict[str, Any] = {}
+        of = rates.of_words
+        ranked = sorted(lexemes, key=lambda each: of.get(each, RARE))[:MAX_WORDS]
+        stores = [store_word(each) for each in scope.stores]
+        found = itertools.accumulate(rates.found(word, stores) for word in ranked)
+        first = max(sum(each <= AFFORDABLE for each in found), 1)
+        params: dict[str, Any] = {f"store_{n}": store for n, store in enumerate(stores)}
         for n, word in enumerate(ranked):
             params[f"word_{n}"] = word
-            params[f"weight_{n}"] = math.log(1 + 1 / rates.get(word, RARE))
-        for n, store in enumerate(scope.stores):
-            params[f"store_{n}"] = store_word(store)
-        # A table that was never analyzed is small, or about to be.
-        needed = min(len(ranked), CANDIDATE_WORDS) if rates else len(ranked)
-        shape = _search(len(ranked), needed, len(scope.stores))
-        statement, filtered = shape.of(scope.filter, ENTRIES.c.attributes)
-        found = tx.all(statement, stores=list(scope.stores), limit=limit, **params, **filtered)
-        return [(int(id), float(score)) for id, score in found]
+            params[f"weight_{n}"] = math.log(1 + 1 / of.get(word, RARE))
+        statement, filtered = _search(len(ranked), first, len(stores)).of(
+            scope.filter, ENTRIES.c.attributes
+        )
+        tx.value(self.BY_INDEX)
+        rows = tx.all(
+            statement,
+            stores=list(scope.stores),
+            ranked=max(RANKED, 2 * limit),
+            limit=limit,
+            **params,
+            **filtered,
+        )
+        return [(int(id), float(score)) for id, score in rows]
 
-    def _rates(self, tx: Transaction) -> dict[str, float]:
-        """Returns which part of the chunks has a word, for the commonest words."""
+    def _rates(self, tx: Transaction) -> _Rates:
+        """Returns what the statistics say, or said a while ago."""
+        known, at = self._known
+        if time.monotonic() - at < RATES_HOLD:
+            return known
         row = tx.one(self.RATES)
         if row is None or row[0] is None:
-            return {}
+            # A table that was never analyzed is small, or about to be.
+            return _Rates()
         # Behind the rates of the words are the least and the greatest of them.
-        return dict(zip(row[0], row[1], strict=False))
+        rates = _Rates(row[2], dict(zip(row[0], row[1], strict=False)))
+        self._known = rates, time.monotonic()
+        return rates

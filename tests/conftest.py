@@ -7,6 +7,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from hypothesis import settings
 
 from storage import Storage
 from storage.database import Database
@@ -21,6 +22,11 @@ WARNINGS = (
     "ignore:The Assistants API is deprecated:DeprecationWarning",
     "ignore:deprecated:DeprecationWarning:tests",
 )
+
+
+# How long an example takes is no test's to judge.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -114,15 +120,21 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(
-    request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path
-) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a migrated database, new for each test."""
-    if request.param == "sqlite":
-        file = shutil.copy(migrated_file, tmp_path / "assistants.db")
-        yield f"sqlite:///{file}"
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
+    # Asked for by name, so that tests on SQLite alone start no PostgreSQL.
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, migrated_file: Path) -> str:
+    """The URL of a migrated file."""
+    return f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'assistants.db')}"
+
+
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> Iterator[str]:
+    """The URL of a migrated database of PostgreSQL."""
     name = postgres.create_database()
     yield postgres.url(name)
     postgres.drop_database(name)

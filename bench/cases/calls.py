@@ -84,7 +84,8 @@ def no_op(_: Bench, to: Server) -> Call:
     return load.http(to.stack.base_url.removesuffix("/v1") + server.PATH)
 
 
-def _get_assistant(_: Bench, server: Server) -> Call:
+def get_assistant(_: Bench, server: Server) -> Call:
+    """Returns the call that gets an assistant, which it makes."""
     id = server.post("/assistants", ASSISTANT)["id"]
     return load.http(server.url(f"/assistants/{id}"), key=server.key)
 
@@ -93,7 +94,8 @@ def _create_thread(_: Bench, server: Server) -> Call:
     return load.http(server.url("/threads"), {"metadata": {"kind": "bench"}})
 
 
-def _create_message(bench: Bench, server: Server) -> Call:
+def create_message(bench: Bench, server: Server) -> Call:
+    """Returns the call that adds a message to threads, which it makes."""
     threads = [server.post("/threads", {})["id"] for _ in range(bench.sizes.threads)]
     call = load.http("", {"role": "user", "content": TEXT})
     return Call(tuple(server.url(f"/threads/{each}/messages") for each in threads), call.bodies)
@@ -150,9 +152,9 @@ def _grpc_list(limit: int, bench: Bench, server: Server) -> Call:
 
 
 _REST: Final[dict[str, MakeCall]] = {
-    "get-assistant": _get_assistant,
+    "get-assistant": get_assistant,
     "create-thread": _create_thread,
-    "create-message": _create_message,
+    "create-message": create_message,
     "list-20": partial(_list, 20),
     "list-100": partial(_list, 100),
 }
@@ -165,6 +167,6 @@ _GRPC: Final[dict[str, MakeCall]] = {
 }
 CASES: Final[dict[str, Callable[[Bench], Any]]] = {
     **{name: partial(CallCase, no_op, make) for name, make in _REST.items()},
-    "keyed-get-assistant": partial(CallCase, no_op, _get_assistant, settings=KEYED),
+    "keyed-get-assistant": partial(CallCase, no_op, get_assistant, settings=KEYED),
     **{name: partial(CallCase, _typed_no_op, make) for name, make in _GRPC.items()},
 }

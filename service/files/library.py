@@ -12,9 +12,12 @@ from service.files.indexing import Indexer
 from service.files.leftovers import Leftovers
 from service.files.search import Search
 from service.files.sweep import Sweep
+from service.files.vectors import VectorIndex
 from service.files.vectors.packed import PackedIndex
+from service.files.vectors.pgvector import PgvectorIndex
 from service.files.worker import IndexWorker
 from storage import Storage
+from storage.database import Database
 
 Rewrite = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 """Returns the queries of a search as a model words them."""
@@ -37,7 +40,7 @@ class Library:
         self.blobs = blobs
         self._embedder = embedder
         self.rewritten = rewrite
-        vectors = PackedIndex(storage.database)
+        self._vectors = vectors = index_of(storage.database)
         self.search = Search(storage.segments, vectors, embedder)
         self._worker = IndexWorker(
             storage.entry_claims,
@@ -48,6 +51,10 @@ class Library:
         )
         self._leftovers = Leftovers(storage.files, storage.uploads, blobs)
         self._sweep = Sweep(storage.vector_stores, storage.segments, vectors)
+
+    async def open(self) -> None:
+        """Looks at what the database has, once it has its tables. Raises StorageError."""
+        await self._vectors.open()
 
     def wake(self) -> None:
         """Indexes what was put into vector stores just now."""
@@ -63,11 +70,18 @@ class Library:
                 group.create_task(self._worker.work(), name="index worker")
             group.create_task(self._leftovers.work(), name="leftovers of files")
             group.create_task(self._sweep.work(), name="sweep of vector stores")
+            group.create_task(self._vectors.work(), name="indexes of vectors")
 
     async def close(self) -> None:
         """Closes connections."""
         with contextlib.suppress(OSError):
             await self._embedder.close()
+
+
+def index_of(database: Database) -> VectorIndex:
+    """Returns the index of vectors that is for a kind of database."""
+    is_postgresql = database.url.get_backend_name() == "postgresql"
+    return PgvectorIndex(database) if is_postgresql else PackedIndex(database)
 
 
 def embedder_of(base_url: str | None, model: str, api_key: str) -> Embedder:

@@ -76,6 +76,10 @@ INTERPRETER_SESSIONS = Gauge(
 INTERPRETER_SESSION_ENDS = Counter(
     "assistants_interpreter_session_ends", "Sessions that have ended, by why.", ["reason"]
 )
+INTERPRETER_STATE_LOST = Counter(
+    "assistants_interpreter_state_lost",
+    "Sessions started though another server had the thread's, or has died with it.",
+)
 INTERPRETER_START_SECONDS = Histogram(
     "assistants_interpreter_start_seconds",
     "How long sessions take to start.",

@@ -98,11 +98,19 @@ class Composition:
                     return self._annotated(text, "file_citation", cited.in_delta)
                 return [] if part.is_certain else self._plain(text)
             case Link(text):
-                file_id = self._references.file(part.path) or await self._linked(part.path)
+                file_id = await self._file(part)
                 if file_id is None:
                     return self._plain(text)
                 self._attached[file_id] = None
                 return self._annotated(text, "file_path", {"file_id": file_id})
+
+    async def _file(self, link: Link) -> str | None:
+        """Returns the file that a link leads to, if there is one."""
+        for path in link.paths:
+            file_id = self._references.file(path) or await self._linked(path)
+            if file_id is not None:
+                return file_id
+        return None
 
     def _plain(self, text: str) -> list[Event]:
         first = self._append(text)

@@ -7,6 +7,7 @@ be divided anywhere: what may become one is held back until that is told.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 MAX_NAME = 255
 """Characters of a file's name in a mark."""
@@ -67,9 +68,10 @@ class Link:
     text: str
 
     @property
-    def path(self) -> str:
-        """The absolute path, as it is written."""
-        return self.text.removeprefix(_SCHEME[:-1])
+    def paths(self) -> list[str]:
+        """The absolute paths that it may mean: as it is written, and escaped as in URLs."""
+        path = self.text.removeprefix(_SCHEME[:-1])
+        return list(dict.fromkeys([path, unquote(path)]))
 
 
 Part = Plain | Mark | Link

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from service.runner.marks import Mark, mark
 from service.types.tool_calls import CODE_INTERPRETER, FILE_SEARCH
@@ -80,8 +79,8 @@ class References:
         return _citation(mark(*best, result["file_name"]), result)
 
     def file(self, path: str) -> str | None:
-        """Returns the file that was written under a path, be it escaped as in URLs or not."""
-        return self.files.get(path) or self.files.get(unquote(path))
+        """Returns the file that was written under a path."""
+        return self.files.get(path)
 
     def _add(self, step: RunStep) -> None:
         if step.type == "message_creation":

@@ -21,7 +21,7 @@ from service.runner.queue.queue import RunQueue
 from service.runner.slots import Slots
 from service.runner.tools.registry import Registry
 from storage.claims import Claim, Claims
-from storage.errors import FilesNotReady, Unreachable
+from storage.errors import FilesNotReady, NotYet, SessionElsewhere, Unreachable
 from storage.tables import RunStatus
 from storage.transitions import epoch
 
@@ -185,11 +185,13 @@ class Worker:
     async def _claim(self, run_id: str) -> None:
         """Claims and executes a run from the queue, if it can be claimed."""
         structlog.contextvars.bind_contextvars(run_id=run_id)
+        claim = None
         try:
             claim = await self._claims.claim(run_id)
         except FilesNotReady as wait:
-            claim = None
-            self._put_later(wait)
+            self._put_later(wait, FILES_SECONDS)
+        except SessionElsewhere as wait:
+            self._put_later(wait, 0.0)
         finally:
             # From here on, the lease holds it. What could not be claimed is put again.
             await self._queue.acknowledge(run_id)
@@ -199,15 +201,15 @@ class Worker:
             self._attempts[task] = attempt = self._attempt(claim)
             await self._execute(attempt)
 
-    def _put_later(self, wait: FilesNotReady) -> None:
-        """Puts a run that waits for files back into the queue, a little later."""
-        again = asyncio.create_task(self._put_again(wait), name=f"wait of {wait.run_id}")
+    def _put_later(self, wait: NotYet, seconds: float) -> None:
+        """Puts a run that could not be claimed back into the queue, once it is acknowledged."""
+        again = asyncio.create_task(self._put_again(wait, seconds), name=f"wait of {wait.run_id}")
         self._waits.add(again)
         again.add_done_callback(self._waits.discard)
 
-    async def _put_again(self, wait: FilesNotReady) -> None:
-        await asyncio.sleep(FILES_SECONDS)
-        await self._queue.put(wait.run_id, wait.epoch, wait.assistant_id)
+    async def _put_again(self, wait: NotYet, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._queue.put(wait.run_id, wait.epoch, wait.assistant_id, server=wait.server)
 
     def _attempt(self, claim: Claim) -> Attempt:
         # An older attempt of ours, whose lease ran out, must publish nothing: deltas need no claim.

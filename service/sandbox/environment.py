@@ -99,7 +99,13 @@ def find(python: Path | None = None) -> Interpreter:
             [path, "-I", "-c", DESCRIBE], capture_output=True, timeout=60, check=True
         )
         found = json.loads(result.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        said = lines[-1] if lines else f"exit code {error.returncode}"
+        raise NoInterpreter(f"{path} is no working Python: {said}") from error
+    except subprocess.TimeoutExpired as error:
+        raise NoInterpreter(f"{path} is no working Python: no answer in 60 s") from error
+    except (OSError, ValueError) as error:
         raise NoInterpreter(f"{path} is no working Python: {error}") from error
     if tuple(found["version"]) < OLDEST:
         raise NoInterpreter(f"{path} is older than Python {'.'.join(map(str, OLDEST))}")

@@ -153,6 +153,13 @@ class Folder:
         """
         return await asyncio.to_thread(self._list)
 
+    async def room(self) -> trees.Usage:
+        """Returns what may be added; nothing where it cannot be told what there is."""
+        usage = await asyncio.to_thread(trees.measure, os.fspath(self.path), self._most_files)
+        if usage is None:
+            return trees.Usage(0, 0)
+        return trees.Usage(self._most_bytes - usage.bytes, self._most_files - usage.entries)
+
     async def remove(self, path: str) -> None:
         """Removes a file, or a folder with all in it. Raises FileRefused, OSError."""
         names = split(path)

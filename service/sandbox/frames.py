@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import orjson
 
+from service.sandbox.inside.worker import SIGNATURES
 from service.sandbox.port import Error, Image, Text
-
-SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
-"""How the data of each kind of image begin."""
 
 
 class BadFrame(Exception):

@@ -117,3 +117,19 @@ class Sandbox(Protocol):
 
     async def unused(self, before: float) -> list[str]:
         """Returns the threads that have files and no session that began after a unix time."""
+
+
+class Register(Protocol):
+    """Knows the newest session of each thread, of those on all servers."""
+
+    async def is_newest(self, thread: str, session: str) -> bool:
+        """Returns whether no server has opened another one of the thread since this."""
+
+    async def opened(self, thread: str, session: str) -> bool:
+        """Notes a session of this server's.
+
+        Returns whether another server had not closed the one before, so that its state is lost.
+        """
+
+    async def closed(self, thread: str, session: str) -> bool:
+        """Notes a session's end; returns whether it was the newest, as far as can be known."""

@@ -12,7 +12,16 @@ import structlog
 from service.process import metrics
 from service.sandbox.folder import Folder
 from service.sandbox.limits import Lifetimes
-from service.sandbox.port import End, Error, Event, Sandbox, Session, SessionClosed, Text
+from service.sandbox.port import (
+    End,
+    Error,
+    Event,
+    Register,
+    Sandbox,
+    Session,
+    SessionClosed,
+    Text,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -22,9 +31,6 @@ SWEEP = 15.0
 ENDED = "ended"
 """The note of how a thread's session has ended, or would if nothing more were said; none: it was
 told."""
-
-NEWEST = "session"
-"""The note of which session of a thread is the newest, of those on all servers that share it."""
 
 IDLE, OLD, EVICTED, CLOSED, STOPPED, LOST = "idle", "old", "evicted", "closed", "stopped", "lost"
 ELSEWHERE = "elsewhere"
@@ -37,6 +43,9 @@ WHY = {
     ELSEWHERE: "another server has run code meanwhile",
 }
 """Why sessions end, other than by what their code has done, and what threads are told of it."""
+
+AWAY = "it is on another server"
+"""What a thread is told of the session before where that server has left no word of it here."""
 
 OUTCOMES = ("completed", "error", "interrupted", "lost", "given_up")
 """How calls end."""
@@ -75,10 +84,12 @@ class Sessions:
         self,
         sandbox: Sandbox,
         lifetimes: Lifetimes,
+        register: Register,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Starts nothing yet."""
         self.sandbox = sandbox
+        self._register = register
         self._lifetimes = lifetimes
         self._clock = clock
         self._slots: dict[str, _Slot] = {}
@@ -114,9 +125,9 @@ class Sessions:
         The calls of a thread run one after the other. Where too many sessions are open, the idlest
         is closed; where none is idle, the call waits. Where the session before has ended other than
         in a call, also with the server, a text that says so comes first; so it does where another
-        server has opened a newer one, on the same files. Raises Unavailable, and
-        SessionClosed when the session is closed during the call. Who stops before End closes the
-        iterator.
+        server has opened a newer one, or had the one before. Raises Unavailable, what the register
+        raises, and SessionClosed when the session is closed during the call. Who stops before End
+        closes the iterator.
         """
         slot = self._slots.setdefault(thread, _Slot())
         slot.users += 1
@@ -126,7 +137,7 @@ class Sessions:
                 if slot.session is not None:
                     if slot.session.lost is not None:
                         why = LOST
-                    elif not self._is_newest(thread, slot):
+                    elif not await self._register.is_newest(thread, slot.id):
                         why = ELSEWHERE
                 if why is not None:
                     await self._drop(thread, slot, why)
@@ -134,7 +145,8 @@ class Sessions:
                     ended = self.folder(thread).note(ENDED)
                     if why == ELSEWHERE:
                         ended = WHY[ELSEWHERE]
-                    await self._open(thread, slot)
+                    if await self._open(thread, slot):
+                        ended = ended or AWAY
                     if ended is not None:
                         yield Text(_note(ended))
                 assert slot.session is not None
@@ -183,7 +195,8 @@ class Sessions:
             elif now - slot.opened >= lifetimes.age_seconds:
                 await self._drop(thread, slot, OLD)
 
-    async def _open(self, thread: str, slot: _Slot) -> None:
+    async def _open(self, thread: str, slot: _Slot) -> bool:
+        """Opens a session; returns whether another server had one, whose state is lost."""
         async with self._changed:
             while self.open_sessions >= self._lifetimes.sessions:
                 if not await self._evict():
@@ -193,17 +206,24 @@ class Sessions:
             slot.starting = True
         try:
             with metrics.INTERPRETER_START_SECONDS.time():
-                slot.session = await self.sandbox.open(thread)
+                session = await self.sandbox.open(thread)
+            try:
+                slot.id = secrets.token_hex(8)
+                lost = await self._register.opened(thread, slot.id)
+            except BaseException:
+                await session.close()
+                raise
+            slot.session = session
         finally:
             slot.starting = False
         metrics.INTERPRETER_SESSIONS.inc()
-        slot.id = secrets.token_hex(8)
-        self.folder(thread).set_note(NEWEST, slot.id)
+        metrics.INTERPRETER_STATE_LOST.inc(lost)
         self.folder(thread).set_note(ENDED, WHY[STOPPED])
         slot.opened = slot.used = self._clock()
         if self._closed:
             await self._drop(thread, slot, STOPPED)
             raise SessionClosed("the server stops")
+        return lost
 
     async def _evict(self) -> bool:
         """Closes the idlest session. Returns whether there was one that runs nothing."""
@@ -221,18 +241,16 @@ class Sessions:
 
     async def _drop(self, thread: str, slot: _Slot, why: str, *, told: bool = False) -> None:
         """Closes a session; keeps why for the thread's next call, unless it was told."""
-        session, slot.session = slot.session, None
+        session, slot.session, id = slot.session, None, slot.id
         if not slot.users and self._slots.get(thread) is slot:
             del self._slots[thread]
         if session is not None:
             metrics.INTERPRETER_SESSIONS.dec()
             metrics.INTERPRETER_SESSION_ENDS.labels(why).inc()
-            if self._is_newest(thread, slot):
-                self.folder(thread).set_note(ENDED, None if told else WHY.get(why, session.lost))
+            ended = None if told else WHY.get(why, session.lost)
             await session.close()
-
-    def _is_newest(self, thread: str, slot: _Slot) -> bool:
-        return self.folder(thread).note(NEWEST) == slot.id
+            if await self._register.closed(thread, id):
+                self.folder(thread).set_note(ENDED, ended)
 
     async def _sweeping(self) -> None:
         while True:

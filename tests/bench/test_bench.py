@@ -11,7 +11,7 @@ import typer
 import bench.results
 from bench import load, run
 from bench.__main__ import chosen
-from bench.cases import CASES
+from bench.cases import CASES, ON_DEMAND
 from bench.load import H2Load, LoadError, PythonDriver, from_logs
 from bench.measuring import QUICK, Sizes
 from bench.profiler import Profiler
@@ -119,7 +119,9 @@ def test_a_case_that_fails_has_missed_its_targets() -> None:
 
 
 def test_choosing_cases() -> None:
-    assert chosen("") == list(CASES)
+    assert chosen("") == [case for case in CASES if case not in ON_DEMAND]
+    assert chosen("search") == ["search-10k", "search-100k"]
+    assert chosen("search-1m") == ["search-1m"]
     assert chosen("runs, list-20") == ["list-20", "runs", "runs-one-client"]
     with pytest.raises(typer.BadParameter, match="there is no nothing, only get-assistant"):
         chosen("nothing")

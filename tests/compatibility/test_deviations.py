@@ -77,6 +77,11 @@ def test_values_are_read_as_protobuf_reads_them(server: Stack) -> None:
     tools = [None, [], {"type": "code_interpreter"}, [{"type": "file_search"}]]
     made = assistant(server, {"tools": tools})
     assert made["tools"] == [{"type": "code_interpreter"}, {"type": "file_search"}]
+    # In one of ids, null would be one that got lost.
+    assert refused(server, "POST /vector_stores", {"file_ids": ["file-1", None]}) == (
+        "file_ids[1]",
+        "invalid_type",
+    )
     status, page = over_rest(server.base_url, "GET /assistants?limit=1&order=desc", None)
     assert (status, page["data"]) == (200, [made])
     # What has no schema of ours is kept.

@@ -90,6 +90,21 @@ async def test_groups_take_turns(queue: RunQueue) -> None:
     assert [await take_run(queue) for _ in range(4)] == ["a2", "b2", "d1", "a3"]
 
 
+async def test_a_run_that_is_this_servers_first(queues: Queues) -> None:
+    queue = await queues.open("one")
+    await queue.put("a", 0, "asst", server="one")
+    await queue.put("b", 0, "asst")
+    assert sorted([await take_run(queue) for _ in range(2)]) == ["a", "b"]
+
+
+async def test_a_run_that_is_first_of_a_server_which_does_not_come(queues: Queues) -> None:
+    queue = await queues.open("one")
+    await queue.put("a", 0, "asst", server="gone")
+    assert queue.empty
+    await queue.put("b", 0, "asst")
+    assert [await take_run(queue) for _ in range(2)] == ["b", "a"]
+
+
 async def test_what_a_server_leaves(queues: Queues) -> None:
     """What it took without acknowledging it goes to the next one, if the queue outlives it."""
     server = await queues.open()

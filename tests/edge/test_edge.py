@@ -104,6 +104,8 @@ NESTED = [
      "tool_resources.file_search.vector_store_ids[1]", "a string", "an object"),
     ("/v1/threads", '{"tool_resources": {"file_search": {"vector_store_ids": ["x", 5]}}}',
      "tool_resources.file_search.vector_store_ids[1]", "a string", "an integer"),
+    ("/v1/threads", '{"tool_resources": {"file_search": {"vector_store_ids": ["x", null]}}}',
+     "tool_resources.file_search.vector_store_ids[1]", "a string", "null"),
     ("/v1/threads", '{"messages": [{"attachments": [{"tools": "x"}]}]}',
      "messages[0].attachments[0].tools", "an array", "a string"),
     ("/v1/threads", '{"messages": [{"metadata": []}]}', "messages[0].metadata",

@@ -32,7 +32,7 @@ def client(server: Stack) -> Iterator[httpx2.Client]:
         yield client
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(value=st.dictionaries(TEXT, VALUES, max_size=4), ascii_only=st.booleans(), spaces=SPACES)
 def test_json_passes(
     client: httpx2.Client, value: dict[str, Any], ascii_only: bool, spaces: str

@@ -96,7 +96,7 @@ def test_how_the_text_comes_in_does_not_matter() -> None:
         ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet="ab \nÄ😀\u3000數", max_size=6000), st.integers(100, 300), st.data())
 def test_any_text_is_covered(text: str, size: int, data: st.DataObject) -> None:
     overlap = data.draw(st.integers(0, size // 2))

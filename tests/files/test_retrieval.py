@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from service.files.search import CANDIDATES
+from service.files.vectors.pgvector import PgvectorIndex
 from storage.database import Database
 from storage.scope import Scope
 from storage.statements import Statement
@@ -32,7 +33,7 @@ LEAST = {
 """What each kind of search reaches, at least, of verbatim and paraphrased questions."""
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "postgresql with neighbours"])
 def indexed_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database in which the documents are."""
     if request.param == "sqlite":
@@ -45,11 +46,11 @@ def indexed_url(request: pytest.FixtureRequest) -> str:
         name = postgres.create_database()
         request.addfinalizer(lambda: postgres.drop_database(name))
         url = postgres.url(name)
-    run_async(_index(url))
+    run_async(_index(url, neighbours=request.param.endswith("neighbours")))
     return url
 
 
-async def _index(url: str) -> None:
+async def _index(url: str, *, neighbours: bool) -> None:
     database = Database(url)
     world = World(database)
     await world.store("vs_1")
@@ -58,13 +59,18 @@ async def _index(url: str) -> None:
     if database.url.get_backend_name() == "postgresql":
         # As the server does by itself after a while.
         await database.write(lambda tx: tx.run(Statement(sa.text("ANALYZE chunk_words"))))
+    if neighbours:
+        assert isinstance(world.vectors, PgvectorIndex)
+        await world.vectors.tend(size=1)
     await database.close()
 
 
 @pytest.fixture
 async def world(indexed_url: str) -> AsyncIterator[World]:
     database = Database(indexed_url)
-    yield World(database)
+    world = World(database)
+    await world.vectors.open()
+    yield world
     await database.close()
 
 

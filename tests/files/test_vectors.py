@@ -1,7 +1,8 @@
 """Every index of vectors: what the port promises."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,51 +10,46 @@ import pytest
 from service.files.embeddings import Matrix, normalized
 from service.files.vectors import Scores, VectorIndex
 from service.files.vectors.packed import BLOCK, PackedIndex, pack
+from service.files.vectors.pgvector import PgvectorIndex
 from storage.database import Database
 from storage.filters import Comparison
 from storage.scope import Scope
-from storage.segments import NewChunk, number
+from storage.segments import number
+from tests.support.files.vectors import DIMENSIONS, add, put, vectors
 from tests.support.files.world import PROJECT, World
 
-DIMENSIONS = 256
 SMALL = 0.01
 """How far a cosine may be off."""
 
 
-def vectors(count: int, seed: int = 1, dimensions: int = DIMENSIONS) -> Matrix:
-    rng = np.random.default_rng(seed)
-    return normalized(rng.standard_normal((count, dimensions), dtype=np.float32))
+class Tended(PgvectorIndex):
+    """Has an index of neighbours for each vector store, be it ever so small."""
+
+    async def nearest(
+        self, project: str, scope: Scope, queries: Matrix, limit: int
+    ) -> list[Scores]:
+        await self.tend(size=1)
+        return await super().nearest(project, scope, queries, limit)
 
 
-@pytest.fixture(params=["packed", "packed, keeping nothing"])
-async def world(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[World]:
-    database = Database(database_url)
-    index: VectorIndex
-    if request.param == "packed":
-        index = PackedIndex(database)
-    else:
-        index = PackedIndex(database, keep_bytes=0)
+INDEXES: dict[str, tuple[str, Callable[[Database], VectorIndex]]] = {
+    "packed, on SQLite": ("sqlite", PackedIndex),
+    "packed, keeping nothing, on SQLite": ("sqlite", partial(PackedIndex, keep_bytes=0)),
+    "packed, on PostgreSQL": ("postgresql", PackedIndex),
+    "packed, keeping nothing, on PostgreSQL": ("postgresql", partial(PackedIndex, keep_bytes=0)),
+    "pgvector": ("postgresql", PgvectorIndex),
+    "pgvector, with neighbours": ("postgresql", Tended),
+}
+
+
+@pytest.fixture(params=INDEXES)
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    kind, made = INDEXES[request.param]
+    database = Database(request.getfixturevalue(f"{kind}_url"))
+    index = made(database)
+    await index.open()
     yield World(database, index)
     await database.close()
-
-
-async def add(world: World, segment: int, place: int, rows: Matrix) -> None:
-    chunks = [NewChunk(0, 1, "text")] * len(rows)
-    await world.segments.add(
-        PROJECT, segment, place, chunks, lambda tx, first: world.vectors.add(tx, first, rows)
-    )
-
-
-async def put(
-    world: World, store: str, file_id: str, rows: Matrix, batch: int = 500, **attributes: str
-) -> int:
-    """A file whose chunks have these vectors; returns its segment."""
-    entry = await world.entry(store, file_id, attributes)
-    segment = await world.segments.begin(PROJECT, store, "e")
-    for at in range(0, len(rows), batch):
-        await add(world, segment, at, rows[at : at + batch])
-    await world.point(entry, segment)
-    return segment
 
 
 async def nearest(world: World, queries: Matrix, limit: int, *stores: str) -> list[Scores]:

@@ -1,6 +1,7 @@
 """Files over typed gRPC: streams that say first what comes."""
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from assistants.v1 import files_pb2, uploads_pb2
 
 from tests.support.grpc.stubs import Stubs
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 CONTENT = os.urandom(3_000_000)
 
@@ -83,6 +86,31 @@ def test_what_is_announced_must_come(stubs: Stubs) -> None:
     assert text == "File is too large. Maximum size is 536870912 bytes."
     negative = files_pb2.UploadFileRequest(filename="a", purpose="vision", bytes=-1)
     assert "bytes" in refused(send(negative), INVALID)
+
+
+async def test_streams_that_are_cancelled(stubs: Stubs, server: Stack) -> None:
+    """Half a file is nothing, and a reader that goes away keeps nobody else from reading."""
+    incoming = server.directory / "data" / "files" / "incoming"
+    stay = threading.Event()
+
+    def half() -> Iterator[Any]:
+        yield files_pb2.UploadFileRequest(filename="a", purpose="vision", bytes=2 * len(CONTENT))
+        for start in range(0, len(CONTENT), 2**18):
+            yield files_pb2.UploadFileRequest(data=CONTENT[start : start + 2**18])
+        stay.wait(60)
+
+    call = stubs.files.UploadFile.future(half())
+    await until(lambda: any(incoming.iterdir()))
+    call.cancel()
+    stay.set()
+    await until(lambda: not any(incoming.iterdir()))
+    file = stubs.files.UploadFile(upload(CONTENT))
+    request = files_pb2.DownloadFileRequest(file_id=file.id)
+    reading = [stubs.files.DownloadFile(request) for _ in range(20)]
+    for each in reading:
+        assert next(each).file == file
+        each.cancel()
+    assert download(stubs, file.id) == (file, CONTENT)
 
 
 def test_a_file_in_its_first_message(stubs: Stubs) -> None:

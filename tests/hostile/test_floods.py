@@ -32,6 +32,7 @@ def strict(model_server: ModelServer) -> Iterator[Stack]:
         "ASSISTANTS_MAX_STREAMS": "3",
         "ASSISTANTS_HEADERS_TIMEOUT": "1",
         "ASSISTANTS_REQUEST_TIMEOUT": "2",
+        "ASSISTANTS_KEEP_ALIVE_SECONDS": "1",
         "ASSISTANTS_IDLE_TIMEOUT": "1",
     }
     with serving(settings) as stack:

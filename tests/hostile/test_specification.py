@@ -102,7 +102,6 @@ def world(island: Stack, island_models: ModelServer) -> World:
 
 BOUNDED = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.generate],

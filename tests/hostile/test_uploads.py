@@ -192,6 +192,7 @@ def test_an_upload_that_takes_too_long(model_server: ModelServer) -> None:
         "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
         "ASSISTANTS_UPLOAD_TIMEOUT": "2",
         "ASSISTANTS_REQUEST_TIMEOUT": "1",
+        "ASSISTANTS_KEEP_ALIVE_SECONDS": "0.5",
     }
     with Stack(env) as stack, Connection(stack.start()) as connection:
         connection.send(head("POST", "/v1/files", [FORM, ("content-length", "1000000")]))

@@ -1,5 +1,6 @@
 """Tool resources through OpenAI's client: helper stores, attachments, and what goes with what."""
 
+from functools import partial
 from typing import Any
 
 import openai
@@ -120,6 +121,22 @@ def test_attachments_that_no_parser_reads(client: openai.OpenAI) -> None:
             call()
         assert refused.value.code == "unsupported_file"
     assert client.beta.threads.messages.create(thread, **attached(image, "code_interpreter")).id
+
+
+def test_how_many_attachments_there_may_be(client: openai.OpenAI) -> None:
+    """More would keep other calls waiting while they are read."""
+    thread = client.beta.threads.create().id
+    many: Any = attached("file-x")
+    many["attachments"] *= 2001
+    tools = attached("file-x", *["file_search"] * 21)
+    for message, param, maximum, length in (
+        (many, "attachments", 2000, 2001),
+        (tools, "attachments[0].tools", 20, 21),
+    ):
+        text = f"Invalid '{param}': array too long. Expected an array with maximum length {maximum}"
+        text += f", but got an array with length {length} instead."
+        create = partial(client.beta.threads.messages.create, thread, **message)
+        expect(client, lambda _, call=create: call(), 400, text, param, "array_above_max_length")  # type: ignore[misc]
 
 
 def test_what_is_read_can_be_sent_back(client: openai.OpenAI) -> None:

@@ -9,6 +9,8 @@ import pytest
 from service.files.results import Result
 from service.models.client import ChatModel
 from service.runner.tools.file_search import FileSearch, SearchLimits, fitting, parse_queries
+from service.runner.tools.tool import Call
+from service.runner.tools.tool import Result as Called
 from storage import Storage
 from storage.errors import FilesNotReady
 from storage.rows import Thread, VectorStore
@@ -20,6 +22,8 @@ from tests.support.sequences import QUEUED
 from tests.support.storage.rows import (
     PROJECT,
     get_run,
+    make_assistant,
+    make_run,
     make_thread,
     new_run,
     set_run,
@@ -162,6 +166,22 @@ async def test_modes(
     following = await searching.run(model, "tool")
     end = "thread.run.failed" if refuses else "thread.run.completed"
     assert (await following.ended())[-2:] == [end, "done"]
+
+
+@pytest.mark.parametrize(("room", "count"), [(None, 3), (4000, 2), (1000, 1)])
+async def test_what_is_given_ahead_takes_a_part_of_the_room(
+    searching: Searching, room: int | None, count: int
+) -> None:
+    """A model that calls no functions reads slowly: the embedded one is given a chunk, or two."""
+    await searching.fill(*(f"{WORDS * 40}{name}." for name in ("one", "two", "three")))
+    tool = FileSearch(searching.storage.vector_stores, searching.world.search, lambda _: False)
+    await make_assistant(searching.storage)
+    thread = await make_thread(searching.storage)
+    run = await make_run(searching.storage, thread, tool_resources=STORE)
+    call = Call("call_1", run, 1, '{"queries": ["honey"]}', SEARCH, room)
+    [called] = [each async for each in tool.execute(call)]
+    assert isinstance(called, Called)
+    assert len(called.details["results"]) == count
 
 
 async def test_no_query_is_answered(

@@ -99,7 +99,7 @@ MESSAGES = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     thread=st.lists(MESSAGES, max_size=60),
     budget=st.none() | st.integers(256, 8000),

@@ -128,6 +128,32 @@ async def test_a_take_that_is_cancelled_anywhere_takes_none(jetstreams: JetStrea
         assert await take_run(other) == "a"
 
 
+async def test_each_run_goes_to_the_server_that_is_to_have_it_first(
+    jetstreams: JetStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "FIRST_SECONDS", 600.0)
+    queues = {name: await jetstreams.queue(name) for name in ("one", "other")}
+    for number in range(20):
+        await queues["one"].put(f"{number}", 1, "asst", server="other")
+    async with asyncio.timeout(60):
+        taken = {await take_run(queues["other"]) for _ in range(20)}
+    assert taken == {f"{number}" for number in range(20)}
+    assert queues["one"].empty
+
+
+async def test_runs_that_were_a_dead_servers_first(jetstreams: JetStreams) -> None:
+    dead, living = await jetstreams.queue("dead"), await jetstreams.queue("living")
+    runs = [f"{number}" for number in range(3)]
+    for run_id in runs:
+        await living.put(run_id, 1, "asst", server="dead")
+    assert await take_run(dead) in runs
+    await jetstreams.cut(dead)
+    async with asyncio.timeout(60):
+        taken = set[str]()
+        while taken < set(runs):
+            taken.add(await take_run(living))
+
+
 @pytest.mark.parametrize("with_store", [True, False])
 async def test_without_nats_a_server_has_its_own(
     jetstreams: JetStreams, own_nats: Nats, with_store: bool

@@ -23,7 +23,6 @@ from tests.support.runs.run_workers import Workers
 SETTINGS = settings(
     max_examples=20,
     stateful_step_count=50,
-    deadline=None,
     phases=[Phase.generate, Phase.shrink],
     derandomize=True,
     database=None,

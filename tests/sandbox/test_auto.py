@@ -94,6 +94,19 @@ async def test_without_an_interpreter(root: Path) -> None:
     assert f"there is no interpreter at {root}/python" in await refusal(sandbox)
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("echo a b >&2\necho c d >&2\nexit 3", "c d"), ("exit 3", "exit code 3"), ("echo x", "")],
+)
+async def test_what_is_no_python(root: Path, script: str, reason: str) -> None:
+    python = root / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    refused = await refusal(await choose(SandboxSettings(root, python=python)))
+    assert f"{python} is no working Python: {reason}" in refused
+    assert "import" not in refused
+
+
 async def test_other_systems(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     sandbox = await choose(SandboxSettings(root))

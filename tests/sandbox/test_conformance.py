@@ -59,7 +59,12 @@ async def test_exceptions_have_a_traceback(opened: Open) -> None:
 
 @pytest.mark.parametrize(
     ("code", "name"),
-    [("def", "SyntaxError"), ("input()", "EOFError"), ("raise SystemExit(3)", "SystemExit")],
+    [
+        ("def", "SyntaxError"),
+        ("input()", "EOFError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("exit()", "SystemExit"),
+    ],
 )
 async def test_other_ways_to_fail(opened: Open, code: str, name: str) -> None:
     session = await opened()
@@ -89,6 +94,30 @@ async def test_an_unshown_figure_is_shown_at_the_end(opened: Open) -> None:
     assert (await call(session, "1")).images == []
 
 
+async def test_a_large_image_is_left_out(opened: Open) -> None:
+    session = await opened(frame=MIB)
+    code = """
+import os
+from PIL import Image
+Image.frombytes("RGB", (600, 600), os.urandom(600 * 600 * 3))
+"""
+    outcome = await call(session, code)
+    assert outcome.images == []
+    assert "is too large to show" in outcome.text
+    assert outcome.end.lost is None
+    assert len((await call(session, "Image.new('L', (1, 1))")).images) == 1
+
+
+@pytest.mark.parametrize("data", ["b''", "b'nothing'", "'nothing'", "'iVBO'", "5", "[b'']"])
+async def test_what_is_no_image_is_shown_as_text(opened: Open, data: str) -> None:
+    session = await opened()
+    outcome = await call(
+        session, f"display({{'image/png': {data}, 'text/plain': 'an image'}}, raw=True)"
+    )
+    assert outcome.events == [Text("an image\n")]
+    assert outcome.end.lost is None
+
+
 async def test_surplus_images_are_left_out(opened: Open) -> None:
     code = "from PIL import Image\nfor i in range(5): display(Image.new('L', (1, 1)))"
     outcome = await call(await opened(images=2), code)
@@ -108,6 +137,46 @@ print("\ud800")
     assert (await call(session, code)).text == "ä€😀\n😀\ufffd\ufffd\n?\n"
     error = (await call(session, r"raise ValueError('\ud800\0')")).errors[0]
     assert error.value == "?\ufffd"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys\nsys.stdout.close()",
+        "import sys\nsys.stdout = sys.stderr = None",
+        "import sys\nsys.stdout = open('file', 'w')",
+        "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8')",
+        "import os\nos.close(1)\nos.close(2)",
+        "import os\nos.closerange(0, 3)",
+    ],
+)
+async def test_output_that_the_code_has_closed_or_replaced(opened: Open, code: str) -> None:
+    session = await opened()
+    assert (await call(session, code)).end.lost is None
+    assert (await call(session, "print('a')\nos_ = __import__('os')\n2")).text == "a\n2\n"
+    assert (await call(session, "os_.write(2, b'c')\n4")).text == "c4\n"
+
+
+async def test_output_that_is_not_flushed(opened: Open) -> None:
+    code = "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint('a')"
+    assert (await call(await opened(), code)).text == "a\n"
+
+
+async def test_a_fork_says_what_it_prints_and_no_more(opened: Open) -> None:
+    session = await opened()
+    code = """
+import os, sys
+def fork():
+    if child := os.fork(): return os.waitpid(child, 0)[1]
+    print("forked")
+    display({"image/png": "iVBORw0KGgo="}, raw=True)
+    1 / 0
+try: print(fork())
+except OSError: print("forked\\n0")  # Landlock alone has one process.
+"""
+    outcome = await call(session, code)
+    assert outcome.text == "forked\n0\n"
+    assert (await call(session, "1")).text == "1\n"
 
 
 async def test_long_text_is_cut_in_the_middle(opened: Open) -> None:

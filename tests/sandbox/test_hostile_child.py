@@ -226,3 +226,44 @@ for i in range(3000):
     await sandbox.forget("thread")
     assert "thread" not in os.listdir(root)
     assert os.path.exists("/etc")
+
+
+LEFT = r"""
+import os
+home = os.environ["HOME"]
+for name in ("sitecustomize", "usercustomize", "IPython", "ipython_config", "traitlets", "readline",
+             "encodings", "matplotlib_inline", "backend"):
+    for folder in ("/mnt/data", home):
+        with open(f"{folder}/{name}.py", "w") as file:
+            file.write(f"open('/mnt/data/ran-{name}', 'w')")
+for folder in ("/mnt/data", home):
+    for name in (".ipython/profile_default/startup", ".config/ipython", ".config/matplotlib"):
+        os.makedirs(f"{folder}/{name}", exist_ok=True)
+    for name in (".ipython/profile_default/startup/0.py", ".pythonrc.py", "x.pth",
+                 ".ipython/profile_default/ipython_config.py"):
+        with open(f"{folder}/{name}", "w") as file:
+            file.write("import os; open('/mnt/data/ran-config', 'w')")
+    for name in ("matplotlibrc", ".config/matplotlib/matplotlibrc"):
+        with open(f"{folder}/{name}", "w") as file:
+            file.write("backend: module://backend")
+"""
+
+DRAWN = r"""
+import glob
+import matplotlib.pyplot as plt
+_ = plt.plot([1, 2])
+plt.show()
+print(glob.glob("/mnt/data/ran-*"))
+"""
+
+
+async def test_what_a_session_leaves_runs_nothing_in_the_next(make: Callable[..., Sandbox]) -> None:
+    sandbox = make()
+    first = await sandbox.open("thread")
+    assert (await call(first, LEFT)).text == ""
+    await first.close()
+    second = await sandbox.open("thread")
+    outcome = await call(second, DRAWN)
+    assert outcome.text == "[]\n"
+    assert len(outcome.images) == 1
+    await second.close()

@@ -1,6 +1,7 @@
 """The sessions of all threads: how many, for how long, and what threads learn of it."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -9,12 +10,17 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from service.runner.tools.session_register import SessionRegister
 from service.sandbox.engines.off import OffSandbox
 from service.sandbox.limits import Lifetimes, Limits
 from service.sandbox.port import Sandbox, SessionClosed, Unavailable
 from service.sandbox.sessions import Sessions
+from storage import Storage
+from storage.database import Database
+from storage.errors import Unreachable
 from tests.support.sandbox.calls import Outcome, gather
 from tests.support.sandbox.places import ENGINES, maker
+from tests.support.storage.rows import insert_thread
 
 ANEW = "was started anew"
 
@@ -45,14 +51,26 @@ Make = Callable[..., Sessions]
 
 
 @pytest.fixture
-async def manage(engine: str, root: Path, clock: Clock) -> AsyncIterator[Make]:
-    """Makes sessions, and closes them after the test."""
+async def storage(tmp_path: Path, migrated_file: Path) -> AsyncIterator[Storage]:
+    """The database of all servers, with the threads of the tests."""
+    database = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'assistants.db')}")
+    storage = Storage(database)
+    for id in ("a", "b", "c"):
+        await insert_thread(storage, id)
+    yield storage
+    await database.close()
+
+
+@pytest.fixture
+async def manage(engine: str, root: Path, clock: Clock, storage: Storage) -> AsyncIterator[Make]:
+    """Makes the sessions of servers, and closes them after the test."""
     made: list[Sessions] = []
 
-    def make(sessions: int = 4) -> Sessions:
-        sandbox: Sandbox = maker(engine)(root, Limits())
+    def make(sessions: int = 4, folder: str = "") -> Sessions:
+        sandbox: Sandbox = maker(engine)(root / folder, Limits())
         lifetimes = Lifetimes(sessions=sessions, idle_seconds=1200, age_seconds=3600)
-        made.append(Sessions(sandbox, lifetimes, clock))
+        register = SessionRegister(storage.sessions, f"server {len(made)}")
+        made.append(Sessions(sandbox, lifetimes, register, clock))
         return made[-1]
 
     yield make
@@ -86,6 +104,47 @@ async def test_a_session_is_left_once_another_server_has_a_newer_one(
     assert (await call(one, "a", "x")).text == "3\n"
     await one.end("a")
     assert "it was closed" in (await call(one, "a", "1")).text
+
+
+async def test_servers_that_share_no_files(manage: Make, root: Path) -> None:
+    """A session is left for a newer one all the same, and what is lost is counted."""
+    folders = [root / name for name in ("here", "there")]
+    for each in folders:
+        each.mkdir(mode=0o711)
+    one, other = (manage(folder=each.name) for each in folders)
+    before = value("state_lost_total")
+    await call(one, "a", "x = 1; open('kept', 'w').write('one')")
+    assert value("state_lost_total") == before
+    text = (await call(other, "a", "import os\nprint('x' in globals(), os.listdir())")).text
+    assert "it is on another server" in text
+    assert text.endswith("]\nFalse []\n")
+    assert value("state_lost_total") == before + 1
+    # The thread has gone on there; what is still open here knows nothing of that.
+    await other.end("a")
+    text = (await call(one, "a", "print('x' in globals(), os.listdir())")).text
+    assert "another server has run code meanwhile" in text
+    assert value("state_lost_total") == before + 1
+
+
+async def test_what_a_database_that_is_away_leaves(
+    manage: Make, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No session is opened of which the others would not know; its end is not held up."""
+    sessions = manage()
+    await call(sessions, "b", "x = 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.database, "write", unreachable)
+        with pytest.raises(Unreachable):
+            await call(sessions, "a", "1")
+        assert sessions.open_sessions == 1
+        await sessions.end("b")
+    assert sessions.open_sessions == 0
+    assert (await call(sessions, "a", "1")).text == "1\n"
+    assert "the server was stopped" in (await call(sessions, "b", "1")).text
+
+
+async def unreachable(*_: object, **__: object) -> None:
+    raise Unreachable("the database does not answer")
 
 
 async def test_threads_have_sessions_of_their_own(manage: Make) -> None:
@@ -279,8 +338,9 @@ def value(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"assistants_interpreter_{name}", labels) or 0.0
 
 
-async def test_where_no_session_can_be_opened(root: Path) -> None:
-    sessions = Sessions(OffSandbox(root, Limits(), "it is switched off"), Lifetimes())
+async def test_where_no_session_can_be_opened(root: Path, storage: Storage) -> None:
+    register = SessionRegister(storage.sessions, "server")
+    sessions = Sessions(OffSandbox(root, Limits(), "it is switched off"), Lifetimes(), register)
     with pytest.raises(Unavailable, match="it is switched off"):
         await call(sessions, "a", "1")
     await sessions.folder("a").put("f", b"content")

@@ -135,6 +135,7 @@ def test_openais_package_is_for_the_demo() -> None:
         ("GRPC_ADDRESS", "::1:50051", "expected HOST:PORT"),
         ("METRICS_ADDRESS", ".example:9090", "expected HOST:PORT"),
         ("METRICS_ADDRESS", f"{'x' * 64}:9090", "expected HOST:PORT"),
+        ("REQUEST_TIMEOUT", "15", "must be more than ASSISTANTS_KEEP_ALIVE_SECONDS, or silent"),
         ("HEADERS_TIMEOUT", "inf", "Input should be less than or equal to 31536000"),
         ("MODEL_API_KEY", "a-key\n", "expected no control characters, such as the end of a line"),
         ("DATABASE_URL", "mysql://x/y", "mysql is not supported"),

@@ -1,18 +1,13 @@
-"""Files, vector stores and the code interpreter of `assistants serve --processes 2`."""
+"""Files and vector stores of `assistants serve --processes 2`."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import openai
 import pytest
-from assistants.v1 import common_pb2, runs_pb2
 
-from tests.serve.test_code_interpreter import ended, logs, python
-from tests.serve.test_fleet import servers_of, worker_of
+from tests.serve.test_fleet import servers_of
 from tests.serve.test_parts import rest
-from tests.support.grpc.client import connect
-from tests.support.grpc.stubs import Run
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Calls
 from tests.support.serve.processes import processes_of
@@ -20,15 +15,6 @@ from tests.support.stack import COMMAND, Stack
 from tests.support.waiting import until
 
 BOTH = {"0", "1"}
-
-CODE = """\
-print('length' in globals() and length)
-with open('kept', 'a') as file:
-    file.write('x')
-with open('kept') as file:
-    length = len(file.read())
-print(length)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -105,23 +91,3 @@ async def test_a_run_waits_for_its_files(client: openai.OpenAI, models: ModelSer
     await until(lambda: runs.retrieve(run.id, thread_id=thread.id).status == "completed")
     [result] = [each for each in models.requests(model)[-1]["messages"] if each["role"] == "tool"]
     assert "Lyon" in result["content"]
-
-
-async def test_code_of_a_thread_on_both(fleet: Stack, models: ModelServer) -> None:
-    """Each goes on with the files of the other, and never with variables of before."""
-    workers: list[int] = []
-    with connect(fleet.grpc_address) as stubs:
-        thread_id = stubs.thread("Hi").id
-        tools = [common_pb2.Tool(type="code_interpreter")]
-        # There, and back.
-        while sum(one != other for one, other in pairwise(workers)) < 2:
-            assistant = stubs.assistant(models.script(python(CODE), Answer("Done.")), tools=tools)
-            request = runs_pb2.CreateRunRequest(thread_id=thread_id, assistant_id=assistant.id)
-            run: Run = stubs.runs.CreateRun(request)
-            assert (await ended(stubs, run)).status == Run.completed
-            goes_on = workers[-1:] == [worker_of(fleet, run)]
-            [text] = logs(stubs, run)
-            assert ("was started anew" in text) == (bool(workers) and not goes_on)
-            known = str(len(workers)) if goes_on else "False"
-            workers.append(worker_of(fleet, run))
-            assert text.splitlines()[-2:] == [known, str(len(workers))]

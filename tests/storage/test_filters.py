@@ -150,9 +150,7 @@ async def test_compounds(storage: Storage) -> None:
     await insert(storage, ATTRIBUTES)
     found: list[Filter] = []
 
-    @settings(
-        max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=40, database=None, suppress_health_check=list(HealthCheck))
     @given(FILTERS)
     def collect(filter: Filter) -> None:
         found.append(filter)

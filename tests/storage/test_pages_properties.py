@@ -194,7 +194,6 @@ ORDERS: st.SearchStrategy[Order] = st.sampled_from(["asc", "desc"])
 
 PROPERTIES = settings(
     max_examples=12,
-    deadline=None,
     derandomize=True,
     database=None,
     # Each example makes a list of its own.

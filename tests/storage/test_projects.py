@@ -50,7 +50,7 @@ from tests.support.storage.rows import (
 
 TABLES = (Assistant, Thread, Message, Run, RunStep, File, Upload, Blob)
 
-NOT_FOR_CALLERS = ("claims", "entry_claims", "stale_runs", "keys", "counts", "segments")
+NOT_FOR_CALLERS = ("claims", "entry_claims", "stale_runs", "keys", "counts", "segments", "sessions")
 """Repositories whose methods name nothing that a caller has named."""
 
 CALLED = (

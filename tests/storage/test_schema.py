@@ -13,20 +13,26 @@ from storage.database import Database
 ONLY_ON_POSTGRESQL = {"threads_by_metadata"}
 """Indexes that are declared for one database: Alembic does not read `ddl_if`."""
 
-FULL_TEXT = "chunk_words"
-"""Each database has its own; SQLite adds tables whose names begin with that."""
+OWN = ("chunk_words", "chunk_embeddings")
+"""Tables of one database alone, or of its extension, and how names begin of others beside them."""
 
 
 def differences(connection: Connection) -> list[Any]:
     """Returns what the tables of a database have otherwise than they are declared."""
 
+    def named(name: str | None, kind: str, parents: Any) -> bool:
+        return kind != "table" or not str(name).startswith(OWN)
+
     def counts(item: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
-        if kind == "table" and str(name).startswith(FULL_TEXT):
-            return False
         here = connection.dialect.name == "postgresql" or name not in ONLY_ON_POSTGRESQL
         return here or reflected
 
-    options = {"compare_type": True, "compare_server_default": True, "include_object": counts}
+    options = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_name": named,
+        "include_object": counts,
+    }
     return list(
         compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata)
     )

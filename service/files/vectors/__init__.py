@@ -19,6 +19,12 @@ Scores = dict[int, float]
 class VectorIndex(Protocol):
     """The vectors of all chunks."""
 
+    async def open(self) -> None:
+        """Looks at what the database has, before anything else is done. Raises StorageError."""
+
+    async def work(self) -> None:
+        """Does what is to be done beside all else, until it is cancelled or there is no more."""
+
     def add(self, tx: Transaction, first: int, vectors: Matrix) -> int:
         """Adds the vectors of chunks of one segment, from that of a number on.
 

@@ -24,7 +24,7 @@ from storage.rows import ChunkVectors
 from storage.scope import Scope
 from storage.transaction import Transaction
 
-BLOCK = 2048
+BLOCK = 1024
 """Vectors that are compared in one go: their numbers stay in the processor's cache."""
 
 SEGMENTS = 256
@@ -57,6 +57,12 @@ class PackedIndex:
         self._rows = PackedVectors(database)
         self._kept: OrderedDict[int, list[_Rows]] = OrderedDict()
         self._room = keep_bytes
+
+    async def open(self) -> None:
+        """Does nothing."""
+
+    async def work(self) -> None:
+        """Does nothing."""
 
     def add(self, tx: Transaction, first: int, vectors: Matrix) -> int:
         """Adds vectors in one row."""
@@ -131,9 +137,13 @@ class _Best:
         self._heap: list[tuple[float, int]] = []
 
     def take(self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> None:
-        if len(scores) > self._limit:
-            chosen = np.argpartition(-scores, self._limit)[: self._limit]
+        if len(self._heap) == self._limit:
+            # Most are worse than all that are known, which numpy tells faster.
+            chosen = scores >= self._heap[0][0]
             ids, scores = ids[chosen], scores[chosen]
+        if len(scores) > self._limit:
+            most = np.argpartition(-scores, self._limit)[: self._limit]
+            ids, scores = ids[most], scores[most]
         # Of equals, the chunk that was there first.
         for score, id in zip(scores.tolist(), ids.tolist(), strict=True):
             if len(self._heap) < self._limit:
@@ -151,6 +161,13 @@ def pack(vectors: Matrix) -> bytes:
     safe = np.where(scales > 0, scales, 1)
     numbers = np.rint(vectors / safe[:, None]).astype(np.int8)
     return bytes(scales.astype("<f4").tobytes() + numbers.tobytes())
+
+
+def unpacked(row: ChunkVectors) -> Matrix:
+    """Returns the vectors of a row."""
+    rows = _unpack(row)
+    vectors: Matrix = rows.numbers * rows.scales[:, None]
+    return vectors
 
 
 def _unpack(row: ChunkVectors) -> _Rows:

@@ -1,8 +1,9 @@
 """The run queue of many servers: a work-queue stream of JetStream.
 
 A message is a run in one epoch, and has a subject of its own, so that JetStream refuses a second
-one. Each group has a consumer, which is made when runs of it are taken and goes when none are. What
-NATS does not take because it is away waits in this server's memory, for this server.
+one. Each group has a consumer, which is made when runs of it are taken and goes when none are. Runs
+that are one server's first are a group, too, into which the others look later. What NATS does not
+take because it is away waits in this server's memory, for this server.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from service.runner.jetstream import NOT_STORED, JetStream, Refused, token
 from service.runner.queue.groups import Groups
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import QueueClosed
-from storage import ids
+from storage.sessions import FIRST_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,9 @@ IDLE_SECONDS = 60
 
 PUT_SECONDS = 10.0
 """Seconds for which a run that was put is not put again: the reconcilers do, each second."""
+
+FIRST = "first-"
+"""What the groups of runs begin with that are one server's first."""
 
 ACK, RETURN, BUSY = b"+ACK", b"-NAK", b"+WPI"
 
@@ -61,19 +65,21 @@ class JetStreamQueue:
     def __init__(
         self,
         nats: JetStream,
+        server: str,
         *,
         takes: bool = True,
         lifetime: float = 600.0,
         stream_bytes: int = 64 * 2**20,
     ) -> None:
-        """Keeps runs in a stream of `stream_bytes`, each for its `lifetime` at most.
+        """Is the queue of `server`, of which there is but one.
 
-        Unless it `takes`, runs are put alone: it learns of none that wait.
+        Keeps runs in a stream of `stream_bytes`, each for its `lifetime` at most. Unless it
+        `takes`, runs are put alone: it learns of none that wait.
         """
         self._nats = nats
         self._takes = takes
-        self._local = MemoryQueue(takes=takes)
-        self._me = ids.new_id("server")
+        self._local = MemoryQueue(server, takes=takes)
+        self._me = token(server)
         self._subject = f"{nats.prefix}.runs"
         self._hints = f"{nats.prefix}.waiting"
         """Where servers tell each other of groups that have runs."""
@@ -109,11 +115,12 @@ class JetStreamQueue:
         await self._find()
         self._keeping = asyncio.create_task(self._keep_alive(), name="runs that are held")
 
-    async def put(self, run_id: str, epoch: int, group: str) -> None:
+    async def put(self, run_id: str, epoch: int, group: str, *, server: str | None = None) -> None:
         """Adds a run to the stream, unless that has it in this epoch."""
         if self._closed:
             return
-        subject = f"{self._subject}.{token(group)}.{token(run_id)}.{epoch}"
+        whose = token(group) if server is None else f"{FIRST}{token(server)}"
+        subject = f"{self._subject}.{whose}.{token(run_id)}.{epoch}"
         now = asyncio.get_running_loop().time()
         while self._put and now - next(iter(self._put.values())) > PUT_SECONDS:
             self._put.popitem(last=False)
@@ -127,13 +134,13 @@ class JetStreamQueue:
         except Refused as error:
             if error.code != NOT_STORED:
                 log.warning("run not queued", run_id=run_id, code=error.code)
-                await self._put_locally(run_id, epoch, group)
+                await self._put_locally(run_id, epoch, group, server)
                 return
         except Away:
-            await self._put_locally(run_id, epoch, group)
+            await self._put_locally(run_id, epoch, group, server)
             return
         self._put[subject] = now
-        await self._hint(token(group))
+        await self._hint(whose)
 
     @property
     def empty(self) -> bool:
@@ -169,7 +176,7 @@ class JetStreamQueue:
             if taken is None:
                 continue
             if taken.more:
-                self._groups.add(group, heard=False)
+                self._note(group, heard=False)
             if taken.deliveries < DELIVERIES:
                 self._held.setdefault(taken.run_id, []).append(taken)
             else:
@@ -204,9 +211,11 @@ class JetStreamQueue:
         await self._nats.unsubscribe(self._hints)
         await self._local.close()
 
-    async def _put_locally(self, run_id: str, epoch: int, group: str) -> None:
-        await self._local.put(run_id, epoch, group)
+    async def _put_locally(self, run_id: str, epoch: int, group: str, server: str | None) -> None:
+        await self._local.put(run_id, epoch, group, server=server)
         self._wake()
+        # If it is another server's first, it waits from then on.
+        asyncio.get_running_loop().call_later(FIRST_SECONDS, self._wake)
 
     async def _fetch(self, group: str, heard: bool) -> _Taken | None:
         """Takes the oldest run of a group, if one waits. One that was heard of may come later."""
@@ -243,7 +252,7 @@ class JetStreamQueue:
         if answer is not None:
             subjects = orjson.loads(answer.data).get("state", {}).get("subjects") or {}
             for subject in subjects:
-                self._groups.add(subject.removeprefix(f"{self._subject}.").split(".")[0])
+                self._note(subject.removeprefix(f"{self._subject}.").split(".")[0])
 
     async def _keep_alive(self) -> None:
         while True:
@@ -282,13 +291,21 @@ class JetStreamQueue:
     async def _hint(self, group: str) -> None:
         """Has all servers know that a group may have a run that waits."""
         if self._takes and not self._closed:
-            self._groups.add(group)
+            self._note(group)
         await self._nats.tell(self._hints, f"{self._me} {group}".encode())
 
     def _receive_hint(self, message: Msg) -> None:
         sender, group = message.data.decode().split()
         if sender != self._me:
-            self._groups.add(group)
+            self._note(group)
+
+    def _note(self, group: str, *, heard: bool = True) -> None:
+        """Takes in that a group may have a run that waits; another server's, a while later."""
+        add = partial(self._groups.add, group, heard=heard)
+        if group.startswith(FIRST) and group != f"{FIRST}{self._me}":
+            asyncio.get_running_loop().call_later(FIRST_SECONDS, add)
+        else:
+            add()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

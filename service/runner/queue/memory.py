@@ -4,17 +4,20 @@ import asyncio
 from collections import OrderedDict, deque
 
 from service.runner.queue.queue import QueueClosed
+from storage.sessions import FIRST_SECONDS
 
 
 class MemoryQueue:
     """A RunQueue that lives and dies with its process, as do those who take from it."""
 
-    def __init__(self, *, takes: bool = True) -> None:
-        """Starts empty; keeps nothing unless its server `takes` runs."""
+    def __init__(self, server: str | None = None, *, takes: bool = True) -> None:
+        """Starts empty, as the queue of `server`; keeps nothing unless that `takes` runs."""
+        self._server = server
         self._takes = takes
         self._groups: OrderedDict[str, deque[str]] = OrderedDict()
         """The runs that wait; the group whose turn it is stands first."""
         self._known: set[str] = set()
+        """Those, and the ones that are other servers' first, which cannot be reached."""
         self._closed = False
         self._changed = asyncio.Event()
         """Set as long as a run waits, and once the queue is closed."""
@@ -22,12 +25,15 @@ class MemoryQueue:
     async def open(self) -> None:
         """Does nothing."""
 
-    async def put(self, run_id: str, epoch: int, group: str) -> None:
+    async def put(self, run_id: str, epoch: int, group: str, *, server: str | None = None) -> None:
         """Adds a run, unless it waits already."""
-        if self._takes and run_id not in self._known and not self._closed:
-            self._known.add(run_id)
-            self._groups.setdefault(group, deque()).append(run_id)
-            self._changed.set()
+        if not self._takes or run_id in self._known or self._closed:
+            return
+        self._known.add(run_id)
+        if server in (None, self._server):
+            self._add(run_id, group)
+        else:
+            asyncio.get_running_loop().call_later(FIRST_SECONDS, self._add, run_id, group)
 
     @property
     def empty(self) -> bool:
@@ -66,3 +72,8 @@ class MemoryQueue:
         self._groups.clear()
         self._known.clear()
         self._changed.set()
+
+    def _add(self, run_id: str, group: str) -> None:
+        if not self._closed:
+            self._groups.setdefault(group, deque()).append(run_id)
+            self._changed.set()

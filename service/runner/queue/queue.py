@@ -16,6 +16,9 @@ class RunQueue(Protocol):
     Order: runs of one group, which is their assistant, come oldest first. Groups take turns, so
     that one with many runs does not keep the others waiting.
 
+    Server: a run may be put for one server first. The others of the queue take it no sooner than
+    `FIRST_SECONDS` later.
+
     Delivery: at least once, to one of those who take. A run that waits already is not added again;
     one that has been taken is in a later epoch (storage.transitions.epoch), also before it is
     acknowledged, or was not claimed, and is added again once it is acknowledged. A run that was
@@ -32,8 +35,11 @@ class RunQueue(Protocol):
     async def open(self) -> None:
         """Makes ready. Nothing else is called before. Raises SettingsError."""
 
-    async def put(self, run_id: str, epoch: int, group: str) -> None:
-        """Adds a run as it is in this epoch. A queue that is closed or away may drop it."""
+    async def put(self, run_id: str, epoch: int, group: str, *, server: str | None = None) -> None:
+        """Adds a run as it is in this epoch, if need be for one `server` first.
+
+        A queue that is closed or away may drop it.
+        """
 
     @property
     def empty(self) -> bool:

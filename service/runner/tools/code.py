@@ -11,7 +11,10 @@ KEYS = ("code", "input", "python")
 
 NO_CODE = 'No code was given. Call this function with {"code": "…"}, a text with Python code.'
 
-_FENCE = re.compile(r"\s*(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n(.*?)(?:\n\1\s*|\1\s*)?", re.DOTALL)
+LITERAL = 2**16
+"""Characters of a text that may be an object as Python writes it: to read it takes long."""
+
+_LANGUAGE = re.compile(r"[\w+-]*")
 
 _BROKEN = re.compile(r'\s*\{\s*"(?:code|input|python)"\s*:\s*"')
 """How an object begins as models write it that forget to escape quotes, or to close it."""
@@ -62,6 +65,8 @@ def _value(text: str) -> object:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
         pass
+    if len(text) > LITERAL:
+        return None
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -77,5 +82,12 @@ def _unclosed(text: str) -> str:
 
 
 def _unfenced(text: str) -> str:
-    match = _FENCE.fullmatch(text)
-    return match[3] if match else text
+    """Returns a text without the fence around it, which need not be closed."""
+    # No expression: one that finds both ends takes minutes for some texts.
+    first, newline, rest = text.strip().partition("\n")
+    mark = first[: len(first) - len(first.lstrip(first[:1]))] if first[:1] in ("`", "~") else ""
+    if not newline or len(mark) < 3 or not _LANGUAGE.fullmatch(first[len(mark) :].strip()):
+        return text
+    if not rest.endswith(mark):
+        return rest
+    return rest.removesuffix(mark).removesuffix("\n").removesuffix("\r")

@@ -23,7 +23,7 @@ from service.runner.tools.tool import (
 from service.sandbox.engines.choose import choose
 from service.sandbox.engines.off import OffSandbox
 from service.sandbox.limits import Limits
-from service.sandbox.port import SessionClosed, Unavailable
+from service.sandbox.port import Register, SessionClosed, Unavailable
 from service.sandbox.sessions import Sessions
 from service.sandbox.settings import SandboxSettings
 from service.types.tool_calls import CODE_INTERPRETER
@@ -60,9 +60,12 @@ class CodeInterpreter(ServerTool):
 
     type = CODE_INTERPRETER
 
-    def __init__(self, settings: SandboxSettings, threads: Threads, files: Files) -> None:
-        """Starts nothing yet. `threads` knows which there are."""
+    def __init__(
+        self, settings: SandboxSettings, threads: Threads, files: Files, register: Register
+    ) -> None:
+        """Starts nothing yet. `threads` knows which there are, `register` their newest sessions."""
         self._settings = settings
+        self._register = register
         self._threads = threads
         self._files = files
         self._starting: asyncio.Task[Sessions] | None = None
@@ -85,7 +88,8 @@ class CodeInterpreter(ServerTool):
             await self._starting.result().close()
 
     async def _start(self) -> Sessions:
-        sessions = Sessions(await choose(self._settings), self._settings.lifetimes)
+        engine = await choose(self._settings)
+        sessions = Sessions(engine, self._settings.lifetimes, self._register)
         sessions.start()
         return sessions
 

@@ -6,7 +6,7 @@ SHOWN = 100_000
 """Characters that the step shows."""
 
 SEEN = 16_000
-"""Characters of them that the model sees."""
+"""Characters of them that the model sees, where its context has room."""
 
 
 class Logs:
@@ -45,13 +45,13 @@ class Logs:
         last = "".join(self._last)
         return _left_out(self._dropped) + last if self._dropped else last
 
-    def for_model(self) -> str:
-        """Returns what the model sees."""
+    def for_model(self, most: int = SEEN) -> str:
+        """Returns what the model sees: so many characters, an even number from 2 on."""
         first, last = "".join(self._first), "".join(self._last)
-        if not self._dropped and len(first) + len(last) <= SEEN:
+        if not self._dropped and len(first) + len(last) <= most:
             return first + last
-        half = SEEN // 2
-        dropped = self._dropped + len(first) + len(last) - SEEN
+        half = most // 2
+        dropped = self._dropped + len(first) + len(last) - most
         end = last if len(last) >= half else first + last
         return first[:half] + _left_out(dropped) + end[-half:]
 

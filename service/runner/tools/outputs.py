@@ -5,8 +5,9 @@ from typing import Any
 
 import structlog
 
+from service.models.tokens import BYTES_PER_TOKEN
 from service.runner.tools.files import Files
-from service.runner.tools.logs import Logs
+from service.runner.tools.logs import SEEN, Logs
 from service.runner.tools.thread_files import DATA, FAILURES
 from service.runner.tools.tool import Call, Delta
 from service.sandbox.limits import Limits
@@ -15,6 +16,12 @@ from service.sandbox.port import End, Error, Event, Image, Text
 log = structlog.get_logger(__name__)
 
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg"}
+
+LEAST = 400
+"""Characters of the logs that the model sees, however little room there is."""
+
+NAMED = 20
+"""Paths of files that the model is told at once."""
 
 NOTHING = "[The code has put out nothing.]"
 
@@ -54,12 +61,14 @@ class Outputs:
         The code has written files, of which some are given to the user, and some are left in the
         sandbox.
         """
-        seen = [self._logs.for_model().rstrip("\n")]
+        room = self._call.room
+        most = SEEN if room is None else max(LEAST, min(SEEN, room * BYTES_PER_TOKEN // 2 * 2))
+        seen = [self._logs.for_model(most).rstrip("\n")]
         seen += [f"[The user is shown an image: {file_id}]" for file_id in self._images]
         if written:
-            seen.append(f"[Written: {', '.join(written)}]")
+            seen.append(f"[Written: {_named([*written])}]")
         if left:
-            seen.append(f"[Written, and given to the user only if linked to: {', '.join(left)}]")
+            seen.append(f"[Written, and given to the user only if linked to: {_named(left)}]")
         return "\n".join(each for each in seen if each) or NOTHING
 
     def _add(self, text: str) -> Delta | None:
@@ -97,6 +106,11 @@ class Outputs:
                 f"in {DATA} are kept.]\n"
             )
         return said
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = len(paths) - NAMED
+    return ", ".join(paths[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _output(index: int, output: dict[str, Any]) -> Delta:

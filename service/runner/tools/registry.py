@@ -35,6 +35,8 @@ class Toolbox:
     """The server's tools that the model calls."""
     ahead: Mapping[str, Offered] = field(default_factory=dict)
     """The server's tools that are called ahead of the first turn."""
+    served: frozenset[str] = frozenset()
+    """The types of the server's tools that the run has, be they offered or, at present, not."""
 
     def __getitem__(self, name: str) -> Offered | None:
         """Returns the server's tool of this name; None for functions, be they known or not."""
@@ -45,12 +47,11 @@ class Toolbox:
 
         Without tools of the server's, whatever the model calls is the caller's.
         """
-        return name in self.functions or not (self.offered or self.ahead)
+        return name in self.functions or not self.served
 
     def has(self, type: str) -> bool:
         """Returns whether the run has the server's tool of a type."""
-        every = (*self.offered.values(), *self.ahead.values())
-        return any(each.tool.type == type for each in every)
+        return type in self.served
 
     def choice(self, tool_choice: Any) -> Any:
         """Returns a tool choice as models know it: a server's tool is a function to them.
@@ -116,7 +117,8 @@ class Registry:
             offered[name] = Offered(tool, given)
             named = {**offer.function["function"], "name": name}
             definitions.append({**offer.function, "function": named})
-        return Toolbox(definitions, functions, offered, ahead)
+        types = frozenset(each["type"] for each in run.tools) - {self._function.type}
+        return Toolbox(definitions, functions, offered, ahead, types)
 
 
 async def _offer(tool: ServerTool | None, run: Run, given: Mapping[str, Any]) -> Offer | None:

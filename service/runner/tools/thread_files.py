@@ -27,6 +27,9 @@ WRITTEN = 20
 WRITTEN_BYTES = 128 * 2**20
 """Bytes that they have together: else each call could store as much as a thread may have."""
 
+BLOCK = 4096
+"""Bytes of disk that a file may take beyond its own."""
+
 NAME = 120
 """Bytes of a given file's name in the sandbox, without its ending."""
 
@@ -66,7 +69,8 @@ class ThreadFiles:
         """Puts given files where they are not yet. Returns their paths, by id.
 
         Each has its own name, made harmless, and its id for another one. What was given once and is
-        deleted is removed; what the code has changed stays changed. Raises Unreachable.
+        deleted is removed; what the code has changed stays changed. Left out is what would take the
+        folder beyond its limits, for which sessions are ended. Raises Unreachable.
         """
         ids = [each.id for each in given]
         for gone in self._given.keys() - set(ids):
@@ -144,6 +148,10 @@ class ThreadFiles:
         return known is None or not known.is_as(entry)
 
     async def _put(self, given: File, path: str) -> bool:
+        room = await self._folder.room()
+        if given.bytes + BLOCK > room.bytes or room.entries < 2:
+            log.info("file not put into the sandbox", file_id=given.id, reason="it is full")
+            return False
         try:
             await self._folder.put(path, self._files.read(given))
             if path != given.id:

@@ -47,7 +47,7 @@ class CommandSandbox(KeepsFiles):
         launch = Launch(
             argv=self._argv,
             env={name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)},
-            first_line=_first_line({"text": self._limits.text}),
+            first_line=_first_line({"text": self._limits.text, "frame": self._limits.frame}),
             exchange=FileExchange(self.folder(thread), self._limits),
         )
         return await ChildSession.start(launch, self._limits)

@@ -18,8 +18,12 @@ from service.sandbox.watch import Watch
 
 DEVICES = ("/dev/urandom", "/dev/random", "/dev/zero")
 
-PROC = ("/proc/self", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat")
-"""What of /proc can be read: nothing about other processes."""
+PROC = ("/proc/meminfo", "/proc/cpuinfo", "/proc/stat")
+"""What of /proc can be read: nothing about processes.
+
+Not even /proc/self, where the sockets and mounts of the machine are, too. A rule for single files
+of it lasts only as long as the kernel keeps their inodes.
+"""
 
 
 class LandlockSandbox(NativeSandbox):

@@ -132,6 +132,7 @@ class NativeSandbox(KeepsFiles, ABC):
             **config,
             "worker": {
                 "text": limits.text,
+                "frame": limits.frame,
                 "fonts": fonts and os.fspath(fonts),
                 "alias": config.get("alias"),
             },

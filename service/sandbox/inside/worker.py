@@ -35,6 +35,12 @@ PIPE = 1024 * 1024
 GATHER = 0.02
 """Seconds for which text is gathered, unless a call ends meanwhile."""
 
+SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+"""How the data of each kind of image begin."""
+
+HEAD = 1000
+"""Bytes of an image's frame beside its data, at most."""
+
 Frame = dict[str, Any]
 
 
@@ -44,9 +50,17 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
+        self._owner = os.getpid()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a process that the code has forked, which has nothing to send."""
+        return os.getpid() != self._owner
 
     def send(self, kind: str, **fields: object) -> None:
         """Sends a frame; ends the process when the server is gone."""
+        if self.forked:
+            return
         text = json.dumps({"type": kind, **fields}, ensure_ascii=False)
         data = text.encode(errors="replace") + b"\n"
         view = memoryview(data)
@@ -69,12 +83,9 @@ class Output(threading.Thread):
         self._channel = channel
         self._half = limit // 2
         self._real = (real or "").encode()
-        self._reader, writer = os.pipe()
+        self._reader, self._writer = os.pipe()
         with contextlib.suppress(OSError):
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE)
-        os.dup2(writer, 1)
-        os.dup2(writer, 2)
-        os.close(writer)
+            fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, PIPE)
         self._asked, self._ask = os.pipe()
         self._drained = threading.Event()
         self._lock = threading.Lock()
@@ -84,12 +95,8 @@ class Output(threading.Thread):
         self._dropped = 0
         self._last: collections.deque[bytes] = collections.deque()
         self._rest = b""
-        self.stream = io.TextIOWrapper(
-            io.FileIO(1, "w", closefd=False),
-            encoding="utf-8",
-            errors="replace",
-            line_buffering=True,
-        )
+        self.stream = _stream()
+        self._attach()
 
     def run(self) -> None:
         """Reads until the process ends."""
@@ -104,10 +111,8 @@ class Output(threading.Thread):
                 os.read(self._asked, 1)
                 # What is there now, and not what goes on and on.
                 size = struct.unpack("i", fcntl.ioctl(self._reader, termios.FIONREAD, bytes(4)))[0]
-            while size > 0 and self._reader in sources:
+            while size > 0:
                 data = os.read(self._reader, min(size, PIPE))
-                if not data:  # The code has closed its ends.
-                    sources.remove(self._reader)
                 with self._lock:
                     self._add(data)
                 size -= len(data) if self._asked in ready else size
@@ -117,6 +122,7 @@ class Output(threading.Thread):
     def begin(self) -> None:
         """A call begins: what was written since the last one belongs to it."""
         self.drain()
+        self._attach()
         with self._lock:
             self._calling = True
             earlier = b"".join(self._last)
@@ -126,7 +132,12 @@ class Output(threading.Thread):
 
     def drain(self) -> None:
         """Waits until all is sent that has been written so far."""
-        self.stream.flush()
+        for stream in (sys.stdout, sys.stderr, self.stream):
+            # The code may have closed it, or put something else in its place.
+            with contextlib.suppress(Exception):
+                stream.flush()
+        if self._channel.forked:
+            return
         self._drained.clear()
         os.write(self._ask, b"?")
         self._drained.wait(5)
@@ -143,6 +154,15 @@ class Output(threading.Thread):
             self._send(last, last=True)
             self._last.clear()
             self._kept = self._dropped = self._sent = 0
+
+    def _attach(self) -> None:
+        """Lets all output come here, whatever the code has closed or replaced."""
+        os.dup2(self._writer, 1)
+        os.dup2(self._writer, 2)
+        # One object, so that both are in order. What it replaces may close it.
+        sys.stdout = sys.stderr = self.stream
+        if self.stream.closed:
+            sys.stdout = sys.stderr = self.stream = _stream()
 
     def _add(self, data: bytes) -> None:
         """Sends data, or keeps it for the end of the call."""
@@ -185,6 +205,12 @@ class Output(threading.Thread):
         return len(data)
 
 
+def _stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.FileIO(1, "w", closefd=False), encoding="utf-8", errors="replace", line_buffering=True
+    )
+
+
 class Alias(ast.NodeTransformer):
     """Replaces /mnt/data by the folder's real path in the constants of a piece of code."""
 
@@ -206,7 +232,10 @@ class Alias(ast.NodeTransformer):
 class Interpreter:
     """IPython, with frames in place of a terminal."""
 
-    def __init__(self, channel: Channel, output: Output, shown: Callable[[str], str]) -> None:
+    def __init__(
+        self, channel: Channel, output: Output, shown: Callable[[str], str], most: int
+    ) -> None:
+        """`shown` makes texts of the code's what the server is sent; `most` bytes has a frame."""
         from IPython.core.displayhook import DisplayHook
         from IPython.core.displaypub import DisplayPublisher
         from IPython.core.interactiveshell import InteractiveShell
@@ -214,15 +243,19 @@ class Interpreter:
         from traitlets.config import Config
 
         def show(data: dict[str, Any]) -> None:
-            for mime in ("image/png", "image/jpeg"):
-                if mime in data:
-                    body = data[mime]
-                    text = body if isinstance(body, str) else base64.b64encode(body).decode()
-                    output.drain()
-                    channel.send("image", mime=mime, data=text.replace("\n", ""))
+            for mime in SIGNATURES:
+                image = _image(mime, data.get(mime))
+                if image is None:
+                    continue
+                text = base64.b64encode(image).decode()
+                if len(text) > most - HEAD:
+                    output.stream.write(f"[An image of {len(image)} bytes is too large to show]\n")
                     return
+                output.drain()
+                channel.send("image", mime=mime, data=text)
+                return
             if "text/plain" in data:
-                output.stream.write(data["text/plain"] + "\n")
+                output.stream.write(f"{data['text/plain']}\n")
 
         class Publisher(DisplayPublisher):  # type: ignore[misc]
             def publish(self, data: dict[str, Any], *args: object, **kwargs: object) -> None:
@@ -247,6 +280,9 @@ class Interpreter:
 
             def enable_gui(self, gui: object = None) -> None:
                 pass
+
+            def ask_exit(self) -> None:
+                raise SystemExit
 
             def system(self, command: str) -> None:
                 output.stream.flush()
@@ -276,6 +312,15 @@ class Interpreter:
     def run(self, code: str) -> None:
         """Runs code as a cell."""
         self._shell.run_cell(code, store_history=False)
+
+
+def _image(mime: str, body: object) -> bytes | None:
+    """Returns an image as the code displays it, in base64 or not; None where it is none."""
+    try:
+        data = base64.b64decode(body) if isinstance(body, str) else body
+    except ValueError:
+        return None
+    return data if isinstance(data, bytes) and data.startswith(SIGNATURES[mime]) else None
 
 
 def _text(value: object) -> str:
@@ -310,10 +355,8 @@ class Worker:
             _empty_input()
             self._output = Output(self._channel, config["text"], real)
             self._output.start()
-            # One object, so that both are in order.
-            sys.stdout = sys.stderr = self._output.stream
             _prepare_home(config)
-            self._interpreter = Interpreter(self._channel, self._output, shown)
+            self._interpreter = Interpreter(self._channel, self._output, shown, config["frame"])
             if real:
                 self._interpreter.alias(real)
             threading.Thread(target=self._listen, daemon=True).start()
@@ -342,6 +385,9 @@ class Worker:
         finally:
             self._running = False
             signal.signal(signal.SIGINT, self._interrupted)
+        if self._channel.forked:
+            self._output.drain()
+            os._exit(0)
         self._output.end()
         self._channel.send("end", id=frame["id"])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.runner.tools.code_interpreter import CodeInterpreter
+from service.runner.tools.session_register import SessionRegister
 from service.sandbox.limits import Lifetimes
 from service.sandbox.settings import SandboxSettings
 from storage import Storage
@@ -112,7 +113,11 @@ async def test_without_a_sandbox_the_run_fails(
     engines: Engines, storage: Storage, root: Path, models: ModelServer
 ) -> None:
     async with interpreting(storage, root) as made:
-        tool = CodeInterpreter(SandboxSettings(root, engine="off"), storage.threads, made.files)
+        settings, register = (
+            SandboxSettings(root, engine="off"),
+            SessionRegister(storage.sessions, ""),
+        )
+        tool = CodeInterpreter(settings, storage.threads, made.files, register)
         tool.start()
         following = await engines.run(engines.start(tool), models.script(), tools=[PYTHON])
         assert (await following.ended())[-2] == "thread.run.failed"

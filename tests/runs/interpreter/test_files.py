@@ -1,7 +1,12 @@
 """Files that code is given, those that it makes, and what messages say of them."""
 
 import os
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from service.sandbox.limits import KIB, MIB
 from storage import Storage
 from tests.support.model_server import ModelServer
 from tests.support.runs.engines import Engines, Following
@@ -10,6 +15,7 @@ from tests.support.runs.interpreters import (
     Interpreter,
     calls,
     code,
+    interpreting,
     last_message,
     logs,
     outputs,
@@ -73,12 +79,12 @@ async def test_linked_files_are_annotations_and_attachments(
 async def test_what_an_earlier_run_wrote_can_be_linked_to(
     engines: Engines, interpreter: Interpreter, models: ModelServer, storage: Storage
 ) -> None:
-    many = "for i in range(23): open(f'{i}.txt', 'w').write(str(i))"
+    many = "for i in range(23): open(f'{i} %41.txt', 'w').write(str(i))"
     following = await ran(engines, interpreter, models, code(many), Answer("Done."))
     message = await last_message(storage, following.run)
     assert len(message.attachments) == 20
     run = following.run
-    text = "[a](sandbox:/mnt/data/0.txt) [b](sandbox:/mnt/data/22.txt)"
+    text = "[a](sandbox:/mnt/data/0%20%2541.txt) [b](sandbox:/mnt/data/22 %41.txt)"
     model = models.script(Answer(text))
     engine = engines.one
     draft = new_run(model=model, tools=[PYTHON])
@@ -117,6 +123,45 @@ async def test_given_files_are_there_by_id_and_by_name(
     [attached] = (await last_message(storage, following.run)).attachments
     assert await interpreter.content(attached["file_id"]) == b"3"
     assert await interpreter.content(a.id) == b"1"
+
+
+async def test_of_many_files_the_model_is_told_some(
+    engines: Engines, interpreter: Interpreter, models: ModelServer
+) -> None:
+    many = "for i in range(70): open(f'{i:03}', 'w').write(str(i))"
+    following = await ran(engines, interpreter, models, code(many), Answer("Done."))
+    [seen] = outputs(models, following.run)
+    written, left = seen.splitlines()
+    assert written.count("/mnt/data/") == 20
+    assert left.count("/mnt/data/") == 20
+    assert left.endswith(" and 30 more]")
+
+
+@pytest.mark.parametrize(
+    ("limits", "size"), [({"disk": 4 * MIB}, 1800 * KIB), ({"files": 5}, 1)], ids=["disk", "files"]
+)
+async def test_given_files_that_have_no_room_are_left_out(
+    engines: Engines,
+    models: ModelServer,
+    storage: Storage,
+    root: Path,
+    limits: dict[str, Any],
+    size: int,
+) -> None:
+    """Those that would not be there when the session starts, or would end it."""
+    async with interpreting(storage, root, **limits) as interpreter:
+        a, b, c = [await interpreter.given(f"{name}.csv", b"x" * size) for name in "abc"]
+        resources = {"code_interpreter": {"file_ids": [a.id, b.id, c.id]}}
+        listed = code("import os, time\ntime.sleep(0.5)\nprint(*sorted(os.listdir()))")
+        following = await ran(
+            engines, interpreter, models, listed, listed, Answer("."), tool_resources=resources
+        )
+        there = logs(f"a.csv b.csv {min(a.id, b.id)} {max(a.id, b.id)}\n")
+        assert [call["outputs"] for call in await calls(engines, following.run)] == [there] * 2
+        [offered] = models.requests(following.run.model)[0]["tools"]
+        description = offered["function"]["description"]
+        assert f"/mnt/data/a.csv ({a.id}), /mnt/data/b.csv ({b.id})." in description
+        assert f"could not be put there: c.csv ({c.id}, {size} bytes)" in description
 
 
 async def test_a_given_file_that_is_deleted_goes(

@@ -16,6 +16,7 @@ from service.runner.queue.jetstream import JetStreamQueue
 from service.runner.queue.memory import MemoryQueue
 from service.runner.queue.queue import RunQueue
 from service.types.events import Event
+from storage import ids
 from tests.support.nats import Nats
 from tests.support.runs.reading import one_by_one
 
@@ -31,9 +32,9 @@ class OpenBus(Protocol):
 
 
 class OpenQueue(Protocol):
-    """Opens one server's queue, each time on one and the same backend."""
+    """Opens the queue of a server, one more or that of a name, always on the same backend."""
 
-    async def __call__(self, *, takes: bool = ...) -> RunQueue: ...
+    async def __call__(self, server: str = ..., *, takes: bool = ...) -> RunQueue: ...
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ async def open_memory_bus(**options: int) -> EventBus:
     return await opened(MemoryBus(**options))
 
 
-async def open_memory_queue(*, takes: bool = True) -> RunQueue:
+async def open_memory_queue(server: str = "server", *, takes: bool = True) -> RunQueue:
     """A queue in memory."""
-    return await opened(MemoryQueue(takes=takes))
+    return await opened(MemoryQueue(server, takes=takes))
 
 
 class JetStreams:
@@ -70,10 +71,11 @@ class JetStreams:
         bus = JetStreamBus(nats, max_bytes=max_bytes, stream_bytes=max_bytes)
         return await self._opened(nats, bus)
 
-    async def queue(self, *, takes: bool = True) -> RunQueue:
+    async def queue(self, server: str = "", *, takes: bool = True) -> RunQueue:
         """Opens a queue of the service that all queues of this test are of."""
         nats = self._connection(self._queues)
-        return await self._opened(nats, JetStreamQueue(nats, takes=takes))
+        queue = JetStreamQueue(nats, server or ids.new_id("server"), takes=takes)
+        return await self._opened(nats, queue)
 
     async def cut(self, adapter: EventBus | RunQueue) -> None:
         """Takes a server's connection away for good, as its death does."""

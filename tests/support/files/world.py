@@ -9,9 +9,9 @@ from service.files.chunking import Strategy
 from service.files.embeddings import Embedder
 from service.files.embeddings.static import StaticEmbedder
 from service.files.indexing import Indexer
+from service.files.library import index_of
 from service.files.search import Search
 from service.files.vectors import VectorIndex
-from service.files.vectors.packed import PackedIndex
 from storage import ids, tables
 from storage.database import Database
 from storage.rows import File, VectorStore, VectorStoreFile, table
@@ -48,7 +48,7 @@ class World:
     ) -> None:
         self.database = database
         self.segments = Segments(database)
-        self.vectors = vectors or PackedIndex(database)
+        self.vectors = vectors or index_of(database)
         self.embedder = embedder or StaticEmbedder()
         self.indexer = Indexer(self.segments, self.vectors, self.embedder)
         self.search = Search(self.segments, self.vectors, self.embedder)

@@ -8,9 +8,10 @@ from typing import Any
 from service.files.blobs.folder import FolderBlobs
 from service.runner.tools.code_interpreter import CodeInterpreter
 from service.runner.tools.files import Files
+from service.runner.tools.session_register import SessionRegister
 from service.sandbox.limits import Lifetimes, Limits
 from service.sandbox.settings import SandboxSettings
-from storage import Storage
+from storage import Storage, ids
 from storage.pages import PageRequest
 from storage.rows import File, Run
 from tests.support.model_server import ModelServer
@@ -52,7 +53,8 @@ async def interpreting(
     settings = SandboxSettings(
         root / "threads", limits=Limits(**limits), lifetimes=lifetimes or Lifetimes()
     )
-    tool = CodeInterpreter(settings, storage.threads, files)
+    register = SessionRegister(storage.sessions, ids.new_id("server"))
+    tool = CodeInterpreter(settings, storage.threads, files, register)
     tool.start()
     try:
         yield Interpreter(tool, files, root / "threads")

@@ -135,6 +135,18 @@ for name in ('environ', 'cmdline', 'maps', 'mem', 'cwd', 'fd', 'auxv', 'io', 'st
         said("GOT"),
     ),
     Attack(
+        "the sockets and mounts of the machine",
+        TRY
+        + """
+own = '/proc/self/task/%d' % os.getpid()
+for folder in ('/proc', '/proc/self', '/proc/thread-self', '/proc/%d' % os.getpid(), own):
+    attempt(folder, lambda: open(folder + '/net/unix').read().index('{socket}'))
+    attempt(folder, lambda: open(folder + '/net/tcp').read().index(':%04X ' % {port}))
+    attempt(folder, lambda: open(folder + '/mountinfo').read().index(' /proc/sys/') * 0)
+""",
+        said("GOT"),
+    ),
+    Attack(
         "files of the interpreter and the worker",
         TRY
         + """
@@ -278,6 +290,17 @@ attempt('read', lambda: call(310, {pid}, None, 0, None, 0, 0))
 attempt('pidfd', lambda: call(438, call(434, {pid}, 0), 0, 0))
 """,
         said("GOT"),
+    ),
+    Attack(
+        "the process that encloses the session",
+        TRY
+        + """
+for name in ('root', 'cwd', 'exe', 'fd/0'): attempt(name, lambda: os.readlink('/proc/1/' + name))
+for name in ('mem', 'environ', 'maps'): attempt(name, lambda: open('/proc/1/' + name).close())
+attempt('signal', lambda: os.kill(1, 0))
+""",
+        said("GOT"),
+        needs_root=True,
     ),
     Attack(
         "shared memory, queues and watches of files",

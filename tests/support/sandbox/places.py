@@ -107,7 +107,7 @@ class PlainSandbox(NativeSandbox):
             "import os; os.chdir(sys.argv[3]); main(json.loads(sys.argv[2]))"
         )
         data = os.fspath(place.data)
-        config = {"text": self._limits.text, "alias": data}
+        config = {"text": self._limits.text, "frame": self._limits.frame, "alias": data}
         python = os.fspath(self._interpreter.python)
         return Launch(
             argv=[python, "-I", "-c", start, os.fspath(PACKAGE.parent), json.dumps(config), data],

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from storage import Storage, packed_vectors
 from storage.claims import Claim, MessageEnd, RunEnd, StepEnd
+from storage.errors import SessionElsewhere
 from storage.files import NewBlob
 from storage.openings import open_tool_calls
 from storage.packed_vectors import PackedVectors
@@ -52,6 +55,7 @@ async def do_everything(storage: Storage) -> None:
         _files,
         _uploads,
         _segments,
+        _sessions,
         everything_searched.vector_stores,
         everything_searched.indexing,
         everything_searched.resources,
@@ -194,6 +198,17 @@ async def _keys(storage: Storage) -> None:
     await storage.keys.valid()
 
 
+async def _sessions(storage: Storage) -> None:
+    thread = await make_thread(storage)
+    assert await storage.sessions.opened(thread.id, "session", "server") is None
+    assert await storage.sessions.is_newest(thread.id, "session")
+    elsewhere = Storage(storage.database, server="another")
+    run = await make_run(elsewhere, thread, tools=[{"type": "code_interpreter"}])
+    with pytest.raises(SessionElsewhere):
+        await elsewhere.claims.claim(run.id)
+    assert await storage.sessions.closed(thread.id, "session")
+
+
 async def _quotas(storage: Storage) -> None:
     await add_project(storage)
     quotas = Quotas(active_runs=MANY, runs_per_minute=MANY, tokens_per_minute=MANY, messages=MANY)
@@ -223,6 +238,7 @@ async def _segments(storage: Storage) -> None:
     vectors = PackedVectors(storage.database)
     await vectors.segments(PROJECT, scope)
     await vectors.rows(PROJECT, [segment])
+    await storage.database.read(lambda tx: packed_vectors.first_of_segment(tx, segment))
     assert await storage.segments.orphans(-60) == [segment]
     assert await storage.segments.remove(segment, _remove_vectors)
 

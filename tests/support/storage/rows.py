@@ -108,6 +108,14 @@ async def make_thread(storage: Storage, *texts: str) -> Thread:
     return await storage.threads.create(PROJECT, {}, NOTHING, [user(text) for text in texts])
 
 
+async def insert_thread(storage: Storage, id: str) -> None:
+    """Inserts a thread of this id, without messages."""
+    position = ids.new_position()
+    row = Thread(id=id, project_id=PROJECT, position=position, created_at=1)
+    row.metadata_, row.tool_resources = {}, {}
+    await storage.database.write(lambda tx: tx.insert(row), PROJECT)
+
+
 async def make_run(storage: Storage, thread: Thread, **changes: Any) -> Run:
     """Inserts a queued run."""
     return (await storage.runs.create(PROJECT, thread.id, new_run(**changes), [])).run

@@ -94,4 +94,5 @@ def test_what_a_reference_is(text: str, parts: list[Part]) -> None:
 
 
 def test_the_path_of_a_link() -> None:
-    assert Link("sandbox:/mnt/data/x.csv").path == "/mnt/data/x.csv"
+    assert Link("sandbox:/mnt/data/x.csv").paths == ["/mnt/data/x.csv"]
+    assert Link("sandbox:/a%20b").paths == ["/a%20b", "/a b"]

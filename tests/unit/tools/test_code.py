@@ -19,6 +19,8 @@ FENCED = f"```python\n{CODE}\n```"
         f"```\n{CODE}\n```\n",
         f"\n~~~py\n{CODE}\n~~~",
         f"```python\n{CODE}",
+        f"```python\r\n{CODE}\r\n```\r\n",
+        f"````python \n{CODE}\n````",
         json.dumps({"code": CODE}),
         json.dumps({"input": CODE}),
         json.dumps({"python": CODE, "more": 1}),
@@ -62,6 +64,19 @@ def test_half_a_character_is_replaced() -> None:
     assert code.parse(r'{"code": "x = \"\ud800\""}') == 'x = "?"'
 
 
-@pytest.mark.parametrize("arguments", ['{"a":' * 100_000, '"' + " " * 1_000_000, "```" * 300_000])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a":' * 100_000,
+        '"' + " " * 1_000_000,
+        "```" * 300_000,
+        # An end that is none, at every place where it could be looked for.
+        "```\n" + "```" + " " * 1_000_000 + "x",
+        "`" * 500_000 + "\n" + "`" * 499_999 + "x",
+        "```" + " " * 1_000_000 + "x y\nz",
+        "{" + "1 + " * 1_000_000,
+    ],
+    ids=range(7),
+)
 def test_strange_arguments_take_no_long_time(arguments: str) -> None:
     assert code.parse(arguments)

@@ -44,3 +44,11 @@ def test_the_model_sees_less(size: int) -> None:
     left_out = f"\n[… {size - logs.SEEN} characters left out …]\n"
     expected = whole if size <= logs.SEEN else whole[:half] + left_out + whole[-half:]
     assert made.for_model() == expected
+
+
+@pytest.mark.parametrize("most", [2, 400])
+def test_the_model_sees_what_there_is_room_for(most: int) -> None:
+    whole = "ab" * 1000
+    _, made = shown([whole])
+    note = f"\n[… {len(whole) - most} characters left out …]\n"
+    assert made.for_model(most) == whole[: most // 2] + note + whole[-most // 2 :]
