@@ -22,7 +22,7 @@ from storage.embeddings import index_name
 from storage.rows import ChunkVectors
 from storage.transaction import Transaction
 
-SIZE = 30_000
+SIZE = 100_000
 """Chunks from which on a vector store gets an index: to compare with all takes more CPU from there
 on. It keeps that until it has half as many."""
 

@@ -8,17 +8,25 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
 import structlog
 
-PERIOD = 0.5
+PERIOD = 0.4
 """Seconds between two questions."""
 
-PATIENCE = 0.5
-"""Seconds that an answer may take. Where there is none, a second question decides."""
+PATIENCE = (0.4, 1.0)
+"""Seconds that an answer may take. Where there is none, a second question decides, for which a
+new connection must be made."""
+
+STALL = 0.2
+"""Seconds by which waiting may last longer than asked for. If it does, this process has not been
+running, so that silence says nothing."""
+
+_STALLED = "stalled"
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +55,11 @@ class Pulse:
         failures = 0
         try:
             while True:
-                if (reason := await self._ask()) is None:
+                if (reason := await self._ask(PATIENCE[min(failures, 1)])) is None:
                     failures = 0
                     self._found(True, changed)
+                elif reason == _STALLED:
+                    continue
                 else:
                     failures += 1
                     if failures == 1:
@@ -60,20 +70,24 @@ class Pulse:
         finally:
             await self._close()
 
-    async def _ask(self) -> str | None:
+    async def _ask(self, patience: float) -> str | None:
         """Returns why there was no answer, or None if there was one."""
         asking = asyncio.create_task(self._question())
+        began = time.monotonic()
         try:
-            await asyncio.wait([asking], timeout=PATIENCE)
+            await asyncio.wait([asking], timeout=patience)
         finally:
             silent = not asking.done()
+            stalled = time.monotonic() - began > patience + STALL
             if silent:
                 self._give_up(asking)
             [outcome] = await asyncio.gather(asking, return_exceptions=True)
         if outcome is None:
             return None
         await self._close()
-        return "silence" if silent else str(outcome).strip().partition("\n")[0]
+        if silent:
+            return _STALLED if stalled else "silence"
+        return str(outcome).strip().partition("\n")[0]
 
     async def _question(self) -> None:
         if self._connection is None:

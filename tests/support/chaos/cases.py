@@ -23,7 +23,7 @@ from tests.support.grpc.stubs import Run
 from tests.support.link import Link
 from tests.support.script import Answer
 from tests.support.serve.processes import kill
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 SERVING, NOT_SERVING = 1, 2
 
@@ -127,7 +127,7 @@ async def server_cut_off(scene: Scene) -> float:
     before, since = scene.rows.open(), time.monotonic()
     await _refused(scene, [victim], victim.database.stall)
     await until(lambda: health(victim.part) == NOT_SERVING)
-    assert health(other.part) == SERVING
+    await until(lambda: health(other.part) == SERVING)
     await scene.ended(before, since)
     await scene.load.moves()
     victim.database.resume()
@@ -136,13 +136,10 @@ async def server_cut_off(scene: Scene) -> float:
 
 async def _refused(scene: Scene, servers: list[Member], hurt: Callable[[], None]) -> None:
     """Has calls of servers refused by what hurts them; measures how long the longest call waits."""
-    before = asyncio.Barrier(len(servers) + 1)
 
     async def call(server: Member) -> float:
         longest, refusals = 0.0, 0
         with connect(server.part.grpc_address) as stubs:
-            assert await asyncio.to_thread(status, stubs) == grpc.StatusCode.OK
-            await before.wait()
             while refusals < PROBES:
                 begun = time.monotonic()
                 if await asyncio.to_thread(status, stubs) == grpc.StatusCode.UNAVAILABLE:
@@ -150,9 +147,9 @@ async def _refused(scene: Scene, servers: list[Member], hurt: Callable[[], None]
         return longest
 
     calling = [asyncio.create_task(call(server)) for server in servers]
-    await before.wait()
     await asyncio.to_thread(hurt)
-    scene.figures["to a refusal"] = max(await asyncio.gather(*calling))
+    async with asyncio.timeout(SECONDS):
+        scene.figures["to a refusal"] = max(await asyncio.gather(*calling))
 
 
 async def worker_link_drops(scene: Scene) -> float:
@@ -182,8 +179,7 @@ async def nats_link_stalls(scene: Scene) -> float:
     victim, other = scene.fleet.servers
     victim.nats.stall()
     await until(lambda: not healthy(victim.part, "nats") and not victim.sees_nats())
-    assert healthy(victim.part)
-    assert healthy(other.part, "nats")
+    await until(lambda: healthy(victim.part) and healthy(other.part, "nats"))
     await scene.load.moves()
     victim.nats.resume()
     return time.monotonic()
@@ -205,8 +201,9 @@ async def _nats_killed(scene: Scene, *, forgets: bool) -> float:
     fleet.nats.kill()
     await until(lambda: not any(healthy(each.part, "nats") for each in fleet.servers))
     await until(lambda: not any(each.sees_nats() for each in fleet.members))
-    assert all(healthy(each.part) for each in fleet.servers)
-    assert fleet.gateway.healthy()
+    await until(
+        lambda: fleet.gateway.healthy() and all(healthy(each.part) for each in fleet.servers)
+    )
     # Servers execute what they take; what finds no slot there waits for one.
     await scene.load.moves()
     if forgets:
