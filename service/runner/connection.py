@@ -121,7 +121,7 @@ class Connection:
         self._down.set()
         self._work = asyncio.create_task(self._keep(), name="nats")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._up.wait(), START_SECONDS)
+            await asyncio.wait_for(self._wait_told(), START_SECONDS)
         if not self.up:
             problem = self._problem
             if _refused(problem):
@@ -129,11 +129,19 @@ class Connection:
                 raise SettingsError(f"ASSISTANTS_NATS_URL: {problem}")
             log.warning("nats away", error=str(problem))
 
+    async def _wait_told(self) -> None:
+        """Waits until NATS is there, or refuses."""
+        while not (self.up or _refused(self._problem)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._up.wait(), RETRY_SECONDS)
+
     async def close(self) -> None:
         """Disconnects."""
         if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
+            # The client takes a cancellation for a failed try where it comes in the middle of one.
+            while not self._work.done():
+                self._work.cancel()
+                await asyncio.wait([self._work], timeout=RETRY_SECONDS)
         self._up.clear()
         await self._disconnect()
 

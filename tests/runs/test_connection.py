@@ -41,9 +41,9 @@ async def connected(
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not there is not waited for."""
-    monkeypatch.setattr(connection_module, "START_SECONDS", 1.0)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there may take its time to say so."""
+    monkeypatch.setattr(connection_module, "START_SECONDS", 60.0)
 
 
 async def test_a_name_and_a_password(tmp_path: Path) -> None:
@@ -79,7 +79,8 @@ async def test_tls(tmp_path: Path) -> None:
                 pass
 
 
-async def test_what_is_not_there_yet(tmp_path: Path) -> None:
+async def test_what_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "START_SECONDS", 0.5)
     with serving(tmp_path) as nats:
         nats.kill()
         async with connected(nats.url) as connection:
