@@ -25,8 +25,10 @@ ENCLOSING = [engine for engine in ENGINES if engine != "command"]
 MEMORY = 256
 """MiB of memory that these sessions may use."""
 
-SLACK = 400
-"""MiB that a session may get hold of between two looks at it."""
+SLACK = 2048
+"""MiB that a session may get hold of between two looks at it, where memory is fast: in children or
+by several mappings. Without a limit, it would be all that the machine has.
+"""
 
 DISK = 8
 """MiB of files."""
