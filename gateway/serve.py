@@ -42,15 +42,8 @@ async def serve_grpc(settings: Settings, *, insecure: bool = False, works: bool 
     stop = stop_signals()
     listening = addresses.listening(settings, http=False, grpc=True)
     addresses.check(listening, settings, insecure=insecure)
-    async with contextlib.AsyncExitStack() as stack:
-        _own_files(stack, settings, works=works)
-        stack.enter_context(tracing.exporting())
-        serve_metrics(settings)
-        model = await stack.enter_async_context(_model(settings, works=works))
-        part = Part(settings.grpc_address, works=works)
-        await run_server(
-            settings, part, model, stop, partial(say, f"gRPC on {settings.grpc_address}")
-        )
+    part = Part(settings.grpc_address, works=works)
+    await _run_without_envoy(settings, part, stop, f"gRPC on {settings.grpc_address}")
 
 
 async def work(settings: Settings) -> None:
@@ -58,12 +51,19 @@ async def work(settings: Settings) -> None:
     stop = stop_signals()
     listening = addresses.listening(settings, http=False, grpc=False)
     addresses.check(listening, settings, insecure=False)
+    await _run_without_envoy(settings, Part(), stop, "Executes runs.")
+
+
+async def _run_without_envoy(
+    settings: Settings, part: Part, stop: asyncio.Event, message: str
+) -> None:
+    """Runs a server that has no Envoy of its own; prints the message when it is ready."""
     async with contextlib.AsyncExitStack() as stack:
-        _own_files(stack, settings, works=True)
+        _own_files(stack, settings, works=part.works)
         stack.enter_context(tracing.exporting())
         serve_metrics(settings)
-        model = await stack.enter_async_context(_model(settings, works=True))
-        await run_server(settings, Part(), model, stop, partial(say, "Executes runs."))
+        model = await stack.enter_async_context(_model(settings, works=part.works))
+        await run_server(settings, part, model, stop, partial(say, message))
 
 
 async def serve_gateway(settings: Settings, *, insecure: bool = False) -> None:

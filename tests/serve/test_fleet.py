@@ -17,8 +17,9 @@ from tests.support.grpc.client import connect
 from tests.support.grpc.stubs import Run
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Hold
+from tests.support.serve.fleet import two_processes
 from tests.support.serve.processes import processes_of
-from tests.support.stack import COMMAND, Stack, free_address
+from tests.support.stack import Stack, free_address
 from tests.support.waiting import until
 
 CALLS = 40
@@ -33,11 +34,8 @@ def fleet(model_server: ModelServer) -> Iterator[Stack]:
         # What only reads is a line then, too.
         "ASSISTANTS_LOG_LEVEL": "debug",
     }
-    with Stack(env, (COMMAND, "serve", "--processes", "2")) as stack:
-        yield stack.start()
-        assert stack.terminate() == 0, stack.printed()
-        assert "Traceback" not in stack.printed()
-        assert processes_of(stack) == {}
+    with two_processes(env) as stack:
+        yield stack
 
 
 def members(stack: Stack) -> dict[int, int]:

@@ -10,8 +10,8 @@ from tests.serve.test_fleet import servers_of
 from tests.serve.test_parts import rest
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Calls
-from tests.support.serve.processes import processes_of
-from tests.support.stack import COMMAND, Stack
+from tests.support.serve.fleet import two_processes
+from tests.support.stack import Stack
 from tests.support.waiting import until
 
 BOTH = {"0", "1"}
@@ -24,11 +24,8 @@ def fleet(model_server: ModelServer) -> Iterator[Stack]:
         "ASSISTANTS_SANDBOX": "auto",
         "ASSISTANTS_LOG_LEVEL": "debug",
     }
-    with Stack(env, (COMMAND, "serve", "--processes", "2")) as stack:
-        yield stack.start()
-        assert stack.terminate() == 0, stack.printed()
-        assert "Traceback" not in stack.printed()
-        assert processes_of(stack) == {}
+    with two_processes(env) as stack:
+        yield stack
 
 
 @pytest.fixture

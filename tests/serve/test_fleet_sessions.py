@@ -16,8 +16,8 @@ from tests.support.grpc.client import connect
 from tests.support.grpc.stubs import Run, Stubs
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Hold
-from tests.support.serve.processes import processes_of
-from tests.support.stack import COMMAND, Stack, free_address
+from tests.support.serve.fleet import two_processes
+from tests.support.stack import Stack, free_address
 from tests.support.waiting import until
 
 CODE = """\
@@ -55,11 +55,8 @@ def fleet(model_server: ModelServer) -> Iterator[Stack]:
         "ASSISTANTS_WORKER_CONCURRENCY": "1",
         "ASSISTANTS_LEASE_SECONDS": "2",
     }
-    with Stack(env, (COMMAND, "serve", "--processes", "2")) as stack:
-        yield stack.start()
-        assert stack.terminate() == 0, stack.printed()
-        assert "Traceback" not in stack.printed()
-        assert processes_of(stack) == {}
+    with two_processes(env) as stack:
+        yield stack
 
 
 async def run_code(fleet: Stack, stubs: Stubs, models: ModelServer, thread_id: str) -> Ran:
