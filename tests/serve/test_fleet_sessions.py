@@ -119,7 +119,10 @@ async def test_runs_of_a_session_whose_server_is_busy_or_gone(
         holds[keeper].release()
         assert (await ended(stubs, busy[keeper])).status == Run.completed
 
-        os.kill(members(fleet)[second.worker], signal.SIGKILL)
+        killed = members(fleet)[second.worker]
+        os.kill(killed, signal.SIGKILL)
+        # Until Envoy knows, a call to that server fails, as what writes is not sent again.
+        await until(lambda: members(fleet).get(second.worker) not in (None, killed))
         third = await run_code(fleet, stubs, models, thread_id)
         assert third == Ran(third.worker, anew=True, known="False", length=3)
         await until(lambda: lost(fleet) == 2)
