@@ -6,17 +6,15 @@ line, so few chunks may be ranked: those that have the most of the words, each c
 it is. The index alone finds them.
 """
 
-import functools
 import itertools
 import math
-import operator
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
 
 from storage.filters import Filtered
 from storage.scope import ENTRIES, Scope, in_scope
@@ -27,12 +25,12 @@ from storage.words import plain, store_word
 MAX_WORDS = 16
 """Words of a query that are looked for: the rarest."""
 
-AFFORDABLE = 3_000
+AFFORDABLE = 1_000
 """Chunks that are found for each word, about. Of a word of which there are more, those are found
 that have one of the rarest words too."""
 
-RANKED = 200
-"""Chunks that are ranked at least; and at least two for each that is asked for."""
+RANKED = 100
+"""Chunks that are ranked at least."""
 
 RATES_HOLD = 60.0
 """Seconds for which it is remembered what the statistics say."""
@@ -42,16 +40,18 @@ RARE = 1e-5
 
 _TABLE = sa.table("chunk_words", sa.column("id", sa.BigInteger()), sa.column("words", TSVECTOR()))
 _TEXT = sa.column("", sa.String())
-_RATE = sa.column("", sa.Float(53))
 _COUNT = sa.column("", sa.Integer())
 _ENGLISH: Any = sa.literal_column("'english'::regconfig")
 _SIMPLE: Any = sa.literal_column("'simple'::regconfig")
 _BY_LENGTH: Any = sa.literal_column("1")
 """ts_rank's way to count the words of long texts for less."""
 
-_BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
+_SETTINGS = """
+SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
+    set_config('plan_cache_mode', 'force_generic_plan', true)
+"""
 """For a transaction: the planner knows nothing of how long it takes to read lexemes, and would read
-those of every chunk."""
+those of every chunk. It is not to plan each search anew, whose words it does not see."""
 
 _STATISTICS = """
 SELECT most_common_elems::text::text[], most_common_elem_freqs,
@@ -79,69 +79,77 @@ class _Rates:
         return self.chunks * self.of_words.get(word, least) * min(within, 1.0)
 
 
-def _one_word(name: str) -> Any:
-    return sa.func.plainto_tsquery(_SIMPLE, param(name, _TEXT))
+def _quoted(lexeme: str) -> str:
+    """Returns a lexeme as a tsquery has it."""
+    escaped = lexeme.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"
 
 
-def _any_of(names: Iterable[str]) -> Any:
-    query, *others = map(_one_word, names)
-    for each in others:
-        query = query.op("||")(each)
-    return sa.func.coalesce(query)
+def _any_of(lexemes: Iterable[str]) -> str:
+    return f"({' | '.join(map(_quoted, lexemes))})"
 
 
-@functools.lru_cache(512)
-def _search(words: int, first: int, stores: int) -> Filtered[Any]:
-    """Returns the statement for so many words and stores.
-
-    Chunks are found that have one of the `first` words.
-    """
-
-    def build(where: sa.ColumnElement[bool]) -> sa.Executable:
-        within = _any_of(f"store_{n}" for n in range(stores))
-        rarest = _any_of(f"word_{n}" for n in range(first)).op("&&")(within)
-        hits = sa.union_all(
-            *(
-                sa.select(_TABLE.c.id, param(f"weight_{n}", _RATE).label("weight")).where(
-                    _TABLE.c.words.op("@@")(
-                        _one_word(f"word_{n}").op("&&")(within if n < first else rarest)
-                    )
-                )
-                for n in range(words)
-            )
-        ).subquery("hits")
-        weight = sa.func.sum(hits.c.weight).label("weight")
-        found = sa.select(hits.c.id, weight).group_by(hits.c.id).subquery("found")
-        best = (
-            sa.select(found.c.id)
-            .where(in_scope(found.c.id, where))
-            .order_by(found.c.weight.desc(), found.c.id)
-            .limit(param("ranked", _COUNT))
-            .cte("best")
-            # Else the planner may rank what it has not chosen.
-            .prefix_with("MATERIALIZED", dialect="postgresql")
+def _build(where: sa.ColumnElement[bool]) -> sa.Executable:
+    """Returns the statement that finds chunks and ranks them, with a condition of their entries."""
+    words = (
+        sa.func.json_to_recordset(param("words", sa.column("", sa.JSON())))
+        .table_valued(
+            sa.column("found", sa.Text()),
+            sa.column("word", sa.Text()),
+            sa.column("weight", sa.Float(53)),
         )
-        # Changed in nothing, but read once: each word's rank would read them again.
-        lexemes: Any = sa.func.setweight(_TABLE.c.words, sa.literal_column("'D'"))
-        read = (
-            sa.select(_TABLE.c.id, lexemes.label("words"))
-            .join(best, best.c.id == _TABLE.c.id)
-            .offset(sa.literal_column("0"))
-            .subquery("read")
+        .render_derived(name="each", with_types=True)
+    )
+    # Read once: each chunk that is ranked would read the words again.
+    word = (
+        sa.select(
+            sa.cast(words.c.found, TSQUERY).label("found"),
+            sa.cast(words.c.word, TSQUERY).label("word"),
+            words.c.weight,
         )
-        ranks = (
-            sa.func.ts_rank(read.c.words, _one_word(f"word_{n}"), _BY_LENGTH)
-            * param(f"weight_{n}", _RATE)
-            for n in range(words)
-        )
-        score: Any = functools.reduce(operator.add, ranks)
-        return (
-            sa.select(read.c.id, score.label("score"))
-            .order_by(sa.desc("score"), read.c.id)
-            .limit(param("limit", _COUNT))
-        )
+        .cte("word")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    found = (
+        sa.select(_TABLE.c.id, sa.func.sum(word.c.weight).label("weight"))
+        .join(word, _TABLE.c.words.op("@@")(word.c.found))
+        .group_by(_TABLE.c.id)
+        .subquery("found")
+    )
+    best = (
+        sa.select(found.c.id)
+        .where(in_scope(found.c.id, where))
+        .order_by(found.c.weight.desc(), found.c.id)
+        .limit(param("ranked", _COUNT))
+        .cte("best")
+        # Else the planner may rank what it has not chosen.
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    # Changed in nothing, but read once: each word's rank would read them again.
+    lexemes: Any = sa.func.setweight(_TABLE.c.words, sa.literal_column("'D'"))
+    read = (
+        sa.select(lexemes.label("words"))
+        .where(_TABLE.c.id == best.c.id)
+        .correlate(best)
+        .offset(sa.literal_column("0"))
+        .lateral("read")
+    )
+    rank = sa.func.ts_rank(read.c.words, word.c.word, _BY_LENGTH)
+    score = (
+        sa.select(sa.func.sum(rank * word.c.weight))
+        .select_from(read.join(word, sa.true()))
+        .correlate(best)
+        .scalar_subquery()
+        .label("score")
+    )
+    return (
+        sa.select(best.c.id, score)
+        .order_by(sa.desc("score"), best.c.id)
+        .limit(param("limit", _COUNT))
+    )
 
-    return Filtered(build)
+
+_SEARCH: Filtered[Any] = Filtered(_build)
 
 
 class Tsvector:
@@ -162,7 +170,7 @@ class Tsvector:
         sa.select(sa.func.tsvector_to_array(sa.func.to_tsvector(_ENGLISH, param("words", _TEXT))))
     )
     RATES: Statement[Any] = Statement(sa.text(_STATISTICS))
-    BY_INDEX: Statement[Any] = Statement(sa.text(_BY_INDEX))
+    SETTINGS: Statement[Any] = Statement(sa.text(_SETTINGS))
 
     def __init__(self) -> None:
         """Knows nothing yet of how common words are."""
@@ -183,27 +191,33 @@ class Tsvector:
         self, tx: Transaction, scope: Scope, words: list[str], limit: int
     ) -> list[tuple[int, float]]:
         """Returns the chunks that have some of the words."""
-        lexemes = tx.value(self.LEXEMES, words=" ".join(words)) or words
+        lexemes = tx.value(self.LEXEMES, words=" ".join(words))
+        if not lexemes:
+            # Words that no text is found by, such as those of more than 2,046 bytes.
+            return []
         rates = self._rates(tx)
         of = rates.of_words
         ranked = sorted(lexemes, key=lambda each: of.get(each, RARE))[:MAX_WORDS]
         stores = [store_word(each) for each in scope.stores]
         found = itertools.accumulate(rates.found(word, stores) for word in ranked)
         first = max(sum(each <= AFFORDABLE for each in found), 1)
-        params: dict[str, Any] = {f"store_{n}": store for n, store in enumerate(stores)}
-        for n, word in enumerate(ranked):
-            params[f"word_{n}"] = word
-            params[f"weight_{n}"] = math.log(1 + 1 / of.get(word, RARE))
-        statement, filtered = _search(len(ranked), first, len(stores)).of(
-            scope.filter, ENTRIES.c.attributes
-        )
-        tx.value(self.BY_INDEX)
+        within, rarest = _any_of(stores), _any_of(ranked[:first])
+        given = [
+            {
+                "found": f"{_quoted(word)} & {within}" + ("" if n < first else f" & {rarest}"),
+                "word": _quoted(word),
+                "weight": math.log(1 + 1 / of.get(word, RARE)),
+            }
+            for n, word in enumerate(ranked)
+        ]
+        statement, filtered = _SEARCH.of(scope.filter, ENTRIES.c.attributes)
+        tx.value(self.SETTINGS)
         rows = tx.all(
             statement,
+            words=given,
             stores=list(scope.stores),
-            ranked=max(RANKED, 2 * limit),
+            ranked=max(RANKED, limit),
             limit=limit,
-            **params,
             **filtered,
         )
         return [(int(id), float(score)) for id, score in rows]

@@ -6,6 +6,7 @@ A chunk's score is `(1 - w) * words / best words + w * cosine`, w being the embe
 
 import asyncio
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import structlog
@@ -59,7 +60,7 @@ class Search:
         ranked = sorted(
             ((score, id) for id, score in scores.items() if score >= threshold), reverse=True
         )
-        return await self._results(project, ranked[: 2 * limit], limit)
+        return await self._results(project, [(id, score) for score, id in ranked], limit)
 
     async def _complete(
         self, project: str, vectors: Matrix, words: Sequence[Scores], cosines: Sequence[Scores]
@@ -103,25 +104,27 @@ class Search:
         return vectors, found
 
     async def _results(
-        self, project: str, ranked: Sequence[tuple[float, int]], limit: int
+        self, project: str, ranked: Sequence[tuple[int, float]], limit: int
     ) -> list[Result]:
-        found = await self._segments.found(project, [id for _, id in ranked])
-        results = [
-            Result(
-                vector_store_id=each.vector_store_id,
-                file_id=each.file_id,
-                filename=each.filename,
-                attributes=each.attributes,
-                score=score,
-                text=each.text,
-                tokens=each.tokens,
-                chunk=id,
-            )
-            for score, id in ranked
-            if (each := found.get(id)) is not None
-        ]
+        """Reads the best chunks; in the place of those that have gone meanwhile, the next."""
+        results: list[Result] = []
+        rest = iter(ranked)
+        while part := dict(islice(rest, limit - len(results))):
+            results += [
+                Result(
+                    vector_store_id=each.vector_store_id,
+                    file_id=each.file_id,
+                    filename=each.filename,
+                    attributes=each.attributes,
+                    score=part[each.id],
+                    text=each.text,
+                    tokens=each.tokens,
+                    chunk=each.id,
+                )
+                for each in (await self._segments.found(project, list(part))).values()
+            ]
         results.sort(key=lambda each: (-each.score, each.file_id, each.chunk))
-        return results[:limit]
+        return results
 
 
 def _fused(words: Sequence[Scores], cosines: Sequence[Scores], weight: float) -> Scores:
