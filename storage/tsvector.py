@@ -41,6 +41,7 @@ RARE = 1e-5
 _TABLE = sa.table("chunk_words", sa.column("id", sa.BigInteger()), sa.column("words", TSVECTOR()))
 _TEXT = sa.column("", sa.String())
 _COUNT = sa.column("", sa.Integer())
+_TEXT = sa.column("", sa.String())
 _ENGLISH: Any = sa.literal_column("'english'::regconfig")
 _SIMPLE: Any = sa.literal_column("'simple'::regconfig")
 _BY_LENGTH: Any = sa.literal_column("1")
@@ -79,6 +80,17 @@ class _Rates:
         return self.chunks * self.of_words.get(word, least) * min(within, 1.0)
 
 
+def _records(name: str, **columns: Any) -> Any:
+    """Returns the rows that a parameter is a list of, as objects of JSON."""
+    given = sa.func.json_to_recordset(param(name, sa.column("", sa.JSON())))
+    found = given.table_valued(*(sa.column(each, kind) for each, kind in columns.items()))
+    return found.render_derived(name="given", with_types=True)
+
+
+_CHUNKS = _records("chunks", id=sa.BigInteger(), body=sa.Text())
+_WORDS = _records("words", found=sa.Text(), word=sa.Text(), weight=sa.Float(53))
+
+
 def _quoted(lexeme: str) -> str:
     """Returns a lexeme as a tsquery has it."""
     escaped = lexeme.replace("\\", "\\\\").replace("'", "''")
@@ -91,21 +103,12 @@ def _any_of(lexemes: Iterable[str]) -> str:
 
 def _build(where: sa.ColumnElement[bool]) -> sa.Executable:
     """Returns the statement that finds chunks and ranks them, with a condition of their entries."""
-    words = (
-        sa.func.json_to_recordset(param("words", sa.column("", sa.JSON())))
-        .table_valued(
-            sa.column("found", sa.Text()),
-            sa.column("word", sa.Text()),
-            sa.column("weight", sa.Float(53)),
-        )
-        .render_derived(name="each", with_types=True)
-    )
     # Read once: each chunk that is ranked would read the words again.
     word = (
         sa.select(
-            sa.cast(words.c.found, TSQUERY).label("found"),
-            sa.cast(words.c.word, TSQUERY).label("word"),
-            words.c.weight,
+            sa.cast(_WORDS.c.found, TSQUERY).label("found"),
+            sa.cast(_WORDS.c.word, TSQUERY).label("word"),
+            _WORDS.c.weight,
         )
         .cte("word")
         .prefix_with("MATERIALIZED", dialect="postgresql")
@@ -156,10 +159,13 @@ class Tsvector:
     """Adds, removes and finds chunks."""
 
     INSERT: Statement[Any] = Statement(
-        sa.insert(_TABLE).values(
-            id=param("id", _TABLE.c.id),
-            words=sa.func.to_tsvector(_ENGLISH, param("body", _TEXT)).op("||")(
-                sa.func.to_tsvector(_SIMPLE, param("store", _TEXT))
+        sa.insert(_TABLE).from_select(
+            ["id", "words"],
+            sa.select(
+                _CHUNKS.c.id,
+                sa.func.to_tsvector(_ENGLISH, _CHUNKS.c.body).op("||")(
+                    sa.func.to_tsvector(_SIMPLE, param("store", _TEXT))
+                ),
             ),
         )
     )
@@ -178,10 +184,8 @@ class Tsvector:
 
     def add(self, tx: Transaction, store_id: str, chunks: Iterable[tuple[int, str]]) -> None:
         """Adds chunks of a vector store."""
-        store = store_word(store_id)
-        tx.many(
-            self.INSERT, [{"id": id, "store": store, "body": plain(text)} for id, text in chunks]
-        )
+        given = [{"id": id, "body": plain(text)} for id, text in chunks]
+        tx.run(self.INSERT, chunks=given, store=store_word(store_id))
 
     def remove(self, tx: Transaction, store_id: str, chunks: Iterable[tuple[int, str]]) -> None:
         """Removes chunks."""

@@ -115,25 +115,22 @@ class Indexing:
         self._thread = self._server.post("/threads", {})["id"]
 
     def measure(self) -> Figures:
-        """Measures from the entry in a vector store until it is completed."""
+        """Measures from the entry in a vector store until it is completed: alone, then beside."""
         server = self._server
         file = Upload(server, "text.txt", len(self._lines), lambda: iter([self._lines])).send()
-        with _connected(server) as ask:
-            alone = statistics.median(self._message(ask) for _ in range(self._bench.sizes.created))
+        with self._bench.watch(server) as cost:
             parsing = processes.cpu_seconds_of_ended(server.python)
             start = time.perf_counter()
-            with self._bench.watch(server) as cost:
-                store = server.post("/vector_stores", {"file_ids": [file]})["id"]
-                times: list[float] = []
-                while not self._is_done(store):
-                    until = time.perf_counter() + POLL_SECONDS
-                    while not times or time.perf_counter() < until:
-                        times.append(self._message(ask))
+            store = self._index(file, partial(time.sleep, POLL_SECONDS))
             seconds = time.perf_counter() - start
             parsing = processes.cpu_seconds_of_ended(server.python) - parsing
+        with _connected(server) as ask:
+            alone = statistics.median(self._message(ask) for _ in range(self._bench.sizes.created))
+            times: list[float] = []
+            other = self._index(file, lambda: times.append(self._message(ask)))
         chunks = self._count(store)
-        server.remove(f"/vector_stores/{store}")
-        server.remove(f"/files/{file}")
+        for each in (f"/vector_stores/{store}", f"/vector_stores/{other}", f"/files/{file}"):
+            server.remove(each)
         size = len(self._lines) / MB
         return {
             "chunks per CPU second": chunks / cost.python_and_database,
@@ -141,9 +138,20 @@ class Indexing:
             "MB/s": size / seconds,
             "parsing: MB per CPU second": size / max(parsing, processes.TICK),
             "message ms": 1000 * alone,
-            "message's growth beside": 1000 * (statistics.median(times or [alone]) - alone),
+            "message's growth beside": 1000 * (statistics.median(times) - alone),
             "chunks": chunks,
         }
+
+    def _index(self, file: str, meanwhile: Callable[[], None]) -> str:
+        """Indexes a file in a vector store of its own, and returns that one's id."""
+        store = str(self._server.post("/vector_stores", {"file_ids": [file]})["id"])
+        looked = time.perf_counter()
+        while True:
+            meanwhile()
+            if time.perf_counter() - looked >= POLL_SECONDS:
+                if self._is_done(store):
+                    return store
+                looked = time.perf_counter()
 
     def _message(self, ask: Callable[[str, Any], Any]) -> float:
         start = time.perf_counter()
