@@ -66,7 +66,8 @@ class IndexWorker:
                 if free := self._concurrency - len(self._attempts):
                     await self._begin(free)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), PERIOD)
+                    async with asyncio.timeout(PERIOD):
+                        await self._woken.wait()
         finally:
             await self._give_back()
 

@@ -121,7 +121,8 @@ class Connection:
         self._down.set()
         self._work = asyncio.create_task(self._keep(), name="nats")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wait_told(), START_SECONDS)
+            async with asyncio.timeout(START_SECONDS):
+                await self._wait_told()
         if not self.up:
             problem = self._problem
             if _refused(problem):
@@ -133,7 +134,8 @@ class Connection:
         """Waits until NATS is there, or refuses."""
         while not (self.up or _refused(self._problem)):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._up.wait(), RETRY_SECONDS)
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await self._up.wait()
 
     async def close(self) -> None:
         """Disconnects."""
@@ -243,7 +245,8 @@ class Connection:
         if self._client is not None:
             # What is left to send is of no use to a peer that does not read.
             with contextlib.suppress(*OutOfReach):
-                await asyncio.wait_for(self._client.close(), ANSWER_SECONDS)
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._client.close()
 
     async def _restore(self) -> bool:
         """Makes what streams lack; returns whether one of them has been made anew."""

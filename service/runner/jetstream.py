@@ -130,7 +130,8 @@ class JetStream(Connection):
             try:
                 question = orjson.dumps(asked)
                 await client.publish(f"$JS.API.DIRECT.GET.{stream}", question, reply=inbox)
-                return found, await asyncio.wait_for(over, ANSWER_SECONDS)
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return found, await over
             finally:
                 await subscription.unsubscribe()
         except OutOfReach as error:

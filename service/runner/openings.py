@@ -134,7 +134,8 @@ class Openings:
             finally:
                 tried()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._ending.wait()
             if self._ending.is_set():
                 return False
             delay *= 2

@@ -58,7 +58,8 @@ class Reconciler:
             except Exception:
                 log.warning("reconciler's round failed", exc_info=True)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), PERIOD)
+                async with asyncio.timeout(PERIOD):
+                    await self._woken.wait()
 
     async def round(self, queued_for: float) -> None:
         """Requeues what was lost or orphaned, and ends what was cancelled or is overdue."""

@@ -71,8 +71,10 @@ async def shelf(storage: Storage, tmp_path: Path) -> AsyncIterator[Shelf]:
     library = Library(storage, blobs, StaticEmbedder(), same, concurrency=2, lease_seconds=3600)
     work = asyncio.create_task(library.work())
     yield Shelf(storage, blobs, library)
+    # At the same time: it ends all the same.
+    library.wake()
     work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
+    await asyncio.wait([work], timeout=60)
     assert work.cancelled()
     await library.close()
     await blobs.close()
