@@ -16,6 +16,7 @@ from storage import (
     files,
     segments,
     stale_runs,
+    threads,
     uploads,
     vector_stores,
 )
@@ -70,7 +71,7 @@ COSTS = {
 BACKGROUND = (
     *(stale_runs.QUEUED, stale_runs.COUNTS, claims.ATTEMPTS),
     *(entry_claims.DUE, vector_stores.DUE, segments.ORPHANS),
-    *(files.EXPIRED, files.KNOWN_BLOBS, uploads.OVERDUE),
+    *(files.EXPIRED, files.KNOWN_BLOBS, uploads.OVERDUE, threads.EXISTING),
 )
 """What the server asks by itself, again and again."""
 
