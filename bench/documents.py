@@ -98,6 +98,7 @@ def fill(server: Server, chunks: int) -> str:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 # What its own housekeeping does, some time later.
                 connection.execute(sa.text("VACUUM (ANALYZE)"))
+                connection.execute(sa.text("CHECKPOINT"))
         with engine.begin() as connection:
             store = tables.VectorStore.__table__  # type: ignore[attr-defined]
             known = {"embedder": StaticEmbedder.name, "usage_bytes": chunks * CHUNK_BYTES}

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import tables
+from storage import packed_vectors, tables
 from storage.file_tables import CHUNK_BITS
 from storage.filters import Filtered
 from storage.pgvector import NAME
@@ -132,11 +132,19 @@ class Embeddings(Repository):
     @reads
     def nearest(
         self, tx: Transaction, scope: Scope, queries: Sequence[str], dimensions: int, limit: int
-    ) -> dict[str, list[Found]]:
+    ) -> tuple[dict[str, list[Found]], list[int]]:
         """Returns what is nearest to each query, about, in each vector store that has an index.
 
-        Those are left out in which fewer than `limit` chunks are found for some query.
+        And the segments of the others: of those without an index, and those in which fewer than
+        `limit` chunks are found for some query.
         """
+        near = self._near(tx, scope, queries, dimensions, limit)
+        others = tuple(each for each in scope.stores if each not in near)
+        return near, packed_vectors.segments_in(tx, Scope(others, scope.filter)) if others else []
+
+    def _near(
+        self, tx: Transaction, scope: Scope, queries: Sequence[str], dimensions: int, limit: int
+    ) -> dict[str, list[Found]]:
         names = {index_name(store, dimensions): store for store in scope.stores}
         rows = tx.all(self.INDEXED, name=NAME, names=json.dumps(list(names)))
         if not rows:

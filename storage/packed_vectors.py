@@ -22,9 +22,7 @@ _TABLE = table(tables.ChunkVectors)
 _ID = sa.column("", sa.BigInteger())
 _OF = _TABLE.c.segment == param("segment", _ID)
 
-SEGMENTS: Filtered[Any] = Filtered(
-    lambda where: sa.select(ENTRIES.c.segment).where(visible(where)).order_by(ENTRIES.c.segment)
-)
+SEGMENTS: Filtered[Any] = Filtered(lambda where: sa.select(ENTRIES.c.segment).where(visible(where)))
 OF_SEGMENTS = Statement(
     sa.select(_TABLE)
     .where(in_numbers(_TABLE.c.segment, "segments"))
@@ -41,13 +39,18 @@ class PackedVectors(Repository):
     @reads
     def segments(self, tx: Transaction, scope: Scope) -> list[int]:
         """Returns the numbers of the segments in scope."""
-        statement, params = SEGMENTS.of(scope.filter, ENTRIES.c.attributes)
-        return [row[0] for row in tx.all(statement, stores=list(scope.stores), **params)]
+        return segments_in(tx, scope)
 
     @reads
     def rows(self, tx: Transaction, segments: Sequence[int]) -> list[ChunkVectors]:
         """Returns the rows of some segments, in order."""
         return tx.all(OF_SEGMENTS, segments=list(segments))
+
+
+def segments_in(tx: Transaction, scope: Scope) -> list[int]:
+    """Returns the numbers of the segments in scope, in order."""
+    statement, params = SEGMENTS.of(scope.filter, ENTRIES.c.attributes)
+    return sorted(row[0] for row in tx.all(statement, stores=list(scope.stores), **params))
 
 
 def first_of_segment(tx: Transaction, segment: int) -> ChunkVectors | None:

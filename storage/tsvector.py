@@ -47,12 +47,14 @@ _SIMPLE: Any = sa.literal_column("'simple'::regconfig")
 _BY_LENGTH: Any = sa.literal_column("1")
 """ts_rank's way to count the words of long texts for less."""
 
-_SETTINGS = """
-SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
+_LEXEMES = """
+SELECT tsvector_to_array(to_tsvector('english', :words)),
+    set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
     set_config('plan_cache_mode', 'force_generic_plan', true)
 """
-"""For a transaction: the planner knows nothing of how long it takes to read lexemes, and would read
-those of every chunk. It is not to plan each search anew, whose words it does not see."""
+"""With the settings of the transaction: the planner knows nothing of how long it takes to read
+lexemes, and would read those of every chunk. It is not to plan each search anew, whose words it
+does not see."""
 
 _STATISTICS = """
 SELECT most_common_elems::text::text[], most_common_elem_freqs,
@@ -172,11 +174,8 @@ class Tsvector:
     DELETE: Statement[Any] = Statement(
         sa.delete(_TABLE).where(_TABLE.c.id == param("id", _TABLE.c.id))
     )
-    LEXEMES: Statement[Any] = Statement(
-        sa.select(sa.func.tsvector_to_array(sa.func.to_tsvector(_ENGLISH, param("words", _TEXT))))
-    )
+    LEXEMES: Statement[Any] = Statement(sa.text(_LEXEMES))
     RATES: Statement[Any] = Statement(sa.text(_STATISTICS))
-    SETTINGS: Statement[Any] = Statement(sa.text(_SETTINGS))
 
     def __init__(self) -> None:
         """Knows nothing yet of how common words are."""
@@ -215,7 +214,6 @@ class Tsvector:
             for n, word in enumerate(ranked)
         ]
         statement, filtered = _SEARCH.of(scope.filter, ENTRIES.c.attributes)
-        tx.value(self.SETTINGS)
         rows = tx.all(
             statement,
             words=given,

@@ -74,7 +74,7 @@ async def nearest(world: World, queries: Matrix, limit: int, scope: Scope) -> li
 async def by_index(world: World, queries: Matrix, limit: int, scope: Scope) -> list[Scores]:
     """What the indexes alone find."""
     texts = [f"[{','.join(map(str, query.tolist()))}]" for query in queries]
-    found = await embeddings.Embeddings(world.database).nearest(
+    found, _ = await embeddings.Embeddings(world.database).nearest(
         PROJECT, scope, texts, DIMENSIONS, limit
     )
     return [dict(each) for near in found.values() for each in near]

@@ -79,8 +79,14 @@ class PackedIndex:
         self, project: str, scope: Scope, queries: Matrix, limit: int
     ) -> list[Scores]:
         """Returns the nearest chunks to each query."""
-        best = [_Best(limit) for _ in queries]
         segments = await self._rows.segments(project, scope)
+        return await self.compared(project, segments, queries, limit)
+
+    async def compared(
+        self, project: str, segments: Sequence[int], queries: Matrix, limit: int
+    ) -> list[Scores]:
+        """Returns the chunks of segments that are nearest to each query."""
+        best = [_Best(limit) for _ in queries]
         for at in range(0, len(segments), SEGMENTS):
             rows = await self._read(project, segments[at : at + SEGMENTS])
             await asyncio.to_thread(_compare, rows, queries, best)
@@ -94,7 +100,7 @@ class PackedIndex:
         for at in range(0, len(segments), SEGMENTS):
             rows = await self._read(project, segments[at : at + SEGMENTS])
             for each in _blocks(_of_length(rows, queries.shape[1])):
-                chosen = np.isin(each.ids, wanted)
+                chosen = np.isin(each.ids, wanted, assume_unique=True)
                 near = _products(each.numbers[chosen], each.scales[chosen], queries)
                 for scores, row in zip(found, near, strict=True):
                     scores.update(zip(each.ids[chosen].tolist(), row.tolist(), strict=True))

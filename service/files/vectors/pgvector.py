@@ -82,13 +82,10 @@ class PgvectorIndex:
         """Returns the nearest chunks to each query, nearly or exactly."""
         if not self._has_table:
             return await self._packed.nearest(project, scope, queries, limit)
-        near = await self._embeddings.nearest(
+        near, segments = await self._embeddings.nearest(
             project, scope, [_text(each) for each in queries], queries.shape[1], limit
         )
-        others = tuple(each for each in scope.stores if each not in near)
-        found = [Scores() for _ in queries]
-        if others:
-            found = await self._packed.nearest(project, Scope(others, scope.filter), queries, limit)
+        found = await self._packed.compared(project, segments, queries, limit)
         for scores, *more in zip(found, *near.values(), strict=True):
             scores.update(chain.from_iterable(more))
         return [_best(each, limit) for each in found]
