@@ -29,6 +29,9 @@ AFFORDABLE = 1_000
 """Chunks that are found for each word, about. Of a word of which there are more, those are found
 that have one of the rarest words too."""
 
+MOST = 0.5
+"""A part of the chunks that is searched as fast by leaving others out as by their vector store."""
+
 RANKED = 100
 """Chunks that are ranked at least."""
 
@@ -41,7 +44,6 @@ RARE = 1e-5
 _TABLE = sa.table("chunk_words", sa.column("id", sa.BigInteger()), sa.column("words", TSVECTOR()))
 _TEXT = sa.column("", sa.String())
 _COUNT = sa.column("", sa.Integer())
-_TEXT = sa.column("", sa.String())
 _ENGLISH: Any = sa.literal_column("'english'::regconfig")
 _SIMPLE: Any = sa.literal_column("'simple'::regconfig")
 _BY_LENGTH: Any = sa.literal_column("1")
@@ -75,11 +77,18 @@ class _Rates:
         """Returns the rate that no other word exceeds."""
         return min(self.of_words.values(), default=1.0)
 
-    def found(self, word: str, stores: Sequence[str]) -> float:
-        """Returns how many chunks of vector stores have a word, at most and about."""
+    def part(self, stores: Iterable[str]) -> float:
+        """Returns which part of the chunks is in vector stores, at most and about."""
         least = self.least()
-        within = sum(self.of_words.get(store, least) for store in stores)
-        return self.chunks * self.of_words.get(word, least) * min(within, 1.0)
+        return min(sum(self.of_words.get(each, least) for each in stores), 1.0)
+
+    def affordable(self, words: Sequence[str], part: float) -> int:
+        """Returns how many of the rarest words few enough chunks of a part have; at least one."""
+        least = self.least()
+        found = itertools.accumulate(
+            self.chunks * part * self.of_words.get(each, least) for each in words
+        )
+        return max(sum(each <= AFFORDABLE for each in found), 1)
 
 
 def _records(name: str, **columns: Any) -> Any:
@@ -199,19 +208,40 @@ class Tsvector:
             # Words that no text is found by, such as those of more than 2,046 bytes.
             return []
         rates = self._rates(tx)
-        of = rates.of_words
-        ranked = sorted(lexemes, key=lambda each: of.get(each, RARE))[:MAX_WORDS]
-        stores = [store_word(each) for each in scope.stores]
-        found = itertools.accumulate(rates.found(word, stores) for word in ranked)
-        first = max(sum(each <= AFFORDABLE for each in found), 1)
-        within, rarest = _any_of(stores), _any_of(ranked[:first])
+        ranked = sorted(lexemes, key=lambda each: rates.of_words.get(each, RARE))[:MAX_WORDS]
+        part = rates.part(map(store_word, scope.stores))
+        while ranked:
+            first = rates.affordable(ranked, part)
+            weights = {each: math.log(1 + 1 / rates.of_words.get(each, RARE)) for each in ranked}
+            if found := self._found(tx, scope, weights, first, limit, nearly_all=part > MOST):
+                return found
+            # Words that are nowhere are not to hide the others.
+            ranked = ranked[first:]
+        return []
+
+    def _found(
+        self,
+        tx: Transaction,
+        scope: Scope,
+        weights: Mapping[str, float],
+        first: int,
+        limit: int,
+        *,
+        nearly_all: bool,
+    ) -> list[tuple[int, float]]:
+        """Returns the chunks that have some of the first words, and how well they have all.
+
+        Among `nearly_all` chunks those of other vector stores are left out when they are found.
+        """
+        within = "" if nearly_all else f" & {_any_of(map(store_word, scope.stores))}"
+        rarest = _any_of([*weights][:first])
         given = [
             {
-                "found": f"{_quoted(word)} & {within}" + ("" if n < first else f" & {rarest}"),
+                "found": _quoted(word) + within + ("" if n < first else f" & {rarest}"),
                 "word": _quoted(word),
-                "weight": math.log(1 + 1 / of.get(word, RARE)),
+                "weight": weight,
             }
-            for n, word in enumerate(ranked)
+            for n, (word, weight) in enumerate(weights.items())
         ]
         statement, filtered = _SEARCH.of(scope.filter, ENTRIES.c.attributes)
         rows = tx.all(
