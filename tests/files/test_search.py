@@ -11,6 +11,7 @@ from service.files.embeddings import EmbeddingFailed, Matrix
 from service.files.embeddings.static import StaticEmbedder
 from service.files.parsing import ParseFailed
 from service.files.results import Result
+from storage import fts5, tsvector
 from storage.database import Database
 from storage.filters import Comparison
 from storage.packed_vectors import PackedVectors
@@ -82,6 +83,17 @@ async def test_what_is_found_first(world: World, query: str, expected: str) -> N
 async def test_no_query_is_refused(world: World, query: str) -> None:
     for each in await search(world, query):
         assert 0 <= each.score <= 1
+
+
+async def test_words_that_are_nowhere_hide_no_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (fts5, tsvector):
+        monkeypatch.setattr(module, "AFFORDABLE", 0)
+    found = await world.segments.with_words(PROJECT, Scope(("vs_1",)), "plugh xyzzy kittens", 10)
+    assert [each.file_id for each in (await world.segments.found(PROJECT, [*found])).values()] == [
+        "file-cats"
+    ]
 
 
 async def test_scores_fall_and_thresholds_hold(world: World) -> None:
