@@ -29,6 +29,10 @@ AFFORDABLE = 1_000
 """Chunks that are found for each word, about. Of a word of which there are more, those are found
 that have one of the rarest words too."""
 
+FREQUENT = math.log(1 + 1 / 0.1)
+"""The weight of a word that a tenth of the chunks have. Those that are more frequent only count for
+the rank, where there are others to find chunks by."""
+
 MOST = 0.5
 """A part of the chunks that is searched as fast by leaving others out as by their vector store."""
 
@@ -99,6 +103,7 @@ def _records(name: str, **columns: Any) -> Any:
 
 
 _CHUNKS = _records("chunks", id=sa.BigInteger(), body=sa.Text())
+# Nothing is found by null: such a word only counts for the rank.
 _WORDS = _records("words", found=sa.Text(), word=sa.Text(), weight=sa.Float(53))
 
 
@@ -234,14 +239,13 @@ class Tsvector:
         Among `nearly_all` chunks those of other vector stores are left out when they are found.
         """
         within = "" if nearly_all else f" & {_any_of(map(store_word, scope.stores))}"
-        rarest = _any_of([*weights][:first])
+        rarest = [*weights][:first]
+        queries = {word: _quoted(word) + within for word in rarest}
+        others = [word for word, weight in weights.items() if weight > FREQUENT][first:]
+        queries |= {word: f"{_quoted(word)}{within} & {_any_of(rarest)}" for word in others}
         given = [
-            {
-                "found": _quoted(word) + within + ("" if n < first else f" & {rarest}"),
-                "word": _quoted(word),
-                "weight": weight,
-            }
-            for n, (word, weight) in enumerate(weights.items())
+            {"found": queries.get(word), "word": _quoted(word), "weight": weight}
+            for word, weight in weights.items()
         ]
         statement, filtered = _SEARCH.of(scope.filter, ENTRIES.c.attributes)
         rows = tx.all(
