@@ -215,10 +215,11 @@ class Tsvector:
         rates = self._rates(tx)
         ranked = sorted(lexemes, key=lambda each: rates.of_words.get(each, RARE))[:MAX_WORDS]
         part = rates.part(map(store_word, scope.stores))
+        nearly_all = rates.chunks > 0 and part > MOST
         while ranked:
             first = rates.affordable(ranked, part)
             weights = {each: math.log(1 + 1 / rates.of_words.get(each, RARE)) for each in ranked}
-            if found := self._found(tx, scope, weights, first, limit, nearly_all=part > MOST):
+            if found := self._found(tx, scope, weights, first, limit, nearly_all=nearly_all):
                 return found
             # Words that are nowhere are not to hide the others.
             ranked = ranked[first:]
