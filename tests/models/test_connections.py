@@ -258,11 +258,11 @@ async def test_a_long_request_that_is_refused_at_once() -> None:
 
 async def test_a_long_request_that_is_given_up() -> None:
     """Closing ends the connection, whatever of the request was not taken."""
-    reading = asyncio.Event()
-    ended = asyncio.Event()
+    begun, reading, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        begun.set()
         await reading.wait()
         try:
             while await reader.read(2**20):
@@ -274,8 +274,10 @@ async def test_a_long_request_that_is_given_up() -> None:
 
     async with serving(serve) as model:
         task = asyncio.create_task(answer(model, LONG))
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(SECONDS):
+            await begun.wait()
         task.cancel()
         await asyncio.wait({task})
         reading.set()
-        await asyncio.wait_for(ended.wait(), SECONDS)
+        async with asyncio.timeout(SECONDS):
+            await ended.wait()
