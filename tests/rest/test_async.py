@@ -60,7 +60,8 @@ async def test_twenty_streams_at_once(
         assistant = await beta.assistants.create(model=models.script(Answer(text)))
         async with beta.threads.create_and_run_stream(assistant_id=assistant.id) as stream:
             streamed = "".join([delta async for delta in stream.text_deltas])
-        assert streamed == text
-        return (await stream.get_final_run()).status
+        run = await stream.get_final_run()
+        assert streamed == text, run
+        return run.status
 
     assert await asyncio.gather(*map(ask, range(20))) == ["completed"] * 20
