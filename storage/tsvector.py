@@ -9,7 +9,7 @@ it is. The index alone finds them.
 import itertools
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,21 +76,17 @@ class _Rates:
 
     chunks: float = 0.0
     of_words: Mapping[str, float] = field(default_factory=dict)
-
-    def least(self) -> float:
-        """Returns the rate that no other word exceeds."""
-        return min(self.of_words.values(), default=1.0)
+    least: float = 1.0
+    """The rate that no other word exceeds."""
 
     def part(self, stores: Iterable[str]) -> float:
         """Returns which part of the chunks is in vector stores, at most and about."""
-        least = self.least()
-        return min(sum(self.of_words.get(each, least) for each in stores), 1.0)
+        return min(sum(self.of_words.get(each, self.least) for each in stores), 1.0)
 
-    def affordable(self, words: Sequence[str], part: float) -> int:
+    def affordable(self, words: Iterable[str], part: float) -> int:
         """Returns how many of the rarest words few enough chunks of a part have; at least one."""
-        least = self.least()
         found = itertools.accumulate(
-            self.chunks * part * self.of_words.get(each, least) for each in words
+            self.chunks * part * self.of_words.get(each, self.least) for each in words
         )
         return max(sum(each <= AFFORDABLE for each in found), 1)
 
@@ -214,32 +210,32 @@ class Tsvector:
             return []
         rates = self._rates(tx)
         ranked = sorted(lexemes, key=lambda each: rates.of_words.get(each, RARE))[:MAX_WORDS]
-        part = rates.part(map(store_word, scope.stores))
-        nearly_all = rates.chunks > 0 and part > MOST
-        while ranked:
-            first = rates.affordable(ranked, part)
-            weights = {each: math.log(1 + 1 / rates.of_words.get(each, RARE)) for each in ranked}
-            if found := self._found(tx, scope, weights, first, limit, nearly_all=nearly_all):
+        weights = {each: math.log(1 + 1 / rates.of_words.get(each, RARE)) for each in ranked}
+        stores = [store_word(each) for each in scope.stores]
+        part = rates.part(stores)
+        # Of nearly all chunks, those of other vector stores are left out when they are found.
+        within = "" if rates.chunks > 0 and part > MOST else f" & {_any_of(stores)}"
+        while weights:
+            first = rates.affordable(weights, part)
+            if found := self._found(tx, scope, within, weights, first, limit):
                 return found
             # Words that are nowhere are not to hide the others.
-            ranked = ranked[first:]
+            weights = dict(itertools.islice(weights.items(), first, None))
         return []
 
     def _found(
         self,
         tx: Transaction,
         scope: Scope,
+        within: str,
         weights: Mapping[str, float],
         first: int,
         limit: int,
-        *,
-        nearly_all: bool,
     ) -> list[tuple[int, float]]:
         """Returns the chunks that have some of the first words, and how well they have all.
 
-        Among `nearly_all` chunks those of other vector stores are left out when they are found.
+        Each query of a word ends with `within`, which says in which vector stores.
         """
-        within = "" if nearly_all else f" & {_any_of(map(store_word, scope.stores))}"
         rarest = [*weights][:first]
         queries = {word: _quoted(word) + within for word in rarest}
         others = [word for word, weight in weights.items() if weight > FREQUENT][first:]
@@ -269,6 +265,7 @@ class Tsvector:
             # A table that was never analyzed is small, or about to be.
             return _Rates()
         # Behind the rates of the words are the least and the greatest of them.
-        rates = _Rates(row[2], dict(zip(row[0], row[1], strict=False)))
+        of_words = dict(zip(row[0], row[1], strict=False))
+        rates = _Rates(row[2], of_words, min(of_words.values(), default=1.0))
         self._known = rates, time.monotonic()
         return rates

@@ -7,6 +7,7 @@ A chunk's score is `(1 - w) * words / best words + w * cosine`, w being the embe
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
+from operator import itemgetter
 
 import numpy as np
 import structlog
@@ -57,10 +58,9 @@ class Search:
         if len(vectors):
             await self._complete(project, vectors, words, cosines)
         scores = _fused(words, cosines, self._embedder.weight)
-        ranked = sorted(
-            ((score, id) for id, score in scores.items() if score >= threshold), reverse=True
-        )
-        return await self._results(project, [(id, score) for score, id in ranked], limit)
+        above = (each for each in scores.items() if each[1] >= threshold)
+        ranked = sorted(above, key=itemgetter(1, 0), reverse=True)
+        return await self._results(project, ranked, limit)
 
     async def _complete(
         self, project: str, vectors: Matrix, words: Sequence[Scores], cosines: Sequence[Scores]
