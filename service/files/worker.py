@@ -17,6 +17,7 @@ from service.files.parsing import ParseFailed, failed
 from service.files.parsing.kinds import readable
 from service.files.parsing.parser import parse
 from service.process import metrics
+from service.process.waiting import wait_at_most
 from storage.entry_claims import EntryClaim, EntryClaims
 from storage.errors import StorageError
 
@@ -65,9 +66,7 @@ class IndexWorker:
                 self._woken.clear()
                 if free := self._concurrency - len(self._attempts):
                     await self._begin(free)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(PERIOD):
-                        await self._woken.wait()
+                await wait_at_most(self._woken, PERIOD)
         finally:
             await self._give_back()
 

@@ -19,6 +19,7 @@ from nats.js.api import StreamConfig
 
 from service.errors import SettingsError
 from service.process import metrics
+from service.process.waiting import wait_at_most
 
 log = structlog.get_logger(__name__)
 
@@ -133,9 +134,7 @@ class Connection:
     async def _wait_told(self) -> None:
         """Waits until NATS is there, or refuses."""
         while not (self.up or _refused(self._problem)):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_SECONDS):
-                    await self._up.wait()
+            await wait_at_most(self._up, RETRY_SECONDS)
 
     async def close(self) -> None:
         """Disconnects."""

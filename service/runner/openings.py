@@ -1,12 +1,12 @@
 """Steps and messages that begin: streams show them at once, and their write goes on beside."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
 
+from service.process.waiting import wait_at_most
 from storage.claims import Claim, Claims
 from storage.errors import ClaimLost, Unreachable
 from storage.openings import Opening, open_message, open_tool_calls
@@ -133,9 +133,7 @@ class Openings:
                 log.exception("opening not written", id=opening.step.id)
             finally:
                 tried()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._ending.wait()
+            await wait_at_most(self._ending, delay)
             if self._ending.is_set():
                 return False
             delay *= 2

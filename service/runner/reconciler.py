@@ -1,12 +1,12 @@
 """The reconciler: on every server, requeues orphaned runs and ends overdue ones."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from service.process import metrics
+from service.process.waiting import wait_at_most
 from service.runner.queue.queue import RunQueue
 from storage.errors import Unreachable
 from storage.stale_runs import WAITING, StaleRuns
@@ -57,9 +57,7 @@ class Reconciler:
                 log.warning("reconciler's round failed", reason=str(error))
             except Exception:
                 log.warning("reconciler's round failed", exc_info=True)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PERIOD):
-                    await self._woken.wait()
+            await wait_at_most(self._woken, PERIOD)
 
     async def round(self, queued_for: float) -> None:
         """Requeues what was lost or orphaned, and ends what was cancelled or is overdue."""
