@@ -98,11 +98,14 @@ class Database:
             return await self._adapter.write(work, None)
         return await self._adapter.renew(work)
 
-    async def read(self, work: Work[T], project: str | None = None) -> T:
+    async def read(self, work: Work[T], project: str | None = None, *, at_once: bool = False) -> T:
         """Returns what `work` returns; all that it reads is as it was at its first statement.
 
-        Raises Unreachable.
+        On PostgreSQL, what is read `at_once`, with a single statement, takes no transaction. Raises
+        Unreachable.
         """
+        if isinstance(self._adapter, PostgreSQL) and at_once:
+            return await self._adapter.get(work, project)
         return await self._adapter.read(work, project)
 
     async def get(self, work: Work[T], project: str | None = None, *, together: bool = False) -> T:

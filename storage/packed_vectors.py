@@ -12,7 +12,7 @@ from storage import tables
 from storage.dialects import in_numbers
 from storage.file_tables import CHUNK_BITS
 from storage.filters import Filtered
-from storage.repository import Repository, reads
+from storage.repository import Repository, reads_at_once
 from storage.rows import ChunkVectors, table
 from storage.scope import ENTRIES, Scope, visible
 from storage.statements import Statement, param
@@ -36,12 +36,12 @@ DELETE: Statement[Any] = Statement(sa.delete(_TABLE).where(_OF, _TABLE.c.id >= p
 class PackedVectors(Repository):
     """Rows of vectors."""
 
-    @reads
+    @reads_at_once
     def segments(self, tx: Transaction, scope: Scope) -> list[int]:
         """Returns the numbers of the segments in scope."""
         return segments_in(tx, scope)
 
-    @reads
+    @reads_at_once
     def rows(self, tx: Transaction, segments: Sequence[int]) -> list[ChunkVectors]:
         """Returns the rows of some segments, in order."""
         return tx.all(OF_SEGMENTS, segments=list(segments))

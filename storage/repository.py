@@ -56,6 +56,11 @@ def reads(work: Work[R, P, T]) -> OfProject[R, P, T]:
     return _of_project(work, lambda database: database.read)
 
 
+def reads_at_once(work: Work[R, P, T]) -> OfProject[R, P, T]:
+    """Marks one that reads with a single statement."""
+    return _of_project(work, lambda database: partial(database.read, at_once=True))
+
+
 def writes(work: Work[R, P, T]) -> OfProject[R, P, T]:
     """Marks a method that writes, but to no chat thread that exists."""
     return _of_project(work, lambda database: database.write)

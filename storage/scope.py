@@ -21,6 +21,8 @@ class Scope:
 
     stores: tuple[str, ...]
     filter: Filter | None = None
+    neighbours: bool = True
+    """Whether some of the vector stores may have an index of neighbours."""
 
 
 def visible(where: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

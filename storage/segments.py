@@ -14,10 +14,17 @@ import sqlalchemy as sa
 from storage import tables
 from storage.clock import now
 from storage.database import Database
-from storage.dialects import in_list, in_numbers
+from storage.dialects import in_numbers
 from storage.file_tables import CHUNK_BITS
 from storage.full_text import full_text_of, search
-from storage.repository import Repository, reads, reads_all, writes, writes_all
+from storage.repository import (
+    Repository,
+    reads,
+    reads_all,
+    reads_at_once,
+    writes,
+    writes_all,
+)
 from storage.rows import Chunk, Segment, table
 from storage.scope import ENTRIES, Scope, segment_of
 from storage.statements import Statement, param, project
@@ -27,7 +34,6 @@ _SEGMENTS = table(tables.Segment)
 _CHUNKS = table(tables.Chunk)
 _VECTORS = table(tables.ChunkVectors)
 _FILES = table(tables.File)
-_STORES = table(tables.VectorStore)
 
 MAX_CHUNKS = 2**CHUNK_BITS
 """Chunks of a segment, at most."""
@@ -78,11 +84,6 @@ FOUND: Statement[Any] = Statement(
     .join(ENTRIES, ENTRIES.c.segment == segment_of(_CHUNKS.c.id))
     .join(_FILES, _FILES.c.id == ENTRIES.c.file_id)
     .where(in_numbers(_CHUNKS.c.id, "ids"), ENTRIES.c.project_id == project())
-)
-EMBEDDERS: Statement[Any] = Statement(
-    sa.select(_STORES.c.id, _STORES.c.embedder).where(
-        _STORES.c.project_id == project(), in_list(_STORES.c.id, "stores")
-    )
 )
 _IN_SEGMENT = sa.and_(_CHUNKS.c.id >= param("first", _ID), _CHUNKS.c.id < param("end", _ID))
 PORTION_OF = Statement(
@@ -184,12 +185,7 @@ class Segments(Repository):
         """Returns the chunks that have words of a query, the best first; see FullText."""
         return dict(search(self._words, tx, scope, query, limit))
 
-    @reads
-    def embedders(self, tx: Transaction, stores: Sequence[str]) -> dict[str, str | None]:
-        """Returns whose vectors vector stores have, by the ids of those that there are."""
-        return {row[0]: row[1] for row in tx.all(EMBEDDERS, stores=list(stores))}
-
-    @reads
+    @reads_at_once
     def found(self, tx: Transaction, ids: Sequence[int]) -> dict[int, Found]:
         """Returns chunks by their numbers; those that are not visible any more are left out."""
         return {row[0]: Found(*row) for row in tx.all(FOUND, ids=list(ids))}

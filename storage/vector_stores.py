@@ -1,7 +1,6 @@
 """Vector stores in the database."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,16 +68,6 @@ USABLE = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RunStores:
-    """Where a run searches."""
-
-    ids: tuple[str, ...]
-    """Its own vector stores, then its thread's; of both, those that are there and not expired."""
-    waiting: int
-    """How many files of its thread's are being indexed."""
-
-
 class VectorStores(Repository):
     """Vector stores of a project."""
 
@@ -125,16 +114,16 @@ class VectorStores(Repository):
         tx.run(TOUCH, ids=[*store_ids], now=int(tx.now()))
 
     @reads_all
-    def of_run(self, tx: Transaction, run: Run) -> RunStores:
-        """Returns the vector stores in which a run of any project searches."""
+    def of_run(self, tx: Transaction, run: Run) -> Sequence[VectorStore]:
+        """Returns the vector stores in which a run of any project searches, each once.
+
+        Its own, then its thread's; of both, those that are there and not expired.
+        """
         (of_thread,) = tx.one(THREAD, id=run.thread_id) or ({},)
-        own = run.tool_resources or {}
-        ids = dict.fromkeys([*_named(own), *_named(of_thread)])
-        rows = tx.all(USABLE, ids=[*ids], project_id=run.project_id)
+        named = [*_named(run.tool_resources or {}), *_named(of_thread)]
+        rows = tx.all(USABLE, ids=named, project_id=run.project_id)
         found = {row.id: store_lock.as_of_now(tx, row) for row in rows}
-        usable = [id for id in ids if id in found and not found[id].expired]
-        waiting = sum(found[id].in_progress for id in _named(of_thread) if id in usable)
-        return RunStores(tuple(usable), waiting)
+        return [found[id] for id in dict.fromkeys(named) if id in found and not found[id].expired]
 
     @reads_all
     def due(self, tx: Transaction, limit: int = 100) -> Sequence[tuple[str, str]]:

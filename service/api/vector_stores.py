@@ -1,5 +1,7 @@
 """VectorStoresService: unpacks and checks requests, and hands them to storage and the search."""
 
+import asyncio
+
 from assistants.v1 import vector_stores_pb2
 
 from service.api.entries import check_readable
@@ -13,7 +15,6 @@ from storage.entries import NewEntry
 from storage.errors import StoreExpired
 from storage.pages import Page
 from storage.rows import VectorStore
-from storage.scope import Scope
 
 
 class VectorStoresServicer:
@@ -75,13 +76,16 @@ class VectorStoresServicer:
         queries = given["queries"]
         if given["rewrite"]:
             queries = await self._library.rewritten(queries)
-        await self._storage.vector_stores.use(caller.project, [store_id])
-        found = await self._library.search.search(
-            caller.project,
-            Scope((store_id,), given["filter"]),
-            queries,
-            given["limit"],
-            given["threshold"],
+        found, _ = await asyncio.gather(
+            self._library.search.search(
+                caller.project,
+                [store],
+                queries,
+                given["limit"],
+                given["threshold"],
+                given["filter"],
+            ),
+            self._storage.vector_stores.use(caller.project, [store_id]),
         )
         return Results(store_id, queries, found)
 

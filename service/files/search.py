@@ -15,6 +15,8 @@ import structlog
 from service.files.embeddings import Embedder, EmbeddingFailed, Matrix
 from service.files.results import Result
 from service.files.vectors import Scores, VectorIndex
+from storage.filters import Filter
+from storage.rows import VectorStore
 from storage.scope import Scope
 from storage.segments import Segments
 
@@ -39,20 +41,22 @@ class Search:
     async def search(
         self,
         project: str,
-        scope: Scope,
+        stores: Sequence[VectorStore],
         queries: Sequence[str],
         limit: int,
         threshold: float = 0.0,
+        filter: Filter | None = None,
     ) -> list[Result]:
-        """Returns the best chunks in scope, each once, the best first.
+        """Returns the best chunks of files that match `filter`, each once, the best first.
 
         Scores below `threshold` are left out; equals are in the order of files and places. Where
         there are no embeddings to be had, words alone decide.
         """
         count = max(CANDIDATES, MORE * limit)
+        scope = Scope(tuple(each.id for each in stores), filter)
         words, near = await asyncio.gather(
             self._by_words(project, scope, queries, count),
-            self._by_vectors(project, scope, queries, count),
+            self._by_vectors(project, stores, filter, queries, count),
         )
         vectors, cosines = near
         if len(vectors):
@@ -82,26 +86,30 @@ class Search:
         )
 
     async def _by_vectors(
-        self, project: str, scope: Scope, queries: Sequence[str], count: int
+        self,
+        project: str,
+        stores: Sequence[VectorStore],
+        filter: Filter | None,
+        queries: Sequence[str],
+        count: int,
     ) -> tuple[Matrix, list[Scores]]:
         """Returns the queries' vectors and the nearest chunks; none if there are no vectors."""
         nothing = np.zeros((0, 0), dtype=np.float32), [Scores() for _ in queries]
-        embedders = await self._segments.embedders(project, scope.stores)
-        stores = tuple(id for id, name in embedders.items() if name == self._embedder.name)
-        others = [id for id, name in embedders.items() if name not in (None, self._embedder.name)]
-        if others:
+        known = [each for each in stores if each.embedder is not None]
+        if others := [each.id for each in known if each.embedder != self._embedder.name]:
             # What vectors say of the others means nothing, be it that they are as long.
             log.warning("vector stores have vectors of another embedder: reindex", stores=others)
             return nothing
-        if not stores:
+        if not known:
             return nothing
         try:
             vectors = await self._embedder.queries(queries)
         except EmbeddingFailed as error:
             log.warning("search goes by words alone", problem=str(error))
             return nothing
-        found = await self._vectors.nearest(project, Scope(stores, scope.filter), vectors, count)
-        return vectors, found
+        indexed = any(each.neighbours is not None for each in known)
+        scope = Scope(tuple(each.id for each in known), filter, indexed)
+        return vectors, await self._vectors.nearest(project, scope, vectors, count)
 
     async def _results(
         self, project: str, ranked: Sequence[tuple[int, float]], limit: int

@@ -15,7 +15,6 @@ from storage import Storage, ids
 from storage.attachments import AUTO
 from storage.entries import NewEntry
 from storage.files import NewBlob
-from storage.scope import Scope
 from tests.support.storage.rows import PROJECT
 
 FOXES = b"Foxes eat berries, mice and beetles. " * 50
@@ -55,8 +54,8 @@ class Shelf:
 
     async def found(self, store_id: str, query: str) -> list[str]:
         """Returns the names of the files that a search finds, the best first."""
-        scope = Scope((store_id,))
-        results = await self.library.search.search(PROJECT, scope, [query], 50)
+        store = await self.storage.vector_stores.get(PROJECT, store_id)
+        results = await self.library.search.search(PROJECT, [store], [query], 50)
         return list(dict.fromkeys(each.filename for each in results))
 
 

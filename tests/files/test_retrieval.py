@@ -85,7 +85,7 @@ async def by_vectors(world: World, question: str) -> list[str]:
 
 
 async def by_both(world: World, question: str) -> list[str]:
-    found = await world.search.search(PROJECT, STORE, [question], DEPTH)
+    found = await world.search.search(PROJECT, await world.rows("vs_1"), [question], DEPTH)
     return [each.text for each in found]
 
 

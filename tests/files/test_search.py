@@ -13,10 +13,9 @@ from service.files.parsing import ParseFailed
 from service.files.results import Result
 from storage import fts5, tsvector
 from storage.database import Database
-from storage.filters import Comparison
+from storage.filters import Comparison, Filter
 from storage.packed_vectors import PackedVectors
 from storage.scope import Scope
-from storage.segments import Segments
 from storage.statements import Statement
 from storage.words import words_of
 from tests.support.files.world import PROJECT, World, pieces
@@ -41,10 +40,15 @@ async def world(database_url: str) -> AsyncIterator[World]:
 
 
 async def search(
-    world: World, *queries: str, limit: int = 10, threshold: float = 0.0, **scope: object
+    world: World,
+    *queries: str,
+    stores: Sequence[str] = ("vs_1",),
+    limit: int = 10,
+    threshold: float = 0.0,
+    filter: Filter | None = None,
 ) -> list[Result]:
-    where = Scope(**{"stores": ("vs_1",), **scope})  # type: ignore[arg-type]
-    return await world.search.search(PROJECT, where, queries, limit, threshold)
+    rows = await world.rows(*stores)
+    return await world.search.search(PROJECT, rows, queries, limit, threshold, filter)
 
 
 async def first(world: World, *queries: str) -> str:
@@ -130,7 +134,9 @@ async def test_filters_and_stores(world: World) -> None:
     assert {"file-cats", "file-other"} <= {each.file_id for each in both}
     assert {each.vector_store_id for each in both} == {"vs_1", "vs_2"}
     assert await search(world, "cats", stores=()) == []
-    assert await search(world, "cats", stores=("vs_3",)) == []
+    [gone] = await world.rows("vs_2")
+    gone.id = "vs_3"
+    assert await world.search.search(PROJECT, [gone], ["cats"], 10) == []
 
 
 async def test_a_file_of_a_store_with_many_others_is_found_through_a_filter(world: World) -> None:
@@ -243,11 +249,6 @@ async def test_a_segment_that_was_swept_takes_no_more(world: World) -> None:
         await world.segments.add(PROJECT, segment, 0, [], lambda tx, first: 0)
 
 
-async def test_projects_are_apart(world: World) -> None:
-    segments = Segments(world.database)
-    assert await segments.embedders("proj_2", ("vs_1",)) == {}
-
-
 def test_words_of_a_query() -> None:
     assert words_of("What is the Capital of FRANCE?") == ["capital", "france"]
     assert words_of("to be or not to be") == ["to", "be", "or", "not"]
@@ -257,9 +258,9 @@ def test_words_of_a_query() -> None:
 
 async def test_another_project_finds_nothing(world: World) -> None:
     """It names a store that is not its own, and gets neither words nor vectors of it."""
-    everything = Scope(("vs_1",))
-    assert await world.search.search(PROJECT, everything, ["kittens"], 10)
-    assert await world.search.search("proj_2", everything, ["kittens"], 10) == []
+    everything, rows = Scope(("vs_1",)), await world.rows("vs_1")
+    assert await world.search.search(PROJECT, rows, ["kittens"], 10)
+    assert await world.search.search("proj_2", rows, ["kittens"], 10) == []
     [*found] = await world.segments.with_words(PROJECT, everything, "kittens", 10)
     assert await world.segments.found("proj_2", found) == {}
     [*segments] = await PackedVectors(world.database).segments(PROJECT, everything)

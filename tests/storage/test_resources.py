@@ -165,10 +165,10 @@ async def test_runs_search_where_their_assistant_and_their_thread_do(storage: St
     own = await store_of(storage, thread)
     run = Run(**{"project_id": PROJECT, "thread_id": thread.id, **_blank(), **values})
     found = await storage.vector_stores.of_run(run)
-    assert (found.ids, found.waiting) == ((store.id, own.id), 1)
+    assert [each.id for each in found] == [store.id, own.id]
     await expire(storage, own.id)
     found = await storage.vector_stores.of_run(run)
-    assert (found.ids, found.waiting) == ((store.id,), 0)
+    assert [each.id for each in found] == [store.id]
     searches = new_run(assistant_id=new.assistant_id, tools=SEARCH)
     with pytest.raises(StoreExpiredForRun):
         await storage.runs.create(PROJECT, thread.id, searches, [])

@@ -7,6 +7,7 @@ segments never change, so what is kept is never wrong.
 
 import asyncio
 import heapq
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,16 +95,14 @@ class PackedIndex:
 
     async def scores(self, project: str, queries: Matrix, chunks: Sequence[int]) -> list[Scores]:
         """Returns how near certain chunks are."""
-        wanted = np.unique(np.array(chunks, dtype=np.int64))
-        segments = sorted({int(id) >> CHUNK_BITS for id in wanted})
+        segments = sorted({id >> CHUNK_BITS for id in chunks})
         found: list[Scores] = [{} for _ in queries]
         for at in range(0, len(segments), SEGMENTS):
             rows = await self._read(project, segments[at : at + SEGMENTS])
-            for each in _blocks(_of_length(rows, queries.shape[1])):
-                chosen = np.isin(each.ids, wanted, assume_unique=True)
-                near = _products(each.numbers[chosen], each.scales[chosen], queries)
-                for scores, row in zip(found, near, strict=True):
-                    scores.update(zip(each.ids[chosen].tolist(), row.tolist(), strict=True))
+            taken = _taken(list(_of_length(rows, queries.shape[1])), chunks)
+            if taken is not None:
+                for scores, row in zip(found, _products(taken, queries), strict=True):
+                    scores.update(zip(taken.ids.tolist(), row.tolist(), strict=True))
         return found
 
     async def _read(self, project: str, segments: Sequence[int]) -> list[_Rows]:
@@ -185,8 +184,7 @@ def _unpack(row: ChunkVectors) -> _Rows:
 
 def _compare(rows: Iterable[_Rows], queries: Matrix, best: Sequence[_Best]) -> None:
     for block in _blocks(_of_length(rows, queries.shape[1])):
-        near = _products(block.numbers, block.scales, queries)
-        for each, scores in zip(best, near, strict=True):
+        for each, scores in zip(best, _products(block, queries), strict=True):
             each.take(block.ids, scores)
 
 
@@ -208,6 +206,19 @@ def _blocks(rows: Iterable[_Rows]) -> Iterator[_Rows]:
         yield _joined(gathered)
 
 
+def _taken(rows: Sequence[_Rows], chunks: Iterable[int]) -> _Rows | None:
+    """Returns the vectors of those chunks that are in rows, which are in order; None if none is."""
+    firsts = [int(each.ids[0]) for each in rows]
+    ids, scales, numbers = [], [], []
+    for id in chunks:
+        at = bisect_right(firsts, id) - 1
+        if at >= 0 and (place := id - firsts[at]) < len(rows[at].ids):
+            ids.append(id)
+            scales.append(rows[at].scales[place])
+            numbers.append(rows[at].numbers[place])
+    return _Rows(np.array(ids), np.array(scales), np.stack(numbers)) if ids else None
+
+
 def _joined(rows: Sequence[_Rows]) -> _Rows:
     return _Rows(
         np.concatenate([each.ids for each in rows]),
@@ -216,9 +227,7 @@ def _joined(rows: Sequence[_Rows]) -> _Rows:
     )
 
 
-def _products(
-    numbers: Packed, scales: npt.NDArray[np.float32], queries: Matrix
-) -> npt.NDArray[np.float32]:
+def _products(rows: _Rows, queries: Matrix) -> npt.NDArray[np.float32]:
     """Returns a row of cosines for each query."""
-    products: npt.NDArray[np.float32] = (queries @ numbers.astype(np.float32).T) * scales
+    products: npt.NDArray[np.float32] = (queries @ rows.numbers.astype(np.float32).T) * rows.scales
     return products

@@ -80,7 +80,7 @@ class PgvectorIndex:
         self, project: str, scope: Scope, queries: Matrix, limit: int
     ) -> list[Scores]:
         """Returns the nearest chunks to each query, nearly or exactly."""
-        if not self._has_table:
+        if not (self._has_table and scope.neighbours):
             return await self._packed.nearest(project, scope, queries, limit)
         near, segments = await self._embeddings.nearest(
             project, scope, [_text(each) for each in queries], queries.shape[1], limit

@@ -14,7 +14,6 @@ from service.settings import FileSearchMode
 from service.types.tool_calls import FILE_SEARCH
 from service.types.tools import ranking_options
 from storage.rows import Run
-from storage.scope import Scope
 from storage.vector_stores import VectorStores
 
 MAX_QUERIES = 5
@@ -104,9 +103,9 @@ class FileSearch(ServerTool):
     async def offer(self, run: Run, given: Mapping[str, Any]) -> Offer | None:
         """Returns the function; None where there is nothing to search in. Raises Unreachable."""
         stores = await self._stores.of_run(run)
-        if not stores.ids:
+        if not stores:
             return None
-        await self._stores.use(run.project_id, stores.ids)
+        await self._stores.use(run.project_id, [each.id for each in stores])
         return Offer({"type": "function", "function": {**FUNCTION}}, ahead=self._is_ahead(run))
 
     async def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
@@ -123,11 +122,9 @@ class FileSearch(ServerTool):
         if ahead:
             tokens, room = AHEAD_TOKENS, room // AHEAD_SHARE
         found = list[Found]()
-        if stores.ids:
+        if stores:
             threshold = options["score_threshold"]
-            found = await self._search.search(
-                run.project_id, Scope(stores.ids), queries, limit, threshold
-            )
+            found = await self._search.search(run.project_id, stores, queries, limit, threshold)
         texts = fitting(found, min(tokens, room))
         results = [
             {

@@ -18,6 +18,7 @@ from storage.rows import File, VectorStore, VectorStoreFile, table
 from storage.segments import Segments
 from storage.statements import Statement, param
 from storage.transaction import Transaction
+from storage.vector_stores import VectorStores
 
 PROJECT = "proj_1"
 _ENTRIES = table(tables.VectorStoreFile)
@@ -66,6 +67,10 @@ class World:
         )
         await self.database.write(lambda tx: tx.insert(row), PROJECT)
         return id
+
+    async def rows(self, *stores: str) -> list[VectorStore]:
+        """Returns vector stores as they are now."""
+        return [await VectorStores(self.database).get(PROJECT, id) for id in stores]
 
     async def entry(
         self, store: str, file_id: str, attributes: Mapping[str, Any] | None = None

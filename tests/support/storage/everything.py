@@ -236,7 +236,6 @@ async def _segments(storage: Storage) -> None:
     await storage.segments.add(PROJECT, segment, 0, [NewChunk(0, 2, "some words")], add_vectors)
     await storage.segments.with_words(PROJECT, scope, "words", 9)
     await storage.segments.found(PROJECT, [1])
-    await storage.segments.embedders(PROJECT, ["vs_1"])
     await storage.segments.chunks(PROJECT, segment, 0, 9)
     vectors = PackedVectors(storage.database)
     await vectors.segments(PROJECT, scope)
