@@ -36,9 +36,15 @@ def segment_of(chunk: Any) -> Any:
     return chunk.op(">>")(sa.literal_column(str(CHUNK_BITS), sa.BigInteger()))
 
 
-def in_scope(chunk: Any, where: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    """Returns the condition that the chunk of a number is in scope."""
+def in_scope(
+    chunk: Any, where: sa.ColumnElement[bool], *, by_itself: bool = False
+) -> sa.ColumnElement[bool]:
+    """Returns the condition that the chunk of a number is in scope.
+
+    PostgreSQL is to look for each `by_itself`, not for all of them at once.
+    """
     entry: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
         ENTRIES.c.segment == segment_of(chunk), visible(where)
     )
-    return sa.exists(entry)
+    # With an offset, it is not made a join.
+    return sa.exists(entry.offset(sa.literal_column("0")) if by_itself else entry)

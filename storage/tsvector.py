@@ -25,7 +25,7 @@ from storage.words import plain, store_word
 MAX_WORDS = 16
 """Words of a query that are looked for: the rarest."""
 
-AFFORDABLE = 1_000
+AFFORDABLE = 2_000
 """Chunks that are found for each word, about. Of a word of which there are more, those are found
 that have one of the rarest words too."""
 
@@ -129,11 +129,14 @@ def _build(where: sa.ColumnElement[bool]) -> sa.Executable:
         sa.select(_TABLE.c.id, sa.func.sum(word.c.weight).label("weight"))
         .join(word, _TABLE.c.words.op("@@")(word.c.found))
         .group_by(_TABLE.c.id)
+        .order_by(sa.desc("weight"), _TABLE.c.id)
+        .offset(sa.literal_column("0"))
         .subquery("found")
     )
     best = (
         sa.select(found.c.id)
-        .where(in_scope(found.c.id, where))
+        # The best first, until there are enough: a vector store may have many more entries.
+        .where(in_scope(found.c.id, where, by_itself=True))
         .order_by(found.c.weight.desc(), found.c.id)
         .limit(param("ranked", _COUNT))
         .cte("best")

@@ -11,11 +11,12 @@ from service.files.embeddings import EmbeddingFailed, Matrix
 from service.files.embeddings.static import StaticEmbedder
 from service.files.parsing import ParseFailed
 from service.files.results import Result
-from storage import fts5, tsvector
+from storage import fts5, segments, tsvector
 from storage.database import Database
 from storage.filters import Comparison, Filter
 from storage.packed_vectors import PackedVectors
 from storage.scope import Scope
+from storage.segments import NewChunk
 from storage.statements import Statement
 from storage.words import words_of
 from tests.support.files.world import PROJECT, World, pieces
@@ -98,6 +99,25 @@ async def test_words_that_are_nowhere_hide_no_others(
     assert [each.file_id for each in (await world.segments.found(PROJECT, [*found])).values()] == [
         "file-cats"
     ]
+
+
+async def test_a_common_word_hides_no_rare_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (fts5, tsvector):
+        monkeypatch.setattr(module, "AFFORDABLE", 50)
+    entry = await world.entry("vs_1", "file-words")
+    segment = await world.segments.begin(PROJECT, "vs_1", world.embedder.name)
+    texts = [" ".join(f"common{n}" for n in range(1200) if (n + at) % 3) for at in range(200)]
+    texts = [f"{text} aardvark" if at < 60 else text for at, text in enumerate(texts)]
+    chunks = [NewChunk(0, 800, text) for text in [*texts, f"{texts[-1]} zebra"]]
+    await world.segments.add(PROJECT, segment, 0, chunks, lambda tx, first: 0)
+    await world.point(entry, segment)
+    if world.database.url.get_backend_name() == "postgresql":
+        # As it does by itself after a while.
+        await world.database.write(lambda tx: tx.run(Statement(sa.text("ANALYZE chunk_words"))))
+    found = await world.segments.with_words(PROJECT, Scope(("vs_1",)), "aardvark zebra", 10)
+    assert next(iter(found)) == segments.number(segment, len(texts))
 
 
 async def test_scores_fall_and_thresholds_hold(world: World) -> None:

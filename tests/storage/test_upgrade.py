@@ -203,6 +203,7 @@ def _upgraded(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         ("0009", UNCHOSEN),
         ("0010", UNCHOSEN),
         ("0011", UNCHOSEN),
+        ("0012", UNCHOSEN),
     ],
 )
 async def test_a_database_of_each_earlier_version(
