@@ -1,7 +1,5 @@
 """VectorStoresService: unpacks and checks requests, and hands them to storage and the search."""
 
-import asyncio
-
 from assistants.v1 import vector_stores_pb2
 
 from service.api.entries import check_readable
@@ -12,7 +10,6 @@ from service.types.answers import Deleted
 from service.types.vector_store_search import Results
 from storage import Storage
 from storage.entries import NewEntry
-from storage.errors import StoreExpired
 from storage.pages import Page
 from storage.rows import VectorStore
 
@@ -70,22 +67,14 @@ class VectorStoresServicer:
         """Returns the chunks that are nearest to the queries."""
         store_id = _id(request)
         given = requests.create(request, vector_store_search.FIELDS)
-        store = await self._storage.vector_stores.get(caller.project, store_id)
-        if store.expired:
-            raise StoreExpired(store_id)
+        store, idle = await self._storage.vector_stores.open(caller.project, store_id)
+        if idle:
+            await self._storage.vector_stores.use(caller.project, [store_id])
         queries = given["queries"]
         if given["rewrite"]:
             queries = await self._library.rewritten(queries)
-        found, _ = await asyncio.gather(
-            self._library.search.search(
-                caller.project,
-                [store],
-                queries,
-                given["limit"],
-                given["threshold"],
-                given["filter"],
-            ),
-            self._storage.vector_stores.use(caller.project, [store_id]),
+        found = await self._library.search.search(
+            caller.project, [store], queries, given["limit"], given["threshold"], given["filter"]
         )
         return Results(store_id, queries, found)
 

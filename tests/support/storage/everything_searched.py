@@ -40,6 +40,7 @@ async def vector_stores(storage: Storage) -> None:
     await stores.get(PROJECT, store.id)
     await stores.list(PROJECT, PageRequest())
     await stores.modify(PROJECT, store.id, {"name": "n", "expires_after": None})
+    await stores.open(PROJECT, store.id)
     await stores.use(PROJECT, [store.id])
     await entries.names(PROJECT, files)
     await entries.create(PROJECT, store.id, *_new(files[0]))
