@@ -25,7 +25,7 @@ from storage.words import plain, store_word
 MAX_WORDS = 16
 """Words of a query that are looked for: the rarest."""
 
-AFFORDABLE = 2_000
+AFFORDABLE = 1_000
 """Chunks that are found for each word, about. Of a word of which there are more, those are found
 that have one of the rarest words too."""
 

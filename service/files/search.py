@@ -139,9 +139,10 @@ def _fused(words: Sequence[Scores], cosines: Sequence[Scores], weight: float) ->
     """Returns the best score of each chunk, over all queries."""
     best: Scores = {}
     for texts, vectors in zip(words, cosines, strict=True):
-        most = max(texts.values(), default=0.0)
-        for id in texts.keys() | vectors.keys():
-            text = texts.get(id, 0.0) / most if most > 0 else 0.0
-            score = (1 - weight) * text + weight * min(max(vectors.get(id, 0.0), 0.0), 1.0)
+        scores = {id: weight * min(max(cosine, 0.0), 1.0) for id, cosine in vectors.items()}
+        most = max(texts.values(), default=0.0) or 1.0
+        for id, text in texts.items():
+            scores[id] = scores.get(id, 0.0) + (1 - weight) * (text / most)
+        for id, score in scores.items():
             best[id] = max(best.get(id, 0.0), score)
     return best

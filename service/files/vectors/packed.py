@@ -209,13 +209,14 @@ def _blocks(rows: Iterable[_Rows]) -> Iterator[_Rows]:
 def _taken(rows: Sequence[_Rows], chunks: Iterable[int]) -> _Rows | None:
     """Returns the vectors of those chunks that are in rows, which are in order; None if none is."""
     firsts = [int(each.ids[0]) for each in rows]
-    ids, scales, numbers = [], [], []
+    ids = list[int]()
+    scales, numbers = [], []
     for id in chunks:
         at = bisect_right(firsts, id) - 1
-        if at >= 0 and (place := id - firsts[at]) < len(rows[at].ids):
+        if at >= 0 and (place := id - firsts[at]) < len((row := rows[at]).ids):
             ids.append(id)
-            scales.append(rows[at].scales[place])
-            numbers.append(rows[at].numbers[place])
+            scales.append(row.scales[place])
+            numbers.append(row.numbers[place])
     return _Rows(np.array(ids), np.array(scales), np.stack(numbers)) if ids else None
 
 
