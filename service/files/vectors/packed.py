@@ -6,7 +6,6 @@ segments never change, so what is kept is never wrong.
 """
 
 import asyncio
-import heapq
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +42,8 @@ class _Rows:
 
     ids: npt.NDArray[np.int64]
     scales: npt.NDArray[np.float32]
-    numbers: Packed
+    numbers: Packed | Matrix
+    """As they are stored, or as they are multiplied."""
 
     @property
     def size(self) -> int:
@@ -135,29 +135,25 @@ class PackedIndex:
 
 
 class _Best:
-    """The greatest of the scores that come in."""
+    """The greatest of the scores that come in, with their chunks, the greatest first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._heap: list[tuple[float, int]] = []
+        self._ids = np.empty(0, dtype=np.int64)
+        self._scores = np.empty(0, dtype=np.float32)
 
     def take(self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> None:
-        if len(self._heap) == self._limit:
-            # Most are worse than all that are known, which numpy tells faster.
-            chosen = scores >= self._heap[0][0]
+        if len(self._ids) == self._limit:
+            chosen = scores > self._scores[-1]
             ids, scores = ids[chosen], scores[chosen]
-        if len(scores) > self._limit:
-            most = np.argpartition(-scores, self._limit)[: self._limit]
-            ids, scores = ids[most], scores[most]
+        ids = np.concatenate([self._ids, ids])
+        scores = np.concatenate([self._scores, scores])
         # Of equals, the chunk that was there first.
-        for score, id in zip(scores.tolist(), ids.tolist(), strict=True):
-            if len(self._heap) < self._limit:
-                heapq.heappush(self._heap, (score, -id))
-            elif (score, -id) > self._heap[0]:
-                heapq.heapreplace(self._heap, (score, -id))
+        order = np.argsort(-scores, kind="stable")[: self._limit]
+        self._ids, self._scores = ids[order], scores[order]
 
     def scores(self) -> Scores:
-        return {-id: score for score, id in sorted(self._heap, reverse=True)}
+        return dict(zip(self._ids.tolist(), self._scores.tolist(), strict=True))
 
 
 def pack(vectors: Matrix) -> bytes:
@@ -217,18 +213,20 @@ def _taken(rows: Sequence[_Rows], chunks: Iterable[int]) -> _Rows | None:
             ids.append(id)
             scales.append(row.scales[place])
             numbers.append(row.numbers[place])
-    return _Rows(np.array(ids), np.array(scales), np.stack(numbers)) if ids else None
+    return (
+        _Rows(np.array(ids), np.array(scales), np.stack(numbers, dtype=np.float32)) if ids else None
+    )
 
 
 def _joined(rows: Sequence[_Rows]) -> _Rows:
     return _Rows(
         np.concatenate([each.ids for each in rows]),
         np.concatenate([each.scales for each in rows]),
-        np.concatenate([each.numbers for each in rows]),
+        np.concatenate([each.numbers for each in rows], dtype=np.float32),
     )
 
 
 def _products(rows: _Rows, queries: Matrix) -> npt.NDArray[np.float32]:
     """Returns a row of cosines for each query."""
-    products: npt.NDArray[np.float32] = (queries @ rows.numbers.astype(np.float32).T) * rows.scales
+    products: npt.NDArray[np.float32] = (queries @ rows.numbers.T) * rows.scales
     return products
