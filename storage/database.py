@@ -104,9 +104,9 @@ class Database:
         On PostgreSQL, what is read `at_once`, with a single statement, takes no transaction. Raises
         Unreachable.
         """
-        if isinstance(self._adapter, PostgreSQL) and at_once:
-            return await self._adapter.get(work, project)
-        return await self._adapter.read(work, project)
+        if isinstance(self._adapter, SQLite):
+            return await self._adapter.read(work, project)
+        return await self._adapter.read(work, project, at_once=at_once)
 
     async def get(self, work: Work[T], project: str | None = None, *, together: bool = False) -> T:
         """Does the same for work that reads a few rows by their keys, or a page by its index.

@@ -70,6 +70,8 @@ Work = Callable[[Transaction], T]
 # Set, because a database may have another default: what is read behind a lock is as it is then.
 _WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_AT_ONCE = b""
+"""Nothing begins it: its single statement may take as long as any."""
 
 
 def parameters(url: URL) -> dict[str, Any]:
@@ -165,7 +167,7 @@ class _Pool:
             try:
                 return self._attempt(job, begin, work, project)
             except psycopg.Error as error:
-                if begin is not None or not (_stale(error) or _lost(job, error)):
+                if begin or not (_stale(error) or _lost(job, error)):
                     raise
                 # While it was idle, as when the server was restarted, or its tables were changed.
                 # It only reads: once more. Others that were idle are no better.
@@ -178,7 +180,7 @@ class _Pool:
         connection = self._begun(job, begin)
         try:
             result = perform(work, Transaction(Cursor(connection), DATABASE, project))
-            if begin is not None:
+            if begin:
                 _commit(connection)
         except psycopg.Error:
             # Nobody knows what it is worth: it may have lost its prepared statements.
@@ -186,7 +188,7 @@ class _Pool:
             raise
         except BaseException:
             # Closed where that fails; the error that is raised is the first one.
-            if begin is not None:
+            if begin:
                 with contextlib.suppress(psycopg.Error):
                     connection.command(b"ROLLBACK", SILENCE_SECONDS)
             raise
@@ -229,7 +231,8 @@ def _begin(connection: Connection, begin: bytes | None) -> None:
         connection.patience = SILENCE_SECONDS
     else:
         connection.patience = connection.limit
-        connection.command(begin, SILENCE_SECONDS)
+        if begin:
+            connection.command(begin, SILENCE_SECONDS)
 
 
 def _stale(error: psycopg.Error) -> bool:
@@ -308,9 +311,13 @@ class PostgreSQL:
         execute = functools.partial(pool.run, _WRITE, work, project, patient=patient)
         return await self._tasks.join(self._tasks.start(_in_turn(turn, execute)))
 
-    async def read(self, work: Work[T], project: str | None) -> T:
-        """Returns what `work` returns; all that it reads is as it was at its first statement."""
-        return await self._tasks.join(self._tasks.start(self._calls.run(_READ, work, project)))
+    async def read(self, work: Work[T], project: str | None, *, at_once: bool = False) -> T:
+        """Returns what `work` returns; all that it reads is as it was at its first statement.
+
+        `at_once`: it has no other.
+        """
+        begin = _AT_ONCE if at_once else _READ
+        return await self._tasks.join(self._tasks.start(self._calls.run(begin, work, project)))
 
     async def get(self, work: Work[T], project: str | None, *, together: bool = False) -> T:
         """Does the same for rows by their keys and short pages; `together`, only if asked for."""

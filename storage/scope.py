@@ -41,7 +41,7 @@ def in_scope(
 ) -> sa.ColumnElement[bool]:
     """Returns the condition that the chunk of a number is in scope.
 
-    PostgreSQL is to look for each `by_itself`, not for all of them at once.
+    With `by_itself`, PostgreSQL looks up the entry of each chunk alone, when it comes to it.
     """
     entry: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
         ENTRIES.c.segment == segment_of(chunk), visible(where)

@@ -135,8 +135,9 @@ def _build(where: sa.ColumnElement[bool]) -> sa.Executable:
     )
     best = (
         sa.select(found.c.id)
-        # The best first, until there are enough: a vector store may have many more entries.
-        .where(in_scope(found.c.id, where, by_itself=True))
+        # The best first, until there are enough: a vector store may have many more entries. Of
+        # those that a filter leaves, there may never be enough.
+        .where(in_scope(found.c.id, where, by_itself=isinstance(where, sa.True_)))
         .order_by(found.c.weight.desc(), found.c.id)
         .limit(param("ranked", _COUNT))
         .cte("best")

@@ -67,12 +67,15 @@ class VectorStoresServicer:
         """Returns the chunks that are nearest to the queries."""
         store_id = _id(request)
         given = requests.create(request, vector_store_search.FIELDS)
-        store, idle = await self._storage.vector_stores.open(caller.project, store_id)
-        if idle:
-            await self._storage.vector_stores.use(caller.project, [store_id])
+        stores = self._storage.vector_stores
+        store, idle = await stores.open(caller.project, store_id)
         queries = given["queries"]
         if given["rewrite"]:
             queries = await self._library.rewritten(queries)
+            # That takes a while.
+            store, idle = await stores.open(caller.project, store_id)
+        if idle:
+            await stores.use(caller.project, [store_id])
         found = await self._library.search.search(
             caller.project, [store], queries, given["limit"], given["threshold"], given["filter"]
         )

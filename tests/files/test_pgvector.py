@@ -101,6 +101,17 @@ async def test_an_index_finds_nearly_all_that_is_nearest(world: World) -> None:
     assert await by_index(world, queries, 10, other) != found
 
 
+async def test_a_search_looks_into_the_index(world: World) -> None:
+    await world.store("vs_1")
+    for page in range(110):
+        await world.put("vs_1", f"file-{page}", f"Cats purr, says page {page}.")
+    await tend(world)
+    # So that nothing else has a vector.
+    await execute(world, "DELETE FROM chunk_vectors")
+    found = await world.search.search(PROJECT, await world.rows("vs_1"), ["kittens"], 5)
+    assert len(found) == 5
+
+
 async def test_the_plan_is_to_use_the_index(world: World, postgresql_url: str) -> None:
     await world.store("vs_1")
     await put(world, "vs_1", "file-1", vectors(400))

@@ -154,12 +154,26 @@ async def test_removing(world: World) -> None:
 
 async def test_vectors_without_a_direction_and_of_other_lengths(world: World) -> None:
     await world.store("vs_1")
-    await put(world, "vs_1", "file-1", np.zeros((3, DIMENSIONS), dtype=np.float32))
-    await put(world, "vs_1", "file-2", vectors(3, dimensions=64))
+    one = await put(world, "vs_1", "file-1", np.zeros((3, DIMENSIONS), dtype=np.float32))
+    other = await put(world, "vs_1", "file-2", vectors(3, dimensions=64))
     (found,) = await nearest(world, vectors(1), 9)
     assert list(found.values()) == [0, 0, 0]
     (found,) = await nearest(world, vectors(1, dimensions=64), 9)
     assert len(found) == 3
+    chunks = [number(segment, place) for segment in (one, other) for place in (0, 2, 3)]
+    (scores,) = await world.vectors.scores(PROJECT, vectors(1, dimensions=64), chunks)
+    assert scores.keys() == {number(other), number(other, 2)}
+
+
+async def test_of_equals_the_first_are_nearest(database_url: str) -> None:
+    database = Database(database_url)
+    world = World(database, PackedIndex(database))
+    await world.store("vs_1")
+    same = np.repeat(vectors(1), BLOCK + 2, axis=0)
+    segment = await put(world, "vs_1", "file-1", same)
+    (found,) = await nearest(world, same[:1], 3)
+    assert list(found) == [number(segment, place) for place in range(3)]
+    await database.close()
 
 
 async def test_many_at_once(world: World) -> None:

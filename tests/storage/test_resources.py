@@ -155,6 +155,20 @@ async def test_files_leave_the_code_interpreter_of_assistants_and_threads(storag
         assert found.tool_resources == coding(kept).given
 
 
+async def test_the_use_of_a_vector_store_is_noted_once_a_second(storage: Storage) -> None:
+    stores = storage.vector_stores
+    store = await stores.create(PROJECT, {"metadata_": {}}, [])
+    await execute(storage, update(tables.VectorStore).values(last_active_at=1))
+    assert (await stores.open(PROJECT, store.id))[1]
+
+    async def noted() -> bool:
+        await stores.use(PROJECT, [store.id])
+        return not (await stores.open(PROJECT, store.id))[1]
+
+    # A second may end in between.
+    assert any([await noted() for _ in range(3)])
+
+
 async def test_runs_search_where_their_assistant_and_their_thread_do(storage: Storage) -> None:
     store = await storage.vector_stores.create(PROJECT, {"metadata_": {}}, [])
     new = new_run(assistant_id=(await storage.assistants.create(PROJECT, assistant_values())).id)

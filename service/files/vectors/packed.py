@@ -38,12 +38,12 @@ Packed = npt.NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Vectors as they are stored, with the numbers of their chunks."""
+    """Vectors with the numbers of their chunks, which rise."""
 
     ids: npt.NDArray[np.int64]
     scales: npt.NDArray[np.float32]
     numbers: Packed | Matrix
-    """As they are stored, or as they are multiplied."""
+    """In proportion to the scales: as they are stored, or as floats to multiply with."""
 
     @property
     def size(self) -> int:
