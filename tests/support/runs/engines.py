@@ -167,3 +167,6 @@ class Following:
         async with contextlib.aclosing(as_sent(stream)) as events:
             async for event in events:
                 self.events.append(event)
+                if event.event == "error":
+                    # Of a test that fails, this is shown.
+                    print(event)
