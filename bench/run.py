@@ -63,6 +63,9 @@ def _noting(results: Results, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # Of several at once, the first.
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
         results.failures[name] = f"{type(error).__name__}: {error}"
 
 
