@@ -70,6 +70,15 @@ WHERE schemaname = current_schema() AND tablename = 'chunk_words' AND attname = 
 """
 
 
+_MERGE = """
+SELECT gin_clean_pending_list(oid) FROM pg_class
+WHERE oid = to_regclass('chunk_words_by_word') AND pg_has_role(relowner, 'USAGE')
+"""
+"""Puts what was added into the index. PostgreSQL does so by itself, but one process at a time, and
+nobody waits for that: several who add fast are ahead of it, until one of them is cancelled for how
+long it takes. So each does it for what it adds, and waits for the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Rates:
     """What the statistics know of the commonest words: which part of the chunks has each."""
@@ -188,6 +197,7 @@ class Tsvector:
     DELETE: Statement[Any] = Statement(
         sa.delete(_TABLE).where(_TABLE.c.id == param("id", _TABLE.c.id))
     )
+    MERGE: Statement[Any] = Statement(sa.text(_MERGE))
     LEXEMES: Statement[Any] = Statement(sa.text(_LEXEMES))
     RATES: Statement[Any] = Statement(sa.text(_STATISTICS))
 
@@ -199,6 +209,7 @@ class Tsvector:
         """Adds chunks of a vector store."""
         given = [{"id": id, "body": plain(text)} for id, text in chunks]
         tx.run(self.INSERT, chunks=given, store=store_word(store_id))
+        tx.run(self.MERGE)
 
     def remove(self, tx: Transaction, store_id: str, chunks: Iterable[tuple[int, str]]) -> None:
         """Removes chunks."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -118,6 +119,17 @@ async def test_a_common_word_hides_no_rare_one(
         await world.database.write(lambda tx: tx.run(Statement(sa.text("ANALYZE chunk_words"))))
     found = await world.segments.with_words(PROJECT, Scope(("vs_1",)), "aardvark zebra", 10)
     assert next(iter(found)) == segments.number(segment, len(texts))
+
+
+async def test_postgresql_has_nothing_left_to_put_into_its_index(postgresql_url: str) -> None:
+    """Those who add fast would be ahead of it, until a statement takes minutes."""
+    database = Database(postgresql_url)
+    world = World(database)
+    await world.store("vs_1")
+    await asyncio.gather(*(world.put("vs_1", f"file-{n}", f"cats{n} purr") for n in range(8)))
+    pages = Statement[Any](sa.text("SELECT gin_clean_pending_list('chunk_words_by_word')"))
+    assert await database.write(lambda tx: tx.value(pages)) == 0
+    await database.close()
 
 
 async def test_scores_fall_and_thresholds_hold(world: World) -> None:
