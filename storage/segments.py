@@ -17,14 +17,7 @@ from storage.database import Database
 from storage.dialects import in_numbers
 from storage.file_tables import CHUNK_BITS
 from storage.full_text import full_text_of, search
-from storage.repository import (
-    Repository,
-    reads,
-    reads_all,
-    reads_at_once,
-    writes,
-    writes_all,
-)
+from storage.repository import Repository, reads, reads_all, reads_at_once, writes, writes_all
 from storage.rows import Chunk, Segment, table
 from storage.scope import ENTRIES, Scope, segment_of
 from storage.statements import Statement, param, project

@@ -14,7 +14,7 @@ from storage.dialects import in_list
 from storage.errors import NotFound, StoreExpired
 from storage.file_tables import EntryStatus
 from storage.lookup import by_id
-from storage.rows import VectorStore, VectorStoreBatch, table
+from storage.rows import VectorStore, VectorStoreBatch, maker, table
 from storage.statements import Statement, param, project
 from storage.transaction import Transaction
 
@@ -26,7 +26,13 @@ _BATCHES = table(tables.VectorStoreBatch)
 _FILES = table(tables.File)
 
 _ONE = sa.select(_STORES).where(_STORES.c.project_id == project(), _STORES.c.id == param("id"))
+_WITH_IDLE = _ONE.add_columns(
+    # By whole seconds, as it is kept.
+    (_STORES.c.last_active_at <= clock.now() - sa.literal_column("1")).label("idle")
+)
+_MAKE = maker(VectorStore, _WITH_IDLE.selected_columns.keys())
 FIND = Statement(_ONE, VectorStore)
+FIND_WITH_IDLE: Statement[Any] = Statement(_WITH_IDLE)
 LOCK = Statement(_ONE.with_for_update(), VectorStore)
 LOCK_FILES: Statement[Any] = Statement(
     sa.select(_FILES.c.id, _FILES.c.filename)
@@ -65,6 +71,15 @@ def find(tx: Transaction, store_id: str) -> VectorStore:
     return as_of_now(tx, by_id(tx, FIND, KIND, store_id))
 
 
+def find_open(tx: Transaction, store_id: str) -> tuple[VectorStore, bool]:
+    """Returns one that has not expired, and whether it was not active in this second yet.
+
+    Raises NotFound, StoreExpired.
+    """
+    row = by_id(tx, FIND_WITH_IDLE, KIND, store_id)
+    return _opened(as_of_now(tx, _MAKE(row))), row[-1]
+
+
 def lock(tx: Transaction, store_id: str, **project: str) -> VectorStore:
     """Returns a vector store, its row locked until the transaction ends. Raises NotFound.
 
@@ -75,9 +90,12 @@ def lock(tx: Transaction, store_id: str, **project: str) -> VectorStore:
 
 def lock_open(tx: Transaction, store_id: str) -> VectorStore:
     """Does the same for one that is to be changed. Raises NotFound, StoreExpired."""
-    store = lock(tx, store_id)
+    return _opened(lock(tx, store_id))
+
+
+def _opened(store: VectorStore) -> VectorStore:
     if store.expired:
-        raise StoreExpired(store_id)
+        raise StoreExpired(store.id)
     return store
 
 

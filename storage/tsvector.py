@@ -69,7 +69,6 @@ FROM pg_stats
 WHERE schemaname = current_schema() AND tablename = 'chunk_words' AND attname = 'words'
 """
 
-
 _MERGE = """
 SELECT gin_clean_pending_list(oid) FROM pg_class
 WHERE oid = to_regclass('chunk_words_by_word') AND pg_has_role(relowner, 'USAGE')

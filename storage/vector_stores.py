@@ -5,15 +5,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import clock, entries, ids, pages, store_lock, tables
+from storage import entries, ids, pages, store_lock, tables
 from storage.dialects import in_list
 from storage.entries import NewEntry
 from storage.errors import StoreExpired
 from storage.file_tables import EXPIRES
-from storage.lookup import by_id
 from storage.pages import Page, PageRequest
 from storage.repository import Repository, gets, reads_all, writes
-from storage.rows import Run, VectorStore, maker, table
+from storage.rows import Run, VectorStore, table
 from storage.segments import abandon
 from storage.statements import Statement, param, project
 from storage.transaction import Transaction
@@ -63,13 +62,6 @@ DUE: Statement[Any] = Statement(
 THREAD: Statement[Any] = Statement(
     sa.select(_THREADS.c.tool_resources).where(_THREADS.c.id == param("id"))
 )
-_OPEN = sa.select(
-    _TABLE,
-    # By whole seconds, as it is kept.
-    (_TABLE.c.last_active_at <= clock.now() - sa.literal_column("1")).label("idle"),
-).where(_TABLE.c.project_id == project(), _TABLE.c.id == param("id"))
-OPEN: Statement[Any] = Statement(_OPEN)
-_MAKE = maker(VectorStore, _OPEN.selected_columns.keys())
 USABLE = Statement(
     sa.select(_TABLE).where(_TABLE.c.project_id == project(), in_list(_TABLE.c.id, "ids")),
     VectorStore,
@@ -101,11 +93,7 @@ class VectorStores(Repository):
 
         It is if this is the first use in this second; see `use`. Raises NotFound, StoreExpired.
         """
-        row = by_id(tx, OPEN, store_lock.KIND, store_id)
-        store = store_lock.as_of_now(tx, _MAKE(row))
-        if store.expired:
-            raise StoreExpired(store_id)
-        return store, row[-1]
+        return store_lock.find_open(tx, store_id)
 
     @gets
     def list(self, tx: Transaction, page: PageRequest) -> Page[VectorStore]:

@@ -107,8 +107,8 @@ class Search:
         except EmbeddingFailed as error:
             log.warning("search goes by words alone", problem=str(error))
             return nothing
-        indexed = any(each.neighbours is not None for each in known)
-        scope = Scope(tuple(each.id for each in known), filter, indexed)
+        neighbours = any(each.neighbours is not None for each in known)
+        scope = Scope(tuple(each.id for each in known), filter, neighbours=neighbours)
         return vectors, await self._vectors.nearest(project, scope, vectors, count)
 
     async def _results(

@@ -5,13 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from service.files.search import CANDIDATES
 from service.files.vectors.pgvector import PgvectorIndex
 from storage.database import Database
 from storage.scope import Scope
-from storage.statements import Statement
 from tests.support.files.retrieval import (
     DEPTH,
     Question,
@@ -56,9 +54,7 @@ async def _index(url: str, *, neighbours: bool) -> None:
     await world.store("vs_1")
     for number, text in enumerate(documents().values()):
         await world.put("vs_1", f"file-{number}", text)
-    if database.url.get_backend_name() == "postgresql":
-        # As the server does by itself after a while.
-        await database.write(lambda tx: tx.run(Statement(sa.text("ANALYZE chunk_words"))))
+    await world.analyze()
     if neighbours:
         assert isinstance(world.vectors, PgvectorIndex)
         await world.vectors.tend(size=1)

@@ -114,9 +114,7 @@ async def test_a_common_word_hides_no_rare_one(
     chunks = [NewChunk(0, 800, text) for text in [*texts, f"{texts[-1]} zebra"]]
     await world.segments.add(PROJECT, segment, 0, chunks, lambda tx, first: 0)
     await world.point(entry, segment)
-    if world.database.url.get_backend_name() == "postgresql":
-        # As it does by itself after a while.
-        await world.database.write(lambda tx: tx.run(Statement(sa.text("ANALYZE chunk_words"))))
+    await world.analyze()
     found = await world.segments.with_words(PROJECT, Scope(("vs_1",)), "aardvark zebra", 10)
     assert next(iter(found)) == segments.number(segment, len(texts))
 

@@ -30,6 +30,7 @@ _POINT: Statement[Any] = Statement(
 _DELETE: Statement[Any] = Statement(
     sa.delete(_ENTRIES).where(_ENTRIES.c.file_id == param("file_id"))
 )
+_ANALYZE: Statement[Any] = Statement(sa.text("ANALYZE chunk_words"))
 
 
 async def pieces(text: str, size: int = 50_000) -> AsyncIterator[str]:
@@ -127,6 +128,11 @@ class World:
     async def delete(self, file_id: str) -> None:
         """Deletes the entries of a file."""
         await self.database.write(lambda tx: tx.run(_DELETE, file_id=file_id), PROJECT)
+
+    async def analyze(self) -> None:
+        """Has PostgreSQL see how common words are, as it does by itself after a while."""
+        if self.database.url.get_backend_name() == "postgresql":
+            await self.database.write(lambda tx: tx.run(_ANALYZE))
 
     async def sweep(self) -> int:
         """Removes all segments that no entry names; returns in how many portions."""
