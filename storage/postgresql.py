@@ -9,6 +9,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
@@ -67,11 +68,23 @@ POLL_SECONDS = 0.2
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
 
-# Set, because a database may have another default: what is read behind a lock is as it is then.
-_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
-_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_AT_ONCE = b""
-"""Nothing begins it: its single statement may take as long as any."""
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of transaction."""
+
+    begin: bytes = b""
+    """What begins it; where nothing does, each statement stands alone and only reads."""
+    short: bool = False
+    """Whether its statements are answered as fast as the beginning of a transaction."""
+
+
+# Levels are set, because a database may have another default: what is read behind a lock is as it
+# is then.
+_WRITE = _Kind(b"BEGIN ISOLATION LEVEL READ COMMITTED")
+_READ = _Kind(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+_READ_AT_ONCE = _Kind()
+_GET = _Kind(short=True)
 
 
 def parameters(url: URL) -> dict[str, Any]:
@@ -127,14 +140,14 @@ class _Pool:
         """Connections that no thread uses; the last one was in use last."""
 
     async def run(
-        self, begin: bytes | None, work: Work[T], project: str | None, *, patient: bool = False
+        self, kind: _Kind, work: Work[T], project: str | None, *, patient: bool = False
     ) -> T:
         """Executes a transaction, which goes on also if the caller is cancelled."""
         pulse = None if patient else self._pulse
         if pulse is not None and not pulse.beats:
             raise Unreachable(GONE)
         job = _Job()
-        future = self._threads.submit(self._execute, job, begin, work, project)
+        future = self._threads.submit(self._execute, job, kind, work, project)
         answer = asyncio.wrap_future(future)
         loop = asyncio.get_running_loop()
         until = loop.time() + WAIT_SECONDS
@@ -162,25 +175,25 @@ class _Pool:
         await asyncio.to_thread(self._threads.shutdown)
         self._close_idle()
 
-    def _execute(self, job: _Job, begin: bytes | None, work: Work[T], project: str | None) -> T:
+    def _execute(self, job: _Job, kind: _Kind, work: Work[T], project: str | None) -> T:
         try:
             try:
-                return self._attempt(job, begin, work, project)
+                return self._attempt(job, kind, work, project)
             except psycopg.Error as error:
-                if begin or not (_stale(error) or _lost(job, error)):
+                if kind.begin or not (_stale(error) or _lost(job, error)):
                     raise
                 # While it was idle, as when the server was restarted, or its tables were changed.
                 # It only reads: once more. Others that were idle are no better.
                 self._close_idle()
-                return self._attempt(job, begin, work, project)
+                return self._attempt(job, kind, work, project)
         except psycopg.Error as error:
             raise translate_disconnects(error) from error
 
-    def _attempt(self, job: _Job, begin: bytes | None, work: Work[T], project: str | None) -> T:
-        connection = self._begun(job, begin)
+    def _attempt(self, job: _Job, kind: _Kind, work: Work[T], project: str | None) -> T:
+        connection = self._begun(job, kind)
         try:
             result = perform(work, Transaction(Cursor(connection), DATABASE, project))
-            if begin:
+            if kind.begin:
                 _commit(connection)
         except psycopg.Error:
             # Nobody knows what it is worth: it may have lost its prepared statements.
@@ -188,7 +201,7 @@ class _Pool:
             raise
         except BaseException:
             # Closed where that fails; the error that is raised is the first one.
-            if begin:
+            if kind.begin:
                 with contextlib.suppress(psycopg.Error):
                     connection.command(b"ROLLBACK", SILENCE_SECONDS)
             raise
@@ -200,23 +213,23 @@ class _Pool:
                 self._idle.append(connection)
         return result
 
-    def _begun(self, job: _Job, begin: bytes | None) -> Connection:
+    def _begun(self, job: _Job, kind: _Kind) -> Connection:
         """Returns a connection on which a transaction has begun, if one is to begin."""
-        connection = self._connected(job, begin)
+        connection = self._connected(job, kind)
         if job.given_up:
             # Before it had this one.
             connection.close()
             raise psycopg.OperationalError(GONE)
         return connection
 
-    def _connected(self, job: _Job, begin: bytes | None) -> Connection:
+    def _connected(self, job: _Job, kind: _Kind) -> Connection:
         # One may have been lost while it was idle, as when the server was restarted.
         with contextlib.suppress(IndexError, psycopg.Error):
             connection = job.connection = self._idle.pop()
-            _begin(connection, begin)
+            _begin(connection, kind)
             return connection
         connection = job.connection = _connect(self._parameters)
-        _begin(connection, begin)
+        _begin(connection, kind)
         return connection
 
     def _close_idle(self) -> None:
@@ -225,14 +238,10 @@ class _Pool:
                 self._idle.pop().close()
 
 
-def _begin(connection: Connection, begin: bytes | None) -> None:
-    if begin is None:
-        # Each statement is as short as the beginning of a transaction.
-        connection.patience = SILENCE_SECONDS
-    else:
-        connection.patience = connection.limit
-        if begin:
-            connection.command(begin, SILENCE_SECONDS)
+def _begin(connection: Connection, kind: _Kind) -> None:
+    connection.patience = SILENCE_SECONDS if kind.short else connection.limit
+    if kind.begin:
+        connection.command(kind.begin, SILENCE_SECONDS)
 
 
 def _stale(error: psycopg.Error) -> bool:
@@ -316,13 +325,13 @@ class PostgreSQL:
 
         `at_once`: it has no other.
         """
-        begin = _AT_ONCE if at_once else _READ
-        return await self._tasks.join(self._tasks.start(self._calls.run(begin, work, project)))
+        kind = _READ_AT_ONCE if at_once else _READ
+        return await self._tasks.join(self._tasks.start(self._calls.run(kind, work, project)))
 
     async def get(self, work: Work[T], project: str | None, *, together: bool = False) -> T:
         """Does the same for rows by their keys and short pages; `together`, only if asked for."""
-        begin = _READ if together else None
-        return await self._tasks.join(self._tasks.start(self._calls.run(begin, work, project)))
+        kind = _READ if together else _GET
+        return await self._tasks.join(self._tasks.start(self._calls.run(kind, work, project)))
 
     async def close(self) -> None:
         """Closes every connection, once all that was begun has ended."""
