@@ -15,7 +15,7 @@ from storage.database import Database
 from storage.errors import NotFound
 from storage.file_tables import IN_PROGRESS, EntryStatus
 from storage.repository import Repository, reads_all, renews, writes_all
-from storage.rows import Segment, VectorStore, VectorStoreFile, table
+from storage.rows import VectorStore, VectorStoreFile, table
 from storage.statements import Statement, one_of, param
 from storage.transaction import Transaction
 
@@ -185,7 +185,7 @@ class EntryClaims(Repository):
         built = segments.lock(tx, segment)
         if built is None:
             return False
-        if store is None or not _end(tx, claim, EntryStatus.completed, built):
+        if store is None or not _end(tx, claim, EntryStatus.completed, built.id, built.bytes):
             segments.abandon(tx, [segment])
             return False
         if store.embedder != built.embedder and (
@@ -197,8 +197,15 @@ class EntryClaims(Repository):
 
     @writes_all
     def fail(self, tx: Transaction, claim: EntryClaim, error: Mapping[str, str]) -> bool:
-        """Ends the entry as failed. Returns false if the claim is lost."""
-        return _lock(tx, claim) is not None and _end(tx, claim, EntryStatus.failed, None, error)
+        """Ends the entry as failed, or if it was indexed before, as it was.
+
+        Returns false if the claim is lost.
+        """
+        if _lock(tx, claim) is None:
+            return False
+        if claim.row.segment is None:
+            return _end(tx, claim, EntryStatus.failed, error=error)
+        return _end(tx, claim, EntryStatus.completed, claim.row.segment, claim.row.usage_bytes)
 
     @reads_all
     def stale(self, tx: Transaction, embedder: str) -> Sequence[tuple[str, str]]:
@@ -209,7 +216,7 @@ class EntryClaims(Repository):
     def reindex(self, tx: Transaction, project_id: str, store_id: str) -> int:
         """Has the completed files of a vector store indexed again; returns how many there are.
 
-        Until a file is done, it is found as before.
+        Until a file is done, it is found as before; it stays so where that fails.
         """
         try:
             store_lock.lock(tx, store_id, project_id=project_id)
@@ -234,25 +241,25 @@ def _end(
     tx: Transaction,
     claim: EntryClaim,
     status: EntryStatus,
-    built: Segment | None,
+    segment: int | None = None,
+    size: int = 0,
     error: Mapping[str, str] | None = None,
 ) -> bool:
     """Ends an entry of a locked vector store, if the claim still holds it."""
-    size = 0 if built is None else built.bytes
     ended = tx.one(
         END,
         id=claim.row.id,
         attempt=claim.row.attempt,
         new_status=status,
         new_last_error=None if error is None else dict(error),
-        new_segment=None if built is None else built.id,
+        new_segment=segment,
         new_usage_bytes=size,
     )
     if ended is None:
         return False
     entries.count_change(tx, claim.row, status, size)
     # What it had before, if it was indexed again.
-    segments.abandon(tx, [] if claim.row.segment is None else [claim.row.segment])
+    segments.abandon(tx, [each for each in [claim.row.segment] if each not in (None, segment)])
     return True
 
 

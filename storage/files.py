@@ -126,7 +126,7 @@ class Files(Repository):
             return []
 
     @reads_all
-    def expired(self, tx: Transaction, limit: int = 100) -> Sequence[tuple[str, str]]:
+    def expired(self, tx: Transaction, limit: int = 1000) -> Sequence[tuple[str, str]]:
         """Returns the projects and ids of files that have expired, those first that did first."""
         return [
             (project_id, id) for project_id, id in tx.all(EXPIRED, now=int(tx.now()), limit=limit)

@@ -120,7 +120,9 @@ class FTS5:
         if len(self._counts) > MAX_COUNTS:
             self._counts.clear()
         found = int(tx.value(self.COUNT, query=query))
-        self._counts[query] = found, time.monotonic()
+        if found:
+            # To count none is fast, and the first chunk that has the word is to be found by it.
+            self._counts[query] = found, time.monotonic()
         return found
 
 

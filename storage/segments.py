@@ -28,7 +28,7 @@ _CHUNKS = table(tables.Chunk)
 _VECTORS = table(tables.ChunkVectors)
 _FILES = table(tables.File)
 
-MAX_CHUNKS = 2**CHUNK_BITS
+MAX_CHUNKS: int = 2**CHUNK_BITS
 """Chunks of a segment, at most."""
 
 ABANDONED = 0.0
@@ -76,7 +76,12 @@ FOUND: Statement[Any] = Statement(
     .select_from(_CHUNKS)
     .join(ENTRIES, ENTRIES.c.segment == segment_of(_CHUNKS.c.id))
     .join(_FILES, _FILES.c.id == ENTRIES.c.file_id)
-    .where(in_numbers(_CHUNKS.c.id, "ids"), ENTRIES.c.project_id == project())
+    .where(
+        in_numbers(_CHUNKS.c.id, "ids"),
+        ENTRIES.c.project_id == project(),
+        # Of those that have, the entry is removed soon.
+        sa.or_(_FILES.c.expires_at.is_(None), _FILES.c.expires_at > now()),
+    )
 )
 _IN_SEGMENT = sa.and_(_CHUNKS.c.id >= param("first", _ID), _CHUNKS.c.id < param("end", _ID))
 PORTION_OF = Statement(
@@ -244,3 +249,8 @@ def abandon(tx: Transaction, segments: Sequence[int]) -> None:
 def number(segment: int, place: int = 0) -> int:
     """Returns the number of the chunk at a place of a segment."""
     return (segment << CHUNK_BITS) + place
+
+
+def place_of(chunk: int) -> int:
+    """Returns the place in its segment of the chunk of a number."""
+    return chunk % MAX_CHUNKS

@@ -12,7 +12,6 @@ from storage.lookup import by_id
 from storage.pages import Page, PageRequest
 from storage.repository import Repository, gets, writes
 from storage.rows import VectorStoreBatch, VectorStoreFile, table
-from storage.segments import abandon
 from storage.statements import Statement, one_of, param
 from storage.transaction import Transaction
 from storage.vector_store_files import Entry
@@ -30,22 +29,19 @@ LIST = pages.List(VectorStoreFile, None, _IN_BATCH, key="file_id")
 LIST_OF_STATUS = pages.List(
     VectorStoreFile, None, _IN_BATCH, _ENTRIES.c.status == param("status"), key="file_id"
 )
-# Whoever indexes one of them has lost it.
-CANCEL = Statement(
+# Whoever indexes one of them has lost it. What was indexed before, and is again, goes on.
+CANCEL: Statement[Any] = Statement(
     sa.update(_ENTRIES)
-    .where(_IN_BATCH, one_of(_ENTRIES.c.status, [EntryStatus.in_progress]))
+    .where(
+        _IN_BATCH,
+        one_of(_ENTRIES.c.status, [EntryStatus.in_progress]),
+        _ENTRIES.c.segment.is_(None),
+    )
     .values(
         status=sa.literal(str(EntryStatus.cancelled)),
         attempt=_ENTRIES.c.attempt + sa.literal(1),
         lease_until=sa.null(),
     )
-    .returning(_ENTRIES),
-    VectorStoreFile,
-)
-EMPTY: Statement[Any] = Statement(
-    sa.update(_ENTRIES)
-    .where(_IN_BATCH, one_of(_ENTRIES.c.status, [EntryStatus.cancelled]))
-    .values(segment=sa.null(), usage_bytes=sa.literal(0))
 )
 
 
@@ -87,16 +83,10 @@ class VectorStoreBatches(Repository):
         """
         store_lock.lock_open(tx, store_id)
         batch = _one(tx, store_id, batch_id)
-        if batch.in_progress == 0:
+        cancelled = tx.run(CANCEL, batch_id=batch_id)
+        if not cancelled:
             return batch
-        cancelled = tx.all(CANCEL, batch_id=batch_id)
-        abandon(tx, [row.segment for row in cancelled if row.segment is not None])
-        tx.run(EMPTY, batch_id=batch_id)
-        change = {
-            EntryStatus.in_progress: -len(cancelled),
-            EntryStatus.cancelled: len(cancelled),
-            "usage_bytes": -sum(row.usage_bytes for row in cancelled),
-        }
+        change = {EntryStatus.in_progress: -cancelled, EntryStatus.cancelled: cancelled}
         store_lock.count(tx, store_id, change)
         store_lock.count_batch(tx, batch_id, change)
         return tx.update(batch, is_cancelled=True)

@@ -1,7 +1,7 @@
 """Hybrid search: full text and vectors, fused by score.
 
-A chunk's score is `(1 - w) * words / best words + w * cosine`, w being the embedder's weight: 0 to
-1. Of several queries each chunk has its best score.
+A chunk's score is `(1 - w) * words / best words + w * cosine`, w being the embedder's weight, or 0
+where there are no vectors: 0 to 1. Of several queries each chunk has its best score.
 """
 
 import asyncio
@@ -18,12 +18,15 @@ from service.files.vectors import Scores, VectorIndex
 from storage.filters import Filter
 from storage.rows import VectorStore
 from storage.scope import Scope
-from storage.segments import Segments
+from storage.segments import Segments, place_of
 
 log = structlog.get_logger(__name__)
 
 CANDIDATES = 100
 """Chunks that each kind of search contributes, at least."""
+
+DIGITS = 6
+"""Of a score: of equal vectors, cosines differ in further ones, by where they stand in a matrix."""
 
 MORE = 2
 """Candidates for each result that is asked for, at least."""
@@ -49,6 +52,7 @@ class Search:
     ) -> list[Result]:
         """Returns the best chunks of files that match `filter`, each once, the best first.
 
+        So is a chunk of a file that several of the stores have, if they cut it at the same places.
         Scores below `threshold` are left out; equals are in the order of files and places. Where
         there are no embeddings to be had, words alone decide.
         """
@@ -61,9 +65,10 @@ class Search:
         vectors, cosines = near
         if len(vectors):
             await self._complete(project, vectors, words, cosines)
-        scores = _fused(words, cosines, self._embedder.weight)
+        scores = _fused(words, cosines, self._embedder.weight if len(vectors) else 0.0)
         above = (each for each in scores.items() if each[1] >= threshold)
-        ranked = sorted(above, key=itemgetter(1, 0), reverse=True)
+        # Of equals, the first in their file come first.
+        ranked = sorted(sorted(above), key=itemgetter(1), reverse=True)
         return await self._results(project, ranked, limit)
 
     async def _complete(
@@ -114,12 +119,13 @@ class Search:
     async def _results(
         self, project: str, ranked: Sequence[tuple[int, float]], limit: int
     ) -> list[Result]:
-        """Reads the best chunks; in the place of those that have gone meanwhile, the next."""
-        results: list[Result] = []
+        """Reads the best chunks; in the place of those that have gone or come again, the next."""
+        results: dict[tuple[str, int, str], Result] = {}
         rest = iter(ranked)
         while part := dict(islice(rest, limit - len(results))):
-            results += [
-                Result(
+            found = await self._segments.found(project, list(part))
+            for each in (found[id] for id in part if id in found):
+                result = Result(
                     vector_store_id=each.vector_store_id,
                     file_id=each.file_id,
                     filename=each.filename,
@@ -129,10 +135,8 @@ class Search:
                     tokens=each.tokens,
                     chunk=each.id,
                 )
-                for each in (await self._segments.found(project, list(part))).values()
-            ]
-        results.sort(key=lambda each: (-each.score, each.file_id, each.chunk))
-        return results
+                results.setdefault((each.file_id, place_of(each.id), each.text), result)
+        return sorted(results.values(), key=lambda each: (-each.score, each.file_id, each.chunk))
 
 
 def _fused(words: Sequence[Scores], cosines: Sequence[Scores], weight: float) -> Scores:
@@ -144,5 +148,5 @@ def _fused(words: Sequence[Scores], cosines: Sequence[Scores], weight: float) ->
         for id, text in texts.items():
             scores[id] = scores.get(id, 0.0) + (1 - weight) * (text / most)
         for id, score in scores.items():
-            best[id] = max(best.get(id, 0.0), score)
+            best[id] = max(best.get(id, 0.0), round(score, DIGITS))
     return best

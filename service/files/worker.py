@@ -131,7 +131,11 @@ class IndexWorker:
             )
         except ParseFailed as error:
             last_error = {"code": error.code, "message": error.message}
-            return "failed" if await self._claims.fail(claim, last_error) else "lost"
+            if not await self._claims.fail(claim, last_error):
+                return "lost"
+            if row.segment is not None:
+                log.warning("a file is not indexed again", file=row.file_id, problem=error.message)
+            return "failed"
         return "completed" if await self._claims.complete(claim, built.segment) else "lost"
 
     async def _text(self, claim: EntryClaim) -> AsyncIterator[str]:

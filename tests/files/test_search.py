@@ -12,10 +12,11 @@ from service.files.embeddings import EmbeddingFailed, Matrix
 from service.files.embeddings.static import StaticEmbedder
 from service.files.parsing import ParseFailed
 from service.files.results import Result
-from storage import fts5, segments, tsvector
+from storage import fts5, segments, tables, tsvector
 from storage.database import Database
 from storage.filters import Comparison, Filter
 from storage.packed_vectors import PackedVectors
+from storage.rows import table
 from storage.scope import Scope
 from storage.segments import NewChunk
 from storage.statements import Statement
@@ -169,6 +170,54 @@ async def test_filters_and_stores(world: World) -> None:
     assert await world.search.search(PROJECT, [gone], ["cats"], 10) == []
 
 
+async def test_a_file_that_two_stores_have_is_found_once(world: World) -> None:
+    await world.store("vs_2")
+    text = " ".join(f"Cat number {number} purrs." for number in range(200))
+    await world.put("vs_1", "file-many", text, strategy=Strategy(100, 0))
+    found = await search(world, "cat", limit=50)
+    for name, its in [*TEXTS.items(), ("file-many", text)]:
+        await world.put("vs_2", name, its, strategy=Strategy(100, 0))
+    both = await search(world, "cat", stores=("vs_1", "vs_2"), limit=50)
+    assert {(each.file_id, each.text) for each in both} == {
+        (each.file_id, each.text) for each in found
+    }
+    assert len(both) == len(found)
+    # Others have the places of those that come again.
+    assert len(await search(world, "cat", stores=("vs_1", "vs_2"), limit=len(found))) == len(found)
+
+
+async def test_of_equals_the_first_is_found(world: World) -> None:
+    for number in range(3):
+        await world.put("vs_1", f"file-{number}", "Zebras graze.")
+    assert [each.file_id for each in await search(world, "zebras", limit=1)] == ["file-0"]
+    assert [each.file_id for each in await search(world, "zebras", limit=3)] == [
+        "file-0",
+        "file-1",
+        "file-2",
+    ]
+
+
+async def test_what_has_expired_is_not_found(world: World) -> None:
+    expire = Statement[Any](
+        sa.update(table(tables.File)).where(sa.column("id") == "file-cats").values(expires_at=1)
+    )
+    await world.database.write(lambda tx: tx.run(expire))
+    found = await search(world, "kitten")
+    assert found
+    assert "file-cats" not in {each.file_id for each in found}
+
+
+async def test_a_word_is_found_as_soon_as_a_chunk_has_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fts5, "AFFORDABLE", 1)
+    scope = Scope(("vs_1",))
+    assert len(await world.segments.with_words(PROJECT, scope, "plugh kitten", 10)) == 1
+    segment = await world.put("vs_1", "file-new", "A plugh.")
+    found = await world.segments.with_words(PROJECT, scope, "plugh kitten", 10)
+    assert segments.number(segment) in found
+
+
 async def test_a_file_of_a_store_with_many_others_is_found_through_a_filter(world: World) -> None:
     for number in range(110):
         await world.put("vs_1", f"file-{number}", f"Cats purr, says page {number}.", {"odd": True})
@@ -254,7 +303,8 @@ async def test_without_vectors_words_decide(world: World, embedder: StaticEmbedd
     without = World(world.database, world.vectors, embedder)
     found = await search(without, "kitten")
     assert [each.file_id for each in found] == ["file-cats"]
-    assert found[0].score == pytest.approx(0.5)
+    assert found[0].score == pytest.approx(1)
+    assert await search(without, "kitten", threshold=0.9) == found
 
 
 async def test_searching_while_files_come_and_go(world: World) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from service.files.results import Result
 from service.models.client import ChatModel
-from service.runner.tools.file_search import FileSearch, SearchLimits, fitting, parse_queries
-from service.runner.tools.tool import Call
+from service.runner.tools.file_search import FileSearch, SearchLimits, ends, fitting, parse_queries
+from service.runner.tools.tool import Call, ToolFailed
 from service.runner.tools.tool import Result as Called
 from storage import Storage
 from storage.errors import FilesNotReady
@@ -168,20 +168,54 @@ async def test_modes(
     assert (await following.ended())[-2:] == [end, "done"]
 
 
-@pytest.mark.parametrize(("room", "count"), [(None, 3), (4000, 2), (1000, 1)])
-async def test_what_is_given_ahead_takes_a_part_of_the_room(
-    searching: Searching, room: int | None, count: int
-) -> None:
-    """A model that calls no functions reads slowly: the embedded one is given a chunk, or two."""
-    await searching.fill(*(f"{WORDS * 40}{name}." for name in ("one", "two", "three")))
-    tool = FileSearch(searching.storage.vector_stores, searching.world.search, lambda _: False)
+async def called(
+    searching: Searching, tool: FileSearch, text: str = "honey", **options: Any
+) -> list[dict[str, Any]]:
+    """Executes a call of a new run, and returns what it finds."""
     await make_assistant(searching.storage)
     thread = await make_thread(searching.storage)
     run = await make_run(searching.storage, thread, tool_resources=STORE)
-    call = Call("call_1", run, 1, '{"queries": ["honey"]}', SEARCH, room)
-    [called] = [each async for each in tool.execute(call)]
-    assert isinstance(called, Called)
-    assert len(called.details["results"]) == count
+    call = Call("call_1", run, 1, text, SEARCH, **options)
+    [result] = [each async for each in tool.execute(call)]
+    assert isinstance(result, Called)
+    results: list[dict[str, Any]] = result.details["results"]
+    return results
+
+
+@pytest.mark.parametrize(
+    ("ahead", "room", "count"),
+    [
+        # A model that calls no functions reads slowly: the embedded one is given a chunk, or two.
+        (True, None, 3),
+        (True, 4000, 2),
+        (True, 1000, 1),
+        (False, None, 3),
+        (False, 1000, 2),
+        # What other calls have left: of the best one, something.
+        (False, 0, 1),
+    ],
+)
+async def test_results_fit_in_the_room(
+    searching: Searching, ahead: bool, room: int | None, count: int
+) -> None:
+    await searching.fill(*(f"{WORDS * 40}{name}." for name in ("one", "two", "three")))
+    tool = FileSearch(searching.storage.vector_stores, searching.world.search, lambda _: not ahead)
+    assert len(await called(searching, tool, room=room, ahead=ahead)) == count
+
+
+async def test_what_the_user_says_is_no_call(searching: Searching) -> None:
+    await searching.fill(WORDS)
+    tool = FileSearch(searching.storage.vector_stores, searching.world.search, lambda _: False)
+    text = '{"what": "honey"}'
+    assert await called(searching, tool, text=text, ahead=True)
+    with pytest.raises(ToolFailed, match="No query"):
+        await called(searching, tool, text=text)
+
+
+def test_a_long_text_is_searched_for_as_it_begins_and_ends() -> None:
+    assert ends("null") == ["null"]
+    assert ends("a" * 1000) == ["a" * 1000]
+    assert ends("a" * 1000 + "b") == ["a" * 1000, "a" * 999 + "b"]
 
 
 async def test_no_query_is_answered(

@@ -164,6 +164,40 @@ async def test_a_vector_store_has_the_embedder_that_all_its_files_have(storage: 
     assert len(await storage.segments.orphans(3600)) == 2
 
 
+async def test_a_file_that_cannot_be_indexed_again_stays_as_it_is(storage: Storage) -> None:
+    store = await make_store(storage)
+    [claim] = await storage.entry_claims.claim(1)
+    segment = await segment_of(storage, claim)
+    assert await storage.entry_claims.complete(claim, segment)
+    before = await storage.vector_store_files.get(PROJECT, store.id, claim.row.file_id)
+    assert await storage.entry_claims.reindex(PROJECT, store.id) == 1
+    [again] = await storage.entry_claims.claim(1)
+    assert await storage.entry_claims.fail(again, ERROR)
+    assert await counted(storage, store) == {"completed": 1}
+    after = await storage.vector_store_files.get(PROJECT, store.id, claim.row.file_id)
+    assert (after.row.segment, after.row.last_error) == (segment, None)
+    assert after.row.usage_bytes == before.row.usage_bytes
+    assert await storage.segments.orphans(-3600) == []
+    # It can be tried again: its vectors are still of the other embedder.
+    assert await storage.entry_claims.stale("two") == [(PROJECT, store.id)]
+    assert await storage.entry_claims.reindex(PROJECT, store.id) == 1
+
+
+async def test_a_batch_that_is_indexed_again_cannot_be_cancelled(storage: Storage) -> None:
+    store = await make_store(storage, 0)
+    batches = storage.vector_store_batches
+    new = [NewEntry(await make_file(storage), AUTO, {})]
+    batch = await batches.create(PROJECT, store.id, new)
+    [claim] = await storage.entry_claims.claim(1)
+    assert await storage.entry_claims.complete(claim, await segment_of(storage, claim))
+    assert await storage.entry_claims.reindex(PROJECT, store.id) == 1
+    found = await batches.cancel(PROJECT, store.id, batch.id)
+    assert (found.is_cancelled, found.cancelled, found.in_progress) == (False, 0, 1)
+    [claim] = await storage.entry_claims.claim(1)
+    assert await storage.entry_claims.complete(claim, await segment_of(storage, claim))
+    assert await counted(storage, store) == {"completed": 1}
+
+
 async def test_batches_count_what_there_is_of_them(storage: Storage) -> None:
     store = await make_store(storage, 0)
     files = [NewEntry(await make_file(storage), AUTO, {}) for _ in range(3)]

@@ -36,7 +36,9 @@ async def execute(answer: Answer, run: Run, room: int | None) -> None:
             answer.answer_function(called, UNKNOWN.format(called.name))
             continue
         number = answer.number(called)
-        call = Call(called.shown["id"], run, number, called.arguments, offered.given, room)
+        call = Call(
+            called.shown["id"], run, number, called.arguments, offered.given, room, offered.ahead
+        )
         named = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": offered.tool.type}
         with tracing.span("execute_tool", attributes=named):
             async with contextlib.aclosing(_execute(offered.tool, call)) as pieces:

@@ -110,22 +110,21 @@ class FileSearch(ServerTool):
 
     async def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         """Searches for all queries of the call at once. Raises ToolFailed, Unreachable."""
-        queries = parse_queries(call.arguments)
+        run, options = call.run, ranking_options(call.given)
+        queries = ends(call.arguments) if call.ahead else parse_queries(call.arguments)
         if not queries:
             raise ToolFailed(NO_QUERY)
-        run, options = call.run, ranking_options(call.given)
         stores = await self._stores.of_run(run)
-        ahead = self._is_ahead(run)
         chosen = call.given.get(FILE_SEARCH, {}).get("max_num_results")
-        limit = chosen or (AHEAD_RESULTS if ahead else self._limits.results)
-        tokens, room = self._limits.tokens, call.room or 2**31
-        if ahead:
-            tokens, room = AHEAD_TOKENS, room // AHEAD_SHARE
+        limit = chosen or (AHEAD_RESULTS if call.ahead else self._limits.results)
+        tokens = AHEAD_TOKENS if call.ahead else self._limits.tokens
+        if call.room is not None:
+            tokens = min(tokens, call.room // AHEAD_SHARE if call.ahead else call.room)
         found = list[Found]()
         if stores:
             threshold = options["score_threshold"]
             found = await self._search.search(run.project_id, stores, queries, limit, threshold)
-        texts = fitting(found, min(tokens, room))
+        texts = fitting(found, tokens)
         results = [
             {
                 "file_id": each.file_id,
@@ -136,7 +135,7 @@ class FileSearch(ServerTool):
             for each, text in zip(found, texts, strict=False)
         ]
         details = {"ranking_options": options, "results": results}
-        yield Result(_output(call.number, found, texts, ahead), details)
+        yield Result(_output(call.number, found, texts, call.ahead), details)
 
     def _is_ahead(self, run: Run) -> bool:
         if self._mode == "auto":
@@ -155,8 +154,15 @@ def parse_queries(arguments: str) -> list[str]:
     if isinstance(given, str | int | float):
         given = [given]
     texts = given if isinstance(given, Sequence) else []
-    queries = (str(text).strip()[:MAX_QUERY] for text in texts if isinstance(text, str | int))
+    queries = (
+        str(text).strip()[:MAX_QUERY] for text in texts if isinstance(text, str | int | float)
+    )
     return list(dict.fromkeys(filter(None, queries)))[:MAX_QUERIES]
+
+
+def ends(text: str) -> list[str]:
+    """Returns the queries that a text of the user's is: of a long one, how it begins and ends."""
+    return list(dict.fromkeys([text[:MAX_QUERY], text[-MAX_QUERY:]]))
 
 
 def fitting(found: Sequence[Found], tokens: int) -> list[str]:

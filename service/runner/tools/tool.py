@@ -49,6 +49,8 @@ class Call:
 
     None where the model's context is not known.
     """
+    ahead: bool = False
+    """Whether the server calls it, ahead of the first turn, with the user's text as `arguments`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ _POINT: Statement[Any] = Statement(
 _DELETE: Statement[Any] = Statement(
     sa.delete(_ENTRIES).where(_ENTRIES.c.file_id == param("file_id"))
 )
+_COUNT: Statement[Any] = Statement(
+    sa.select(sa.func.count()).where(table(tables.File).c.id == param("file_id"))
+)
 _ANALYZE: Statement[Any] = Statement(sa.text("ANALYZE chunk_words"))
 
 
@@ -76,7 +79,7 @@ class World:
     async def entry(
         self, store: str, file_id: str, attributes: Mapping[str, Any] | None = None
     ) -> str:
-        """Makes a file and its entry, and returns the entry's id."""
+        """Makes a file, unless there is one, and its entry; returns the entry's id."""
         common: dict[str, Any] = {"project_id": PROJECT, "created_at": 0}
         entry = VectorStoreFile(
             id=f"{store}.{file_id}",
@@ -99,7 +102,8 @@ class World:
         )
 
         def work(tx: Transaction) -> None:
-            tx.insert(file)
+            if not tx.value(_COUNT, file_id=file_id):
+                tx.insert(file)
             tx.insert(entry)
 
         await self.database.write(work, PROJECT)
