@@ -68,6 +68,24 @@ def scene_of(client: openai.OpenAI, models: ModelServer, library: Library, *step
     )
 
 
+def test_stores_beside_a_new_thread_replace_the_assistants(
+    client: openai.OpenAI, models: ModelServer, library: Library
+) -> None:
+    others = Library(client, wax="Bees make wax, too.")
+    assistant = client.beta.assistants.create(
+        model=models.script(ASK, Answer("Honey.")), tools=[SEARCH], tool_resources=others.resources
+    )
+    run = client.beta.threads.create_and_run_poll(
+        assistant_id=assistant.id,
+        thread={"messages": [{"role": "user", "content": "What do bees make?"}]},
+        tool_resources=library.resources,
+        poll_interval_ms=20,
+    )
+    _, step = client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id)
+    results = searched(step).file_search.results or []
+    assert {each.file_name for each in results} == {"honey.txt", "sky.txt"}
+
+
 def test_an_answer_cites_what_was_found(
     client: openai.OpenAI, models: ModelServer, library: Library
 ) -> None:

@@ -295,6 +295,16 @@ async def test_only_runs_that_search_wait(
     assert (await Following(run, engine.streams.follow(run, first)).ended())[-1] == "done"
 
 
+async def test_no_run_waits_for_its_assistants_files(
+    searching: Searching, storage: Storage, engines: Engines, models: ModelServer
+) -> None:
+    await Waiting.begin(searching)
+    model = models.script(ASK, Answer("Honey."))
+    following = await searching.run(model)
+    assert (await following.ended())[-2:] == ["thread.run.completed", "done"]
+    assert await found(engines, following)
+
+
 async def test_a_server_that_stops_forgets_who_waits(
     searching: Searching, storage: Storage, engines: Engines, models: ModelServer
 ) -> None:

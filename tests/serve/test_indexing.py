@@ -123,14 +123,21 @@ async def test_another_embedder_is_noticed_and_reindexed(
     # By words alone.
     assert [each.filename for each in stores.search(store.id, query="berries")] == ["a.txt"]
     assert "vectors of another embedder" in stack.printed()
-    ended = subprocess.run(
-        [COMMAND, "reindex"], env=stack.env, capture_output=True, text=True, check=True
-    )
-    assert ended.stdout == "1 files of 1 vector stores are indexed again\n"
+
+    def reindex(*options: str) -> str:
+        command = [COMMAND, "reindex", *options]
+        return subprocess.run(
+            command, env=stack.env, capture_output=True, text=True, check=True
+        ).stdout
 
     def embedder() -> str:
         with closing(sqlite3.connect(path)) as database:
             return str(database.execute("SELECT embedder FROM vector_stores").fetchone()[0])
 
+    again = "{} files of {} vector stores are indexed again\n"
+    assert reindex() == again.format(1, 1)
     await until(lambda: embedder() != "another")
     assert stores.retrieve(store.id).file_counts.completed == 1
+    assert reindex() == again.format(0, 0)
+    assert reindex("--all") == again.format(1, 1)
+    await until(lambda: stores.retrieve(store.id).file_counts.completed == 1)
