@@ -371,6 +371,16 @@ def test_too_large(server: Stack, model_server: Any) -> None:
             client.uploads.parts.create(upload.id, data=b"x" * (2**19 + 1))
         assert (error.value.status_code, error.value.param) == (413, "data")
         assert stored(stack) == before
+        # One that comes in parts may be larger, but not to be indexed.
+        pieces = [b"x" * 2**19, b"x" * 2**19, b"x"]
+        upload = begin(client, b"".join(pieces), filename="a.txt")
+        parts = [client.uploads.parts.create(upload.id, data=each).id for each in pieces]
+        file = client.uploads.complete(upload.id, part_ids=parts).file
+        assert file is not None
+        store = client.vector_stores.create()
+        entry = client.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id)
+        assert entry.last_error is not None
+        assert entry.last_error.message.endswith("because it is too large.")
         # A file outlives its server.
         assert stack.terminate() == 0
         stack.start()
