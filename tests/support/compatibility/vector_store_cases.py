@@ -90,7 +90,7 @@ def _values() -> Iterator[Case]:
         None,
     )
     yield case(
-        Kind.invalid_value,
+        Kind.malformed,
         batch,
         "Only one of 'file_ids' and 'files' can be given.",
         None,
