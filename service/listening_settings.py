@@ -28,7 +28,10 @@ class ListeningSettings(BaseSettings):
     """Bytes of a body of REST at most. A longer one is a 413."""
 
     max_file_bytes: int = Field(default=512 * 2**20, ge=1)
-    """Bytes of a file that comes in one call at most. A larger one is a 413."""
+    """Bytes of a file that comes in one call at most. A larger one is a 413.
+
+    Files of vector stores, too: one that came in parts and is larger is not indexed.
+    """
 
     max_upload_bytes: int = Field(default=8 * 2**30, ge=1)
     """Bytes of a file that comes in parts at most."""

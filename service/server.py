@@ -95,6 +95,7 @@ class Server:
             rewriting(model, settings.rewriting_model),
             concurrency=settings.indexing_concurrency,
             lease_seconds=settings.lease_seconds,
+            max_bytes=settings.max_file_bytes,
         )
         search = FileSearch(
             self._storage.vector_stores,

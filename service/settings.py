@@ -80,6 +80,12 @@ class Settings(ListeningSettings, InterpreterSettings):
     share a database must share the files, too.
     """
 
+    download_every_purpose: bool = True
+    """Whether callers may download files of every purpose.
+
+    Else those for assistants and user_data are a 400, as in OpenAI's API.
+    """
+
     data_dir: Path = Path("data")
     """Where the database, the edge's socket and its configuration are kept. One server holds it."""
 

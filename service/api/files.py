@@ -17,11 +17,14 @@ from storage.rows import File
 class FilesServicer:
     """The methods of FilesService."""
 
-    def __init__(self, storage: Storage, blobs: BlobStore, max_bytes: int) -> None:
+    def __init__(
+        self, storage: Storage, blobs: BlobStore, max_bytes: int, *, download_every_purpose: bool
+    ) -> None:
         """Works on `storage`; bytes are in `blobs`. A file has `max_bytes` at most."""
         self._storage = storage
         self._blobs = blobs
         self._max_bytes = max_bytes
+        self._download_every_purpose = download_every_purpose
 
     async def UploadFile(self, incoming: Incoming, caller: Caller) -> File:
         """Stores a file: first its bytes, then its row, so that no row names what is half."""
@@ -59,4 +62,7 @@ class FilesServicer:
     ) -> Download:
         """Returns a file to be read."""
         file_id = files.object_id(request.file_id)
-        return Download(self._blobs, await self._storage.files.content(caller.project, file_id))
+        content = await self._storage.files.content(caller.project, file_id)
+        if not self._download_every_purpose:
+            files.check_downloadable(content.file)
+        return Download(self._blobs, content)

@@ -38,7 +38,10 @@ SERVICES: Mapping[str, Callable[[Storage, Engine, Settings, Library], object]] =
         Catalog(engine.list_models)
     ),
     "assistants.v1.FilesService": lambda storage, engine, settings, library: FilesServicer(
-        storage, library.blobs, settings.max_file_bytes
+        storage,
+        library.blobs,
+        settings.max_file_bytes,
+        download_every_purpose=settings.download_every_purpose,
     ),
     "assistants.v1.UploadsService": lambda storage, engine, settings, library: UploadsServicer(
         storage,

@@ -35,8 +35,9 @@ class Library:
         *,
         concurrency: int,
         lease_seconds: float,
+        max_bytes: int,
     ) -> None:
-        """Indexes up to `concurrency` files at once, with leases of `lease_seconds`."""
+        """Indexes up to `concurrency` files of up to `max_bytes` at once, under leases."""
         self.blobs = blobs
         self._embedder = embedder
         self.rewritten = rewrite
@@ -48,6 +49,7 @@ class Library:
             Indexer(storage.segments, vectors, embedder),
             concurrency=concurrency,
             lease_seconds=lease_seconds,
+            max_bytes=max_bytes,
         )
         self._leftovers = Leftovers(storage.files, storage.uploads, blobs)
         self._sweep = Sweep(storage.vector_stores, storage.segments, vectors)

@@ -45,12 +45,17 @@ class IndexWorker:
         *,
         concurrency: int,
         lease_seconds: float,
+        max_bytes: int,
     ) -> None:
-        """Claims entries through `claims`, reads `blobs`, and builds segments with `indexer`."""
+        """Claims entries through `claims`, reads `blobs`, and builds segments with `indexer`.
+
+        A file has `max_bytes` at most.
+        """
         self._claims = claims
         self._blobs = blobs
         self._indexer = indexer
         self._concurrency = concurrency
+        self._max_bytes = max_bytes
         self._renew_after = min(lease_seconds / 3, RENEW_SECONDS)
         self._attempts: dict[asyncio.Task[None], EntryClaim] = {}
         self._woken = asyncio.Event()
@@ -140,8 +145,11 @@ class IndexWorker:
 
     async def _text(self, claim: EntryClaim) -> AsyncIterator[str]:
         name, parts = claim.source.filename, [Part(*blob) for blob in claim.source.blobs]
-        if not sum(part.size for part in parts):
+        size = sum(part.size for part in parts)
+        if not size:
             raise failed("empty")
+        if size > self._max_bytes:
+            raise failed("too_large")
         if not readable(name):
             raise failed("unsupported")
         async with (

@@ -13,6 +13,9 @@ from storage.rows import File
 PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 """What callers may say that a file is for."""
 
+KEPT = ("assistants", "user_data")
+"""Purposes of files that OpenAI's API gives nobody back."""
+
 MAX_FILENAME = 512
 DEFAULT_LIMIT = MAX_LIMIT = 10_000
 
@@ -36,6 +39,13 @@ def purpose(param: str, value: str) -> str:
         message = f"'{value[:100]}' is not one of {[*PURPOSES]} - '{param}'"
         raise ApiError(Kind.malformed, message, param)
     return value
+
+
+def check_downloadable(row: File) -> None:
+    """Refuses a file of a purpose in KEPT."""
+    if row.purpose in KEPT:
+        message = f"Not allowed to download files of purpose: {row.purpose}"
+        raise ApiError(Kind.malformed, message)
 
 
 def filename(param: str, value: str) -> str:

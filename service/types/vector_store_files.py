@@ -69,7 +69,7 @@ def parse_batch(
 ) -> list[NewEntry]:
     """Returns the files of a batch, each once: of one that is given twice, the last counts."""
     if request.file_ids and request.files:
-        raise ApiError(Kind.invalid_value, "Only one of 'file_ids' and 'files' can be given.")
+        raise ApiError(Kind.malformed, "Only one of 'file_ids' and 'files' can be given.")
     if request.files:
         checks.array("files", len(request.files), MAX_BATCH)
         files = [parse_new(each, f"files[{at}].") for at, each in enumerate(request.files)]

@@ -1,7 +1,9 @@
 """The table of errors, row by row, on both transports; and the document that lists its rows."""
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -57,10 +59,21 @@ def world(server: Stack, model_server: ModelServer) -> Iterator[dict[str, str]]:
         png = client.files.create(file=("a.png", b"x"), purpose="assistants").id
         client.vector_stores.files.create_and_poll(png, vector_store_id=found["store"])
         found["png"] = png
+        found["txt"] = client.files.create(file=("a.txt", b"x"), purpose="assistants").id
+        found["full"] = client.vector_stores.create().id
+        _fill(server, found["full"])
         yield found
         hold.release()
         assert scene.end_of(run).status == "completed"
         wire.check()
+
+
+def _fill(server: Stack, store_id: str) -> None:
+    """Has a vector store count as many files as it may have: the others share the server."""
+    path = server.directory / "data" / "assistants.db"
+    with closing(sqlite3.connect(path, timeout=60)) as database, database:
+        text = "UPDATE vector_stores SET completed = 10000 WHERE id = ?"
+        assert database.execute(text, [store_id]).rowcount == 1
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

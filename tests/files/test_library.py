@@ -17,6 +17,7 @@ from storage.entries import NewEntry
 from storage.files import NewBlob
 from tests.support.storage.rows import PROJECT
 
+MAX_BYTES = 2**21
 FOXES = b"Foxes eat berries, mice and beetles. " * 50
 
 
@@ -34,9 +35,12 @@ class Shelf:
         async with self.blobs.create(key) as writer:
             await writer.write(data)
             await writer.accept()
+        return await self.file(name, NewBlob(key, len(data)))
+
+    async def file(self, name: str, blob: NewBlob) -> str:
+        """Makes a file of a blob, be it there or not; returns its id."""
         values = {"filename": name, "purpose": "assistants", "expires_after": None}
-        file = await self.storage.files.create(PROJECT, values, NewBlob(key, len(data)))
-        return str(file.id)
+        return str((await self.storage.files.create(PROJECT, values, blob)).id)
 
     async def store(self, *file_ids: str) -> str:
         """Makes a vector store of files; returns its id."""
@@ -67,7 +71,15 @@ async def shelf(storage: Storage, tmp_path: Path) -> AsyncIterator[Shelf]:
         return queries
 
     blobs = FolderBlobs(tmp_path / "blobs")
-    library = Library(storage, blobs, StaticEmbedder(), same, concurrency=2, lease_seconds=3600)
+    library = Library(
+        storage,
+        blobs,
+        StaticEmbedder(),
+        same,
+        concurrency=2,
+        lease_seconds=3600,
+        max_bytes=MAX_BYTES,
+    )
     work = asyncio.create_task(library.work())
     yield Shelf(storage, blobs, library)
     # At the same time: it ends all the same.
@@ -93,6 +105,20 @@ async def test_files_are_indexed_and_found(shelf: Shelf) -> None:
     await shelf.storage.files.delete(PROJECT, foxes)
     assert "foxes.txt" not in await shelf.found(store, "what do foxes eat")
     assert (await shelf.indexed(store)).completed == 1
+
+
+async def test_a_file_that_is_too_large_is_not_read(shelf: Shelf) -> None:
+    fits = await shelf.upload("fits.txt", b" " * MAX_BYTES)
+    # It has no bytes: to read them would fail otherwise, and again and again.
+    large = await shelf.file("large.txt", NewBlob(ids.new_id(ids.BLOB), MAX_BYTES + 1))
+    store = await shelf.store(fits, large)
+    assert (await shelf.indexed(store)).failed == 2
+    entries = shelf.storage.vector_store_files
+    errors = [(await entries.get(PROJECT, store, id)).row.last_error for id in (fits, large)]
+    assert errors == [
+        {"code": "invalid_file", "message": f"The file could not be parsed because it is {why}."}
+        for why in ("empty", "too large")
+    ]
 
 
 async def test_a_store_is_found_while_it_is_indexed_again(shelf: Shelf) -> None:

@@ -1,5 +1,6 @@
 """Parsing: what is read out of each kind of file, and how the bad ones end."""
 
+import bz2
 import os
 from pathlib import Path
 
@@ -45,6 +46,35 @@ async def test_text_is_read_whatever_it_is_called(tmp_path: Path, name: str) -> 
     assert await text_of(tmp_path, name, "Grüße\r\n\tan alle\0".encode()) == "Grüße\n\tan alle"
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("a.txt", "ID3 is how tags of music begin."),
+        ("a.txt", "RIFF is a container."),
+        ("a.txt", "RIFF....WAVE is how sound begins."),
+        ("a.txt", "RIFF....WEBP, RIFF....AVI "),
+        ("a.txt", "GIF8 has an a behind it."),
+        ("a.md", "GIF89a is newer than GIF87a."),
+        ("a.txt", "BZhang wrote this."),
+        ("a.txt", "BZh91AY&SY: pi."),
+        ("a.txt", "Rar! he said."),
+        ("a.txt", "OggS, fLaC, MZ, PK"),
+        ("a.txt", "%PDF-1.7 is how a PDF begins."),
+        ("a.txt", "%PDF-1.7\nis its first line."),
+        ("a.txt", "A PDF begins with %PDF-1.7, an object with 1 0 obj."),
+        ("a.html", "<html>A PDF begins with %PDF-1.7."),
+        ("a.dot", "digraph { a -> b }"),
+        ("a.DOT", "graph { a -- b }"),
+    ],
+)
+async def test_text_about_other_formats_is_text(tmp_path: Path, name: str, start: str) -> None:
+    assert start.removeprefix("<html>") in await text_of(tmp_path, name, start.encode())
+    if name.endswith("txt"):
+        # Not UTF-8, either.
+        start = f"{start} {SENTENCE}"
+        assert await text_of(tmp_path, name, start.encode("cp1252")) == start
+
+
 SENTENCE = "Die größte Übung für Äpfel und Öl, sagte er, müßte später heißen: schöne Grüße. "
 RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. "
 JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
@@ -70,6 +100,21 @@ async def test_long_texts_come_whole(tmp_path: Path) -> None:
     assert await text_of(tmp_path, "a.txt", text.encode()) == text
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+async def test_ends_of_lines_are_not_divided(tmp_path: Path, end: str) -> None:
+    # Of three characters each, so that one is wherever a piece may end.
+    assert await text_of(tmp_path, "a.txt", f"a{end}b{end}".encode() * 100_000) == (
+        "a\nb\n" * 100_000
+    )
+
+
+async def test_one_long_stretch_of_a_page_comes_whole(tmp_path: Path) -> None:
+    """Longer than a frame of the child may be."""
+    text = "a line of text\r\n" * (20 * 2**16)
+    page = f"<html><pre>{text}</pre></html>".encode()
+    assert await text_of(tmp_path, "a.html", page) == "\n" + text.replace("\r\n", "\n")
+
+
 PAGE = """<!doctype html><html><head><title>The title</title><style>p {}</style></head>
 <body><script>alert(1)</script><h1>Head</h1><p>One <b>bold</b>
 word.<br>Next<p>Two</p>tail<table><tr><td>a</td><td>b</td></tr></table><pre>x
@@ -92,6 +137,14 @@ async def test_html_says_its_encoding(tmp_path: Path) -> None:
 async def test_pdf(tmp_path: Path) -> None:
     text = await text_of(tmp_path, "a.PDF", samples.pdf("First page", "Second page"))
     assert text.split() == ["First", "page", "Second", "page"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead"), [("a", b""), ("a.txt", b"\xef\xbb\xbf\r\n"), ("a", b"\0"), ("a.pdf", b"any")]
+)
+async def test_pdf_by_its_bytes(tmp_path: Path, name: str, ahead: bytes) -> None:
+    text = await text_of(tmp_path, name, ahead + samples.pdf("A page"))
+    assert text.split() == ["A", "page"]
 
 
 async def test_docx(tmp_path: Path) -> None:
@@ -133,6 +186,9 @@ async def test_xlsx(tmp_path: Path) -> None:
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 ZIP = b"PK\x05\x06" + bytes(18)
+GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
+WAVE = b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00"
+MP3 = b"ID3\x04\x00\x00\x00\x00\x00\x23TSSE\x00\x00\x00\x0f\x00\x00\x03Lavf58"
 LOCKED = samples.OLE + bytes(600) + "EncryptedPackage".encode("utf-16-le")
 
 
@@ -155,6 +211,13 @@ LOCKED = samples.OLE + bytes(600) + "EncryptedPackage".encode("utf-16-le")
         ("a.png", PNG, UNSUPPORTED),
         ("a.txt", PNG, UNSUPPORTED),
         ("a.zip", ZIP, UNSUPPORTED),
+        ("a.txt", GIF, UNSUPPORTED),
+        ("a.txt", WAVE, UNSUPPORTED),
+        ("a.txt", MP3, UNSUPPORTED),
+        ("a.txt", bz2.compress(b"text"), UNSUPPORTED),
+        ("a.txt", bz2.compress(b""), UNSUPPORTED),
+        ("a.txt", b"Rar!\x1a\x07\x00", UNSUPPORTED),
+        ("a.dot", samples.OLE + bytes(600), UNSUPPORTED),
         ("a.doc", samples.OLE + bytes(600), UNSUPPORTED),
         ("program", Path("/bin/true").read_bytes(), UNSUPPORTED),
         ("a.dat", bytes(range(256)) * 40, UNSUPPORTED),
@@ -260,5 +323,6 @@ def test_names_tell_what_no_parser_reads() -> None:
     assert readable("a.pdf")
     assert readable("Makefile")
     assert readable("archive.tar.md")
+    assert readable("graph.dot")
     assert not readable("photo.JPG")
     assert not readable("a.b.zip")

@@ -7,12 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx2
 import openai
 import pytest
+from assistants.v1 import files_pb2
 
+from tests.support.compatibility.errors import refusal
+from tests.support.grpc.client import connect
+from tests.support.model_server import ModelServer
+from tests.support.rest.scene import expect
 from tests.support.rest.wire import Wire
-from tests.support.stack import Stack
+from tests.support.stack import Stack, serving
 from tests.support.waiting import SECONDS
 
 PURPOSES: list[Any] = ["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
@@ -76,6 +82,38 @@ def test_every_purpose(client: openai.OpenAI, purpose: Any) -> None:
     assert file.id in [each.id for each in client.files.list(purpose=purpose)]
     # Batches are kept for 30 days.
     assert file.expires_at == (file.created_at + 2_592_000 if purpose == "batch" else None)
+
+
+def test_downloads_of_some_purposes(model_server: ModelServer) -> None:
+    """Where the hosted service's refusal is wanted back."""
+    env = {
+        "ASSISTANTS_MODEL_BASE_URL": model_server.base_url,
+        "ASSISTANTS_DOWNLOAD_EVERY_PURPOSE": "false",
+    }
+    with (
+        serving(env) as stack,
+        openai.OpenAI(api_key="x", base_url=stack.base_url, max_retries=0) as client,
+        connect(stack.grpc_address) as stubs,
+    ):
+        for purpose in PURPOSES:
+            file_id = create(client, purpose=purpose).id
+            request = files_pb2.DownloadFileRequest(file_id=file_id)
+            if purpose not in ("assistants", "user_data"):
+                assert client.files.content(file_id).read() == TEXT
+                assert b"".join(each.data for each in stubs.files.DownloadFile(request)) == TEXT
+                continue
+            message = f"Not allowed to download files of purpose: {purpose}"
+            call: Any = lambda client, id=file_id: client.files.content(id)  # noqa: E731
+            expect(client, call, 400, message, None, None)
+            with pytest.raises(grpc.RpcError) as error:
+                list(stubs.files.DownloadFile(request))
+            refused = refusal(error.value)
+            assert (refused.status, refused.message) == (
+                grpc.StatusCode.INVALID_ARGUMENT,
+                message,
+            )
+            assert refused.reason == "malformed"
+            assert client.files.retrieve(file_id).purpose == purpose
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -371,6 +409,16 @@ def test_too_large(server: Stack, model_server: Any) -> None:
             client.uploads.parts.create(upload.id, data=b"x" * (2**19 + 1))
         assert (error.value.status_code, error.value.param) == (413, "data")
         assert stored(stack) == before
+        # One that comes in parts may be larger, but not to be indexed.
+        pieces = [b"x" * 2**19, b"x" * 2**19, b"x"]
+        upload = begin(client, b"".join(pieces), filename="a.txt")
+        parts = [client.uploads.parts.create(upload.id, data=each).id for each in pieces]
+        file = client.uploads.complete(upload.id, part_ids=parts).file
+        assert file is not None
+        store = client.vector_stores.create()
+        entry = client.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id)
+        assert entry.last_error is not None
+        assert entry.last_error.message.endswith("because it is too large.")
         # A file outlives its server.
         assert stack.terminate() == 0
         stack.start()

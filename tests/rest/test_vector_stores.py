@@ -121,6 +121,32 @@ def test_batches(client: openai.OpenAI) -> None:
         stores.files.list(store.id, after="file-x")
 
 
+def test_a_batch_is_completed_whose_files_all_failed(client: openai.OpenAI) -> None:
+    batches = client.vector_stores.file_batches
+    store = client.vector_stores.create()
+    batch = batches.upload_and_poll(store.id, files=[("a.txt", b""), ("b.pdf", b"no pdf")])
+    assert (batch.status, batch.file_counts.to_dict()) == (
+        "completed",
+        {"in_progress": 0, "completed": 0, "failed": 2, "cancelled": 0, "total": 2},
+    )
+    assert client.vector_stores.retrieve(store.id).status == "completed"
+
+
+def test_tools_take_files_of_any_purpose(client: openai.OpenAI) -> None:
+    purposes: list[Any] = ["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
+    ids = [client.files.create(file=("foxes.txt", FOXES), purpose=each).id for each in purposes]
+    stores = client.vector_stores
+    store = stores.create()
+    batch = stores.file_batches.create_and_poll(store.id, file_ids=ids)
+    assert (batch.status, batch.file_counts.completed) == ("completed", len(purposes))
+    found = stores.search(store.id, query="foxes").data
+    assert {each.file_id for each in found} == set(ids)
+    resources: Any = {"code_interpreter": {"file_ids": ids}}
+    thread = client.beta.threads.create(tool_resources=resources)
+    assert thread.tool_resources is not None
+    assert thread.tool_resources.to_dict() == resources
+
+
 def test_a_deleted_file_leaves_its_vector_stores(client: openai.OpenAI) -> None:
     file_id = upload(client, "foxes.txt", FOXES)
     stores = [client.vector_stores.create(file_ids=[file_id]) for _ in range(2)]
@@ -178,21 +204,22 @@ async def test_a_search_is_an_activity(client: openai.OpenAI) -> None:
     await until(later)
 
 
-def test_files_that_no_parser_reads_are_refused_at_once(client: openai.OpenAI) -> None:
-    image = upload(client, "a.png", b"\x89PNG\r\n\x1a\n")
+@pytest.mark.parametrize("ending", [".png", ".doc"])
+def test_files_that_no_parser_reads_are_refused_at_once(client: openai.OpenAI, ending: str) -> None:
+    binary = upload(client, f"a{ending}", b"\x89PNG\r\n\x1a\n")
     store = client.vector_stores.create()
     for call in (
-        lambda: client.vector_stores.create(file_ids=[image]),
-        lambda: client.vector_stores.file_batches.create(store.id, file_ids=[image]),
+        lambda: client.vector_stores.create(file_ids=[binary]),
+        lambda: client.vector_stores.file_batches.create(store.id, file_ids=[binary]),
     ):
         with pytest.raises(openai.BadRequestError) as refused:
             call()
         assert (refused.value.code, refused.value.param) == ("unsupported_file", "file_ids")
-        assert "[.png] are not supported for retrieval" in refused.value.message
-    entry = client.vector_stores.files.create_and_poll(image, vector_store_id=store.id)
+        assert f"[{ending}] are not supported for retrieval" in refused.value.message
+    entry = client.vector_stores.files.create_and_poll(binary, vector_store_id=store.id)
     assert entry.status == "failed"
     assert entry.last_error is not None
     assert entry.last_error.code == "unsupported_file"
     assert entry.last_error.message == "The file type is not supported."
     with pytest.raises(openai.BadRequestError, match="status is 'failed'"):
-        client.vector_stores.files.content(image, vector_store_id=store.id)
+        client.vector_stores.files.content(binary, vector_store_id=store.id)

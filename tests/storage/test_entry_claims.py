@@ -12,10 +12,11 @@ from storage.attachments import AUTO
 from storage.database import Database
 from storage.entries import NewEntry
 from storage.entry_claims import EntryClaim
+from storage.errors import StoreFull
 from storage.file_tables import EntryStatus
 from storage.rows import VectorStore, table
 from storage.segments import NewChunk
-from tests.support.storage.rows import PROJECT, execute, fetch, make_file
+from tests.support.storage.rows import PROJECT, execute, fetch, fill_store, make_file
 
 ERROR = {"code": "invalid_file", "message": "m"}
 
@@ -213,6 +214,24 @@ async def test_batches_count_what_there_is_of_them(storage: Storage) -> None:
     found = await batches.get(PROJECT, store.id, batch.id)
     assert (found.completed, found.failed, found.in_progress) == (0, 0, 1)
     assert await counted(storage, store) == {"in_progress": 2}
+
+
+async def test_a_vector_store_has_10_000_files_at_most(storage: Storage) -> None:
+    store = await make_store(storage, 0)
+    there = await fill_store(storage, store, 9_999)
+    files = storage.vector_store_files
+    new = [NewEntry(await make_file(storage), AUTO, {}) for _ in range(2)]
+    with pytest.raises(StoreFull):
+        await storage.vector_store_batches.create(PROJECT, store.id, new)
+    assert await counted(storage, store) == {"completed": 9_999}
+    await files.create(PROJECT, store.id, new[0])
+    with pytest.raises(StoreFull):
+        await files.create(PROJECT, store.id, new[1])
+    # One that is there takes its own place, and one that goes leaves it.
+    await files.create(PROJECT, store.id, NewEntry(there[0], AUTO, {}))
+    await files.delete(PROJECT, store.id, there[1])
+    await files.create(PROJECT, store.id, new[1])
+    assert await counted(storage, store) == {"completed": 9_997, "in_progress": 3}
 
 
 async def test_a_file_leaves_all_that_names_it(storage: Storage) -> None:

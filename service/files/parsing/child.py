@@ -18,7 +18,7 @@ NICE = 5
 """Those who wait for an answer go first."""
 
 PIECE = 2**16
-"""Characters of a frame, about."""
+"""Characters of a frame, or one more."""
 
 PR_SET_PDEATHSIG = 1
 
@@ -107,9 +107,22 @@ def pieces(texts: Iterable[str]) -> Iterator[str]:
         gathered.append(text)
         size += len(text)
         if size >= PIECE:
-            yield _clean("".join(gathered))
-            gathered, size = [], 0
-    yield _clean("".join(gathered))
+            whole = "".join(gathered)
+            # What follows may belong to it: CR LF is one end of a line.
+            end = size - whole.endswith("\r")
+            yield from _cut(whole, end)
+            gathered, size = [whole[end:]], size - end
+    yield from _cut("".join(gathered), size)
+
+
+def _cut(text: str, length: int) -> Iterator[str]:
+    at = 0
+    while at < length:
+        end = min(at + PIECE, length)
+        if text[end - 1 : end + 1] == "\r\n":
+            end += 1
+        yield _clean(text[at:end])
+        at = end
 
 
 _DROPPED = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0x7F, 0xFEFF, *range(0xD800, 0xE000)])

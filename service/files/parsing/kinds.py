@@ -1,5 +1,6 @@
 """What kind of file some bytes are: told by the bytes, and by the name where those do not tell."""
 
+import re
 import zipfile
 from enum import Enum
 from typing import BinaryIO, Final
@@ -12,7 +13,7 @@ MAX_UNPACKED = 512 * 2**20
 MAX_MEMBERS = 10_000
 
 _UNREADABLE = (
-    "7z aac accdb ai aif apk avi avif bin bmp bz2 class db dll dmg doc dot dylib eps epub exe flac "
+    "7z aac accdb ai aif apk avi avif bin bmp bz2 class db dll dmg doc dylib eps epub exe flac "
     "gif gz heic ico iso jar jpeg jpg lz4 m4a m4v mdb mkv mov mp3 mp4 mpeg mpg mpp msg msi npy npz "
     "o odp ods odt ogg opus otf parquet pickle pkl png ppt psd pyc pyd rar so sqlite tar tgz tif "
     "tiff ttf wav webm webp whl wma wmv woff woff2 xls xz zip zst"
@@ -24,27 +25,21 @@ _ENDED_BY_NAME = {"pdf": "pdf", "docx": "zip", "pptx": "zip", "xlsx": "zip"}
 _HTML = (b"<!doctype html", b"<html")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
-_BINARY = (
-    b"\x89PNG\r\n\x1a\n",
-    b"\xff\xd8\xff",
-    b"GIF8",
-    b"\x7fELF",
-    b"MZ\x90",
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ\x00",
-    b"7z\xbc\xaf",
-    b"Rar!",
-    b"RIFF",
-    b"OggS",
-    b"fLaC",
-    b"ID3",
-    b"SQLite format 3\x00",
-    b"\x28\xb5\x2f\xfd",
-    b"\x00\x00\x01\x00",
-    b"\xca\xfe\xba\xbe",
-    b"%!PS-Adobe",
+_BINARY = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff[\xc0-\xfe]|\x7fELF|MZ\x90\x00|\x1f\x8b\x08|\xfd7zXZ\x00"
+    rb"|7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|OggS\x00|fLaC[\x00\x80]\x00\x00\x22|ID3[\x02-\x04]"
+    rb"|SQLite format 3\x00|\x28\xb5\x2f\xfd|\x00\x00\x01\x00|\xca\xfe\xba\xbe|%!PS-Adobe-\d"
 )
+"""How files begin that no parser reads."""
+
+_BINARY_OR_TEXT = re.compile(
+    rb"GIF8[79]a|RIFF.{4}(?:WAVE|WEBP|AVI )|BZh[1-9](?:1AY&SY|\x17rE8P\x90)", re.DOTALL
+)
+"""The same, of letters alone: a text may begin so, too. It has no control characters."""
+
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_PDF_AHEAD = re.compile(rb"(?:\xef\xbb\xbf)?\s*%PDF-\d\.\d")
+_PDF_OBJECT = re.compile(rb"\d\s+\d+\s+obj\b")
 
 
 class Kind(Enum):
@@ -77,16 +72,17 @@ def kind_of(file: BinaryIO, ended: str) -> Kind:
     head = file.read(4096)
     if not head:
         raise Refused("empty")
-    if ended in UNREADABLE or head.startswith(_BINARY):
+    plain = _CONTROLS.search(head) is None
+    if ended in UNREADABLE or _BINARY.match(head) or (not plain and _BINARY_OR_TEXT.match(head)):
         if head.startswith(_OLE) and _encrypted(file):
             raise Refused("encrypted")
         raise Refused("unsupported")
-    if b"%PDF-" in head[:1024]:
-        return Kind.pdf
     if head.startswith(b"PK\x03\x04"):
         return _archive(file, ended)
     if head.startswith(_OLE):
         raise Refused("encrypted" if _encrypted(file) else "unsupported")
+    if _is_pdf(head, ended, plain):
+        return Kind.pdf
     if ended in _ENDED_BY_NAME:
         raise Refused("damaged")
     # A page that names its encoding may begin with a byte order mark, and with comments.
@@ -94,6 +90,17 @@ def kind_of(file: BinaryIO, ended: str) -> Kind:
     if ended in ("html", "htm", "xhtml") or start.startswith(_HTML):
         return Kind.html
     return Kind.text
+
+
+def _is_pdf(head: bytes, ended: str, plain: bool) -> bool:
+    """Tells PDF from text about it. Readers of PDF take its mark anywhere in the first KiB."""
+    if b"%PDF-" not in head[:1024]:
+        return False
+    if ended == "pdf":
+        return True
+    return _PDF_OBJECT.search(head) is not None and (
+        not plain or _PDF_AHEAD.match(head) is not None
+    )
 
 
 def _archive(file: BinaryIO, ended: str) -> Kind:

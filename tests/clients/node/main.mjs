@@ -10,6 +10,7 @@ import assert from "node:assert/strict";
 
 import * as files from "./files.mjs";
 import * as interpreter from "./interpreter.mjs";
+import * as models from "./models.mjs";
 import * as objects from "./objects.mjs";
 import * as polling from "./polling.mjs";
 import * as responses from "./responses.mjs";
@@ -24,6 +25,7 @@ const CHECKS = {
   ...responses,
   ...files,
   ...vectorStores,
+  ...models,
   ...interpreter,
 };
 

@@ -65,6 +65,12 @@ export function at(threadId, id, given) {
   return given ? [threadId, id, given] : [threadId, id];
 }
 
+/** The arguments that name something of a vector store, and those of its call. */
+export function inStore(storeId, id, given) {
+  if (!old) return [id, { vector_store_id: storeId, ...given }];
+  return given ? [storeId, id, given] : [storeId, id];
+}
+
 /** Deletes something by the arguments that name it. */
 export function remove(resource, ...named) {
   return old ? resource.del(...named) : resource.delete(...named);

@@ -17,6 +17,7 @@ import openai
 from tests.clients.python import (
     files,
     interpreter,
+    models,
     objects,
     polling,
     responses,
@@ -26,7 +27,7 @@ from tests.clients.python import (
 from tests.clients.python.harness import CHECKS, entered, got, same
 from tests.clients.python.scene import scene
 
-MODULES: Final = [objects, streams, polling, responses, files, vector_stores, interpreter]
+MODULES: Final = [objects, streams, polling, responses, files, vector_stores, models, interpreter]
 """What registers the checks."""
 
 

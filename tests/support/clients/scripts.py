@@ -71,6 +71,8 @@ COMMON: Final[Checks] = {
     "every_call_on_runs_and_steps": calls,
     "every_call_on_files": silent,
     "every_call_on_uploads": silent,
+    "every_call_on_models": silent,
+    "every_call_on_vector_stores": silent,
     "files_of_vector_stores": silent,
     "batches_of_vector_stores": silent,
     "stream_of_a_search": searches,
@@ -82,7 +84,6 @@ COMMON: Final[Checks] = {
 
 PYTHON: Final[Checks] = {
     **COMMON,
-    "every_call_on_vector_stores": silent,
     "uploads_in_chunks": silent,
     "text_deltas": answers,
     "streamed_responses": answers,

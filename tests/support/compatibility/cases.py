@@ -5,6 +5,7 @@ from typing import Any
 from service.errors import Kind
 from tests.support.compatibility import vector_store_cases
 from tests.support.compatibility.errors import Case
+from tests.support.compatibility.words import TOO_LONG, TOO_MANY, TOO_MANY_PROPERTIES
 
 USER: dict[str, Any] = {"role": "user", "content": "x"}
 A_STREAM = {"assistant_id": "asst_x", "stream": True}
@@ -18,14 +19,6 @@ IMAGE = [{"type": "image_file", "image_file": {"file_id": "file-x"}}]
 NO_THREAD = "No thread found with id 'thread_x'."
 NO_ASSISTANT = "No assistant found with id 'asst_x'."
 NO_RUN = "No run found with id 'run_x'."
-TOO_LONG = (
-    "Invalid '{}': string too long. Expected a string with maximum length {}, but got a string "
-    "with length {} instead."
-)
-TOO_MANY = (
-    "Invalid '{}': array too long. Expected an array with maximum length {}, but got an array "
-    "with length {} instead."
-)
 BETWEEN = "Invalid '{}': {} value. Expected a value {}, but got {} instead."
 TYPE = "Invalid type for '{}': expected {}, but got {} instead."
 CHOICES = "Invalid value: '{}'. Supported values are: {}."
@@ -410,8 +403,7 @@ def _values() -> list[Case]:
         Case(
             Kind.too_many_properties,
             create,
-            "Invalid 'metadata': too many properties. Expected an object with at most 16 "
-            "properties, but got an object with 17 properties instead.",
+            TOO_MANY_PROPERTIES.format("metadata", 16, 17),
             "metadata",
             assistant(metadata={str(number): "" for number in range(17)}),
         ),

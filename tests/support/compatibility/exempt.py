@@ -5,14 +5,14 @@ A name stands for itself and for all inside it.
 
 from typing import Final
 
-FILES: Final = frozenset(
+CODE_INTERPRETER: Final = frozenset(
     {
         # What a model makes of files.
         "MessageContentTextAnnotationsFilePathObject",
         "MessageDeltaContentImageFileObject",
         "MessageDeltaContentTextAnnotationsFilePathObject",
         "OpenAIFile.purpose=assistants_output",
-        # Runs with the server's tools, and what these do in a step.
+        # Runs with the tool, and what it does in a step.
         "RunObject.tools[]|AssistantToolsCode",
         "AssistantsNamedToolChoice.type=code_interpreter",
         "RunStepDetailsToolCallsCodeObject",
@@ -23,7 +23,7 @@ FILES: Final = frozenset(
         "RunStepDeltaStepDetailsToolCallsCodeOutputImageObject",
     }
 )
-"""What only file_search, code_interpreter and files would fill."""
+"""What only code_interpreter fills: tests/rest/test_code_interpreter.py has it."""
 
 NEVER: Final = frozenset(
     {

@@ -1,10 +1,11 @@
 """Requests for vector stores that are refused; see tests/support/compatibility/cases.py."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from service.errors import Kind
 from tests.support.compatibility.errors import Case
+from tests.support.compatibility.words import TOO_LONG, TOO_MANY, TOO_MANY_PROPERTIES
 
 STORE, ENTRIES, BATCHES = "/vector_stores/{store}", "/files", "/file_batches"
 NO_STORE = "No vector store found with id 'vs_x'."
@@ -90,7 +91,7 @@ def _values() -> Iterator[Case]:
         None,
     )
     yield case(
-        Kind.invalid_value,
+        Kind.malformed,
         batch,
         "Only one of 'file_ids' and 'files' can be given.",
         None,
@@ -131,14 +132,58 @@ def _values() -> Iterator[Case]:
         "filters.filters",
         {"query": "q", "filters": {"type": "and", "filters": []}},
     )
-    yield case(
-        Kind.too_many_properties,
-        f"POST {STORE}{ENTRIES}",
-        "Invalid 'attributes': too many properties. Expected an object with at most 16 "
-        "properties, but got an object with 17 properties instead.",
+
+
+NEW: Final[dict[str, Any]] = {"file_id": "file-x"}
+ALL: Final[dict[str, Any]] = {"file_ids": ["file-x"]}
+ALONG: Final = "tool_resources.file_search.vector_stores[0].file_ids"
+MANY: Final = Kind.array_above_max, TOO_MANY
+LONG: Final = Kind.string_above_max, TOO_LONG
+PROPERTIES: Final = Kind.too_many_properties, TOO_MANY_PROPERTIES
+
+
+def _several(count: int) -> dict[str, Any]:
+    return {"file_ids": ["file-x"] * count}
+
+
+def _along(count: int) -> dict[str, Any]:
+    return {"tool_resources": {"file_search": {"vector_stores": [_several(count)]}}}
+
+
+def _with(attributes: dict[str, Any]) -> dict[str, Any]:
+    return NEW | {"attributes": attributes}
+
+
+LIMITS: Final[list[tuple[tuple[Kind, str], str, str, int, Callable[[int], Any]]]] = [
+    (MANY, "/vector_stores", "file_ids", 500, _several),
+    (MANY, f"{STORE}{BATCHES}", "file_ids", 2000, _several),
+    (MANY, f"{STORE}{BATCHES}", "files", 2000, lambda n: {"files": [NEW] * n}),
+    (MANY, "/threads", ALONG, 10_000, _along),
+    (MANY, "/assistants", ALONG, 10_000, lambda n: {"model": "m"} | _along(n)),
+    (LONG, "/vector_stores", "name", 256, lambda n: ALL | {"name": "ü" * n}),
+    (
+        PROPERTIES,
+        f"{STORE}{ENTRIES}",
         "attributes",
-        {"file_id": "file-x", "attributes": {str(number): 1 for number in range(17)}},
-    )
+        16,
+        lambda n: _with({str(each): 1 for each in range(n)}),
+    ),
+    (LONG, f"{STORE}{ENTRIES}", "attributes key", 64, lambda n: _with({"ü" * n: 1})),
+    (LONG, f"{STORE}{ENTRIES}", "attributes.k", 512, lambda n: _with({"k": "ü" * n})),
+]
+"""What is limited, by how much, and a body that has so much of it and names an unknown file."""
 
 
-CASES: Final = [*_unknown(), *_ids(), *_values()]
+def _limits() -> Iterator[Case]:
+    """What is at its limit gets as far as the file."""
+    for (kind, words), path, param, most, body in LIMITS:
+        yield Case(Kind.not_found, f"POST {path}", NO_FILE, body=body(most))
+        message = words.format(param, most, most + 1)
+        yield Case(kind, f"POST {path}", message, param, body(most + 1))
+    message = "Vector store '{full}' can have 10000 files at most."
+    for path, given in ((ENTRIES, {"file_id": "{txt}"}), (BATCHES, {"file_ids": ["{txt}"]})):
+        full = f"POST /vector_stores/{{full}}{path}"
+        yield Case(Kind.array_above_max, full, message, body=given)
+
+
+CASES: Final = [*_unknown(), *_ids(), *_values(), *_limits()]

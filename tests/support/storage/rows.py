@@ -11,13 +11,15 @@ import psycopg
 from sqlalchemy import Executable
 from sqlmodel import col, update
 
-from storage import Storage, assistants, ids, thread_lock
+from storage import Storage, assistants, ids, store_lock, thread_lock
+from storage.attachments import AUTO
 from storage.claims import Claim
+from storage.file_tables import EntryStatus
 from storage.messages import NewMessage
 from storage.new_runs import Draft, NewRun
 from storage.openings import open_message, open_tool_calls
 from storage.resources import NOTHING
-from storage.rows import Assistant, File, Project
+from storage.rows import Assistant, File, Project, VectorStore, VectorStoreFile
 from storage.statements import Statement
 from storage.tables import Message, Run, RunStep, Thread
 from storage.transaction import Transaction
@@ -150,6 +152,44 @@ async def make_file(
     )
     await storage.database.write(lambda tx: tx.insert(row))
     return row.id
+
+
+async def fill_store(storage: Storage, store: VectorStore, count: int) -> list[str]:
+    """Puts so many new files into a vector store, past all rules; returns their ids."""
+    common: dict[str, Any] = {"project_id": store.project_id, "created_at": 1}
+    files = [
+        File(
+            id=f"file-{position}",
+            position=position,
+            filename="a.txt",
+            purpose="assistants",
+            bytes=0,
+            **common,
+        )
+        for position in (ids.new_position() for _ in range(count))
+    ]
+    rows = [
+        VectorStoreFile(
+            id=ids.make_id(ids.ENTRY, file.position),
+            position=file.position,
+            vector_store_id=store.id,
+            file_id=file.id,
+            status=EntryStatus.completed,
+            queued_at=1.0,
+            attributes={},
+            chunking_strategy=dict(AUTO),
+            **common,
+        )
+        for file in files
+    ]
+
+    def work(tx: Transaction) -> None:
+        tx.insert(*files)
+        tx.insert(*rows)
+        store_lock.count(tx, store.id, {EntryStatus.completed: count})
+
+    await storage.database.write(work, store.project_id)
+    return [file.id for file in files]
 
 
 async def start_tool_calls(storage: Storage, claim: Claim) -> RunStep:
