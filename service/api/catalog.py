@@ -11,6 +11,7 @@ from service.errors import ApiError, Kind
 from service.models.failures import ModelError
 from service.models.texts import storable
 from service.types.models import Model
+from storage.background import BackgroundTasks
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,9 @@ KEPT = 60.0
 
 PATIENCE = 10.0
 """Seconds that the model server may take to list its models."""
+
+PAUSE = 5.0
+"""Seconds after a request that failed in which the server is not asked again."""
 
 MAX_MODELS = 10_000
 MAX_ID = 256
@@ -38,7 +42,9 @@ class Catalog:
         self._ask = ask
         self._models: dict[str, Model] | None = None
         self._until = 0.0
-        self._asking = asyncio.Lock()
+        self._away = False
+        self._background = BackgroundTasks()
+        self._asking: asyncio.Task[None] | None = None
 
     async def list(self) -> list[Model]:
         """Returns all models. Raises ApiError where nothing is known of them."""
@@ -53,12 +59,16 @@ class Catalog:
         return model
 
     async def _known(self) -> dict[str, Model]:
-        async with self._asking:
-            if self._models is None or time.monotonic() >= self._until:
-                await self._refresh()
-            if self._models is None:
-                raise ApiError(Kind.unavailable, UNKNOWN)
-            return self._models
+        if time.monotonic() >= self._until:
+            # One request for all callers, which ends even if each of them has gone away.
+            if self._asking is None or self._asking.done():
+                self._asking = self._background.start(self._refresh())
+            # While the server is away, an older list is as good as what would come of waiting.
+            if self._models is None or not self._away:
+                await self._background.join(self._asking)
+        if self._models is None:
+            raise ApiError(Kind.unavailable, UNKNOWN)
+        return self._models
 
     async def _refresh(self) -> None:
         """Asks for the list. An older one stays where there is no answer."""
@@ -67,9 +77,10 @@ class Catalog:
                 answer = await self._ask()
         except (ModelError, TimeoutError) as error:
             log.warning("models not listed", problem=str(error) or "timeout")
+            self._away, self._until = True, time.monotonic() + PAUSE
             return
         self._models = {model.id: model for model in _read(answer)}
-        self._until = time.monotonic() + KEPT
+        self._away, self._until = False, time.monotonic() + KEPT
 
 
 def _read(answer: object) -> Iterable[Model]:

@@ -8,7 +8,7 @@ from assistants.v1 import uploads_pb2
 from service.api.transfers import Incoming
 from service.calls import Caller
 from service.errors import ApiError, Kind
-from service.files.blobs import BlobStore
+from service.files.blobs import BlobNotFound, BlobStore
 from service.files.blobs.contents import Part as Piece
 from service.files.blobs.contents import read
 from service.files.leftovers import discard
@@ -56,7 +56,13 @@ class UploadsServicer:
         if request.HasField("md5"):
             expected = uploads.md5("md5", request.md5)
             parts = await self._storage.uploads.parts(caller.project, upload_id, part_ids)
-            if await self._md5([Piece(part.id, part.bytes) for part in parts]) != expected:
+            try:
+                found = await self._md5([Piece(part.id, part.bytes) for part in parts])
+            except BlobNotFound:
+                # An upload that has ended meanwhile has lost its parts: that is the answer.
+                await self._storage.uploads.check_pending(caller.project, upload_id)
+                raise
+            if found != expected:
                 raise ApiError(Kind.malformed, "The md5 of the parts does not match.")
         ended = await self._storage.uploads.complete(caller.project, upload_id, part_ids)
         await discard(self._blobs, ended.leftover)

@@ -100,7 +100,7 @@ class ChatModel:
     async def list_models(self) -> object:
         """Returns the server's list of its models, in whatever form. Raises ModelError."""
         if self._models:
-            return self._models
+            return [*self._models]
         try:
             return await self._client.fetch(self._models_url)
         except _FAILURES as error:

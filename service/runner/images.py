@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -17,8 +18,20 @@ log = structlog.get_logger(__name__)
 MAX_BYTES = 20 * 2**20
 """Of an image, as OpenAI takes them."""
 
+MAX_TOTAL = 50 * 2**20
+"""Of all images of a request, as they are sent: OpenAI takes no more.
+
+A longer request may be refused, and with it every later run of the thread.
+"""
+
 GONE: Mapping[str, Any] = {"type": "text", "text": "(an image that is not available any more)"}
 """What stands for an image that cannot be had."""
+
+LEFT_OUT: Mapping[str, Any] = {
+    "type": "text",
+    "text": "(an image that was left out because of its size)",
+}
+"""What stands for an image that is too large, by itself or with the newer ones."""
 
 _BEGINNINGS = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -37,38 +50,69 @@ class Images:
         self._blobs = blobs
 
     async def shown(self, project: str, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Returns turns with images as data URLs where they were files. Raises Unreachable."""
-        return [
-            {**turn, "content": [await self._part(project, part) for part in turn["content"]]}
-            if isinstance(turn.get("content"), list)
-            else {**turn}
-            for turn in turns
-        ]
+        """Returns turns with images as data URLs where they were files. Raises Unreachable.
 
-    async def _part(self, project: str, part: Mapping[str, Any]) -> Mapping[str, Any]:
+        The newest come first, up to MAX_TOTAL: from one that does not fit on, all are left out.
+        """
+        request = _Request(MAX_TOTAL)
+        shown = []
+        for turn in reversed(turns):
+            new = {**turn}
+            if isinstance(turn.get("content"), list):
+                parts = [await self._part(project, part, request) for part in turn["content"][::-1]]
+                new["content"] = parts[::-1]
+            shown.append(new)
+        return shown[::-1]
+
+    async def _part(
+        self, project: str, part: Mapping[str, Any], request: "_Request"
+    ) -> Mapping[str, Any]:
         if part["type"] != "image_file":
             return part
+        if request.left < 0:
+            return LEFT_OUT
         image = part["image_file"]
-        url = await self._url(project, image["file_id"])
-        if url is None:
-            return GONE
-        return {"type": "image_url", "image_url": {"url": url, "detail": image["detail"]}}
+        file_id = image["file_id"]
+        if file_id not in request.read:
+            request.read[file_id] = await self._read(project, file_id)
+        found = request.read[file_id]
+        if not isinstance(found, str):
+            return found
+        # An image that is there twice is sent twice.
+        request.left -= len(found)
+        if request.left < 0:
+            return LEFT_OUT
+        return {"type": "image_url", "image_url": {"url": found, "detail": image["detail"]}}
 
-    async def _url(self, project: str, file_id: str) -> str | None:
+    async def _read(self, project: str, file_id: str) -> str | Mapping[str, Any]:
+        """Returns an image as a data URL, or the part that stands for it."""
         try:
             found = await self._files.content(project, file_id)
             if found.file.bytes > MAX_BYTES:
                 log.warning("image too large", file=file_id, bytes=found.file.bytes)
-                return None
+                return LEFT_OUT
             parts = [Part(blob.id, blob.bytes) for blob in found.blobs]
             data = b"".join([piece async for piece in read(self._blobs, parts)])
         except (NotFound, BlobNotFound):
-            return None
+            return GONE
         except BlobsUnavailable as error:
             log.warning("image not read", file=file_id, problem=str(error))
-            return None
+            return GONE
         kind = next((kind for mark, kind in _BEGINNINGS.items() if data.startswith(mark)), None)
         if kind is None:
-            return None
-        encoded = await asyncio.to_thread(base64.b64encode, data)
-        return f"data:{kind};base64,{encoded.decode()}"
+            return GONE
+        return await asyncio.to_thread(_data_url, kind, data)
+
+
+@dataclass(slots=True)
+class _Request:
+    """The images of one request so far."""
+
+    left: int
+    """Bytes that more of them may take; less than 0 once one did not fit."""
+    read: dict[str, str | Mapping[str, Any]] = field(default_factory=dict)
+    """What was read of each file: a data URL, or the part that stands for it."""
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

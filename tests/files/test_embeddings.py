@@ -1,14 +1,17 @@
 """Embedders: static vectors, and those of a server."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from aiohttp import web
 
 from service.files.chunking import Chunk, Chunker, Strategy
-from service.files.embeddings import EmbeddingFailed, Matrix, normalized
-from service.files.embeddings.remote import BATCH, RemoteEmbedder
+from service.files.embeddings import EmbeddingFailed, Matrix, normalized, remote
+from service.files.embeddings.remote import BATCH, REQUESTS, RemoteEmbedder
 from service.files.embeddings.static import StaticEmbedder
 from tests.support.files.embedding_server import EmbeddingServer, Reply, refusing, reply, vector
+from tests.support.waiting import SECONDS, until
 
 
 def chunks_of(*texts: str) -> list[Chunk]:
@@ -81,9 +84,60 @@ async def test_it_gives_up(status: int) -> None:
     async with EmbeddingServer(usual=refusing(status)) as server:
         embedder = RemoteEmbedder(server.base_url, "m", "k", delay=0.001)
         with pytest.raises(EmbeddingFailed, match=str(status)):
-            await embedder.queries(["text"] * 3)
+            await embedder.documents(chunks_of(*["text"] * 3))
         await embedder.close()
     assert 1 <= len(server.requests) <= 8
+
+
+async def test_queries_are_asked_for_twice_and_documents_more_often() -> None:
+    async with EmbeddingServer(usual=refusing(503)) as server:
+        embedder = RemoteEmbedder(server.base_url, "m", "k", delay=0.001)
+        with pytest.raises(EmbeddingFailed, match="503"):
+            await embedder.queries(["text"] * 3)
+        assert len(server.requests) == 2
+        with pytest.raises(EmbeddingFailed, match="503"):
+            await embedder.documents(chunks_of("text"))
+        assert len(server.requests) == 2 + 7
+        await embedder.close()
+
+
+async def test_queries_of_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "QUERY_PATIENCE", 0.1)
+    free = asyncio.Event()
+    async with EmbeddingServer(usual=held(free)) as server:
+        embedder = RemoteEmbedder(server.base_url, "m", "k")
+        with pytest.raises(EmbeddingFailed, match=r"no answer in 0\.1 seconds"):
+            async with asyncio.timeout(SECONDS):
+                await embedder.queries(["text"])
+        free.set()
+        await embedder.close()
+
+
+async def test_queries_do_not_wait_for_what_is_indexed() -> None:
+    free = asyncio.Event()
+    script = [held(free)] * REQUESTS
+    chunks = chunks_of(*["a text"] * (BATCH * (REQUESTS + 1)))
+    async with EmbeddingServer(*script) as server:
+        embedder = RemoteEmbedder(server.base_url, "m", "k")
+        indexing = asyncio.create_task(embedder.documents(chunks))
+        await until(lambda: len(server.requests) == REQUESTS)
+        async with asyncio.timeout(SECONDS):
+            assert np.allclose(await embedder.queries(["a query"]), expected("a query"))
+        # One of indexing's was waiting behind the others.
+        assert len(server.requests) == REQUESTS + 1
+        free.set()
+        assert len(await indexing) == len(chunks)
+        await embedder.close()
+
+
+def held(free: asyncio.Event) -> Reply:
+    """An answer that comes when it may."""
+
+    async def answer(texts: list[str]) -> web.Response:
+        await free.wait()
+        return reply(texts)
+
+    return answer
 
 
 async def test_a_server_that_is_away() -> None:

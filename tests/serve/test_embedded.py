@@ -55,3 +55,13 @@ def test_what_it_needs_is_in_the_data_directory(stack: Stack) -> None:
     stack.kill()
     stack.start()
     assert stack.terminate() == 0, stack.printed()
+
+
+def test_it_is_the_one_model_that_is_listed(stack: Stack) -> None:
+    with openai.OpenAI(base_url=stack.base_url, api_key="none", max_retries=0) as client:
+        [model] = client.models.list()
+        assert (model.id, model.owned_by) == ("SmolLM2-135M-Instruct", "system")
+        assert client.models.retrieve(model.id) == model
+        with pytest.raises(openai.NotFoundError, match="The model 'any' does not exist"):
+            client.models.retrieve("any")
+    assert stack.terminate() == 0, stack.printed()

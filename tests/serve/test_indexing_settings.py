@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.support.files import samples
-from tests.support.files.embedding_server import EmbeddingServer, refusing
+from tests.support.files.embedding_server import EmbeddingServer, refusing, reply
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, BreakOff
 from tests.support.stack import Stack, serving
@@ -82,6 +82,18 @@ async def test_a_server_of_embeddings_that_refuses() -> None:
             assert len(embeddings.requests) == 3
             # By words alone.
             assert (await in_thread(stores.search, store.id, query="berries")).data == []
+
+
+async def test_a_server_of_embeddings_that_goes_away() -> None:
+    async with EmbeddingServer(reply, usual=refusing(503)) as embeddings:
+        with connected(EMBEDDINGS_BASE_URL=embeddings.base_url) as (_, client):
+            stores = client.vector_stores
+            store = await in_thread(stores.create)
+            await in_thread(stores.files.upload_and_poll, vector_store_id=store.id, file=FOXES)
+            found = await in_thread(stores.search, store.id, query="berries")
+            assert [each.filename for each in found.data] == ["foxes.txt"]
+            # Once for the file, twice for the query: it goes by words alone then.
+            assert len(embeddings.requests) == 3
 
 
 async def test_queries_that_a_model_words_anew(models: ModelServer) -> None:

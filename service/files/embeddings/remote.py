@@ -1,8 +1,11 @@
 """Embeddings of any server that has OpenAI's `/v1/embeddings`."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -19,15 +22,25 @@ BATCH = 32
 """Texts of one request: some servers take no more."""
 
 REQUESTS = 4
-"""Requests on their way at the same time."""
+"""Requests for documents on their way at the same time."""
 
 RETRIES = 6
+"""How often a request for documents is made again: an index worker has time."""
+
+QUERY_RETRIES = 1
+"""The same for queries: once, as a connection that was kept may be gone."""
+
+QUERY_PATIENCE = 10.0
+"""Seconds in which queries must have their vectors. Somebody waits for the search, and full text
+alone finds most of what there is to find.
+"""
+
 FIRST_DELAY = 0.5
 MAX_DELAY = 30.0
 """Seconds before a request is made again: each time twice as many, with some chance."""
 
 TIMEOUT = 120.0
-"""Seconds that a request may take."""
+"""Seconds that a request for documents may take."""
 
 SHORTEST = 200
 """Characters of a text that is not divided any more, if the server finds it too long."""
@@ -49,26 +62,22 @@ class RemoteEmbedder:
         self._key = api_key
         self._delay = delay
         self._session: aiohttp.ClientSession | None = None
-        self._free = asyncio.Semaphore(REQUESTS)
+        self._indexing = _Policy(RETRIES, asyncio.Semaphore(REQUESTS))
+        # Queries do not stand in line behind what is indexed.
+        self._searching = _Policy(QUERY_RETRIES, contextlib.nullcontext())
 
     async def documents(self, chunks: Sequence[Chunk]) -> Matrix:
         """Returns the vector of each chunk."""
-        return await self.queries([chunk.text for chunk in chunks])
+        return await self._matrix([chunk.text for chunk in chunks], self._indexing)
 
     async def queries(self, texts: Sequence[str]) -> Matrix:
-        """Returns the vector of each text."""
-        # Servers refuse texts that are empty.
-        given = [text if text.strip() else "-" for text in texts]
-        batches = [given[at : at + BATCH] for at in range(0, len(given), BATCH)]
+        """Returns the vector of each query."""
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._embed(batch)) for batch in batches]
-        except* EmbeddingFailed as errors:
-            raise EmbeddingFailed(str(errors.exceptions[0])) from errors
-        rows = [row for task in tasks for row in task.result()]
-        if len({len(row) for row in rows}) > 1:
-            raise EmbeddingFailed(f"{self.name} gives vectors of several lengths")
-        return normalized(np.array(rows, dtype=np.float32).reshape(len(rows), -1))
+            async with asyncio.timeout(QUERY_PATIENCE):
+                return await self._matrix(texts, self._searching)
+        except TimeoutError as error:
+            problem = f"{self.name}: no answer in {QUERY_PATIENCE:g} seconds"
+            raise EmbeddingFailed(problem) from error
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -76,31 +85,51 @@ class RemoteEmbedder:
             await self._session.close()
             self._session = None
 
-    async def _embed(self, texts: list[str]) -> list[Any]:
+    async def _matrix(self, texts: Sequence[str], policy: "_Policy") -> Matrix:
+        # Servers refuse texts that are empty.
+        given = [text if text.strip() else "-" for text in texts]
+        batches = [given[at : at + BATCH] for at in range(0, len(given), BATCH)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._embed(batch, policy)) for batch in batches]
+        except* EmbeddingFailed as errors:
+            raise EmbeddingFailed(str(errors.exceptions[0])) from errors
+        rows = [row for task in tasks for row in task.result()]
+        if len({len(row) for row in rows}) > 1:
+            raise EmbeddingFailed(f"{self.name} gives vectors of several lengths")
+        return normalized(np.array(rows, dtype=np.float32).reshape(len(rows), -1))
+
+    async def _embed(self, texts: list[str], policy: "_Policy") -> list[Any]:
         """Returns the vectors of texts, fewer at a time if the server wants that."""
         try:
-            return await self._ask(texts)
+            return await self._ask(texts, policy)
         except _Refused as error:
             if len(texts) > 1:
-                half = len(texts) // 2
-                return await self._embed(texts[:half]) + await self._embed(texts[half:])
+                at = len(texts) // 2
+                return [
+                    *await self._embed(texts[:at], policy),
+                    *await self._embed(texts[at:], policy),
+                ]
             (text,) = texts
             if not error.may_be_long or len(text) < 2 * SHORTEST:
                 raise EmbeddingFailed(f"{self.name} refuses: {error}") from error
             # Longer than the model takes: it is as much about its halves.
-            half = text.find(" ", len(text) // 2) + 1 or len(text) // 2
-            rows = await self._embed([text[:half]]) + await self._embed([text[half:]])
+            at = text.find(" ", len(text) // 2) + 1 or len(text) // 2
+            rows = [
+                *await self._embed([text[:at]], policy),
+                *await self._embed([text[at:]], policy),
+            ]
             return [normalized(np.array(rows, dtype=np.float32)).mean(axis=0)]
 
-    async def _ask(self, texts: list[str]) -> list[Any]:
+    async def _ask(self, texts: list[str], policy: "_Policy") -> list[Any]:
         """Makes a request until it succeeds. Raises _Refused, EmbeddingFailed."""
         delay = self._delay
-        for attempt in range(RETRIES + 1):
+        for attempt in range(policy.retries + 1):
             try:
-                async with self._free:
+                async with policy.slots:
                     return await self._request(texts)
             except _MayPass as error:
-                if attempt == RETRIES:
+                if attempt == policy.retries:
                     raise EmbeddingFailed(f"{self.name}: {error}") from error
                 log.info("embeddings are asked for again", model=self.name, problem=str(error))
                 wait = delay if error.after is None else error.after
@@ -130,6 +159,15 @@ class RemoteEmbedder:
                 raise _Refused(problem, may_be_long=response.status in (400, 413, 422))
         except (TimeoutError, aiohttp.ClientError) as error:
             raise _MayPass(str(error) or type(error).__name__) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    """How requests are made: how often again, and within which bounds."""
+
+    retries: int
+    slots: AbstractAsyncContextManager[None]
+    """What each request has while it is on its way."""
 
 
 class _MayPass(Exception):

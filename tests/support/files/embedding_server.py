@@ -1,12 +1,12 @@
 """A scripted server of embeddings."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
-Reply = Callable[[list[str]], web.Response]
+Reply = Callable[[list[str]], web.Response | Awaitable[web.Response]]
 
 
 def vector(text: str) -> list[float]:
@@ -20,7 +20,7 @@ def reply(texts: list[str]) -> web.Response:
     return web.json_response({"object": "list", "data": data[::-1], "model": "m"})
 
 
-def refusing(status: int, **headers: str) -> Reply:
+def refusing(status: int, **headers: str) -> Callable[[list[str]], web.Response]:
     """An answer with an error."""
     return lambda _: web.Response(status=status, text='{"error": "no"}', headers=headers)
 
@@ -53,4 +53,5 @@ class EmbeddingServer:
         body = json.loads(await request.read())
         self.requests.append(body)
         self.headers.append(dict(request.headers))
-        return (self._script.pop(0) if self._script else self._usual)(body["input"])
+        found = (self._script.pop(0) if self._script else self._usual)(body["input"])
+        return found if isinstance(found, web.Response) else await found
