@@ -44,7 +44,7 @@ async def test_no_more_runs_ask_it_than_it_answers_at_once(stack: Stack) -> None
         with suppress(openai.BadRequestError):
             client.beta.threads.runs.cancel(runs[0].id, thread_id=runs[0].thread_id)
         await until(lambda: queued() < waited)
-    assert max(at_once) == llama.SLOTS
+    assert max(at_once) <= llama.SLOTS
     assert stack.terminate() == 0, stack.printed()
 
 
