@@ -35,7 +35,7 @@ _BINARY = re.compile(
 _BINARY_OR_TEXT = re.compile(
     rb"GIF8[79]a|RIFF.{4}(?:WAVE|WEBP|AVI )|BZh[1-9](?:1AY&SY|\x17rE8P\x90)", re.DOTALL
 )
-"""The same, of letters alone: a text may begin so, too. It has no control characters."""
+"""The same, where a text may begin so, too: it has no control characters."""
 
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PDF_AHEAD = re.compile(rb"(?:\xef\xbb\xbf)?\s*%PDF-\d\.\d")

@@ -175,7 +175,7 @@ def test_batches_have_each_file_once() -> None:
     ("fields", "param", "kind"),
     [
         ({}, "file_ids", Kind.missing),
-        ({"file_ids": ["file-a"], "files": [{"file_id": "file-a"}]}, None, Kind.invalid_value),
+        ({"file_ids": ["file-a"], "files": [{"file_id": "file-a"}]}, None, Kind.malformed),
         ({"file_ids": ["file-a"] * 2001}, "file_ids", Kind.array_above_max),
         ({"file_ids": ["vs_a"]}, "file_ids[0]", Kind.invalid_value),
         ({"files": [{}]}, "files[0].file_id", Kind.missing),
