@@ -86,7 +86,10 @@ class VectorStoreBatches(Repository):
         cancelled = tx.run(CANCEL, batch_id=batch_id)
         if not cancelled:
             return batch
-        change = {EntryStatus.in_progress: -cancelled, EntryStatus.cancelled: cancelled}
+        change = {
+            str(EntryStatus.in_progress): -cancelled,
+            str(EntryStatus.cancelled): cancelled,
+        }
         store_lock.count(tx, store_id, change)
         store_lock.count_batch(tx, batch_id, change)
         return tx.update(batch, is_cancelled=True)

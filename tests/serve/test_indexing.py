@@ -125,10 +125,9 @@ async def test_another_embedder_is_noticed_and_reindexed(
     assert "vectors of another embedder" in stack.printed()
 
     def reindex(*options: str) -> str:
-        command = [COMMAND, "reindex", *options]
-        return subprocess.run(
-            command, env=stack.env, capture_output=True, text=True, check=True
-        ).stdout
+        command = [str(COMMAND), "reindex", *options]
+        ended = subprocess.run(command, env=stack.env, capture_output=True, check=True)
+        return ended.stdout.decode()
 
     def embedder() -> str:
         with closing(sqlite3.connect(path)) as database:
