@@ -15,7 +15,7 @@ from storage.database import Database
 from storage.errors import NotFound
 from storage.file_tables import IN_PROGRESS, EntryStatus
 from storage.repository import Repository, reads_all, renews, writes_all
-from storage.rows import VectorStore, VectorStoreFile, table
+from storage.rows import Segment, VectorStore, VectorStoreFile, table
 from storage.statements import Statement, one_of, param
 from storage.transaction import Transaction
 
@@ -65,6 +65,17 @@ RELEASE: Statement[Any] = Statement(
     sa.update(_TABLE)
     .where(*_HELD)
     .values(lease_until=sa.null(), attempt=_TABLE.c.attempt + sa.literal(1))
+)
+PUT_OFF: Statement[Any] = Statement(
+    sa.update(_TABLE)
+    .where(*_HELD)
+    .values(
+        attempt=_TABLE.c.attempt + sa.literal(1),
+        queued_at=clock.now(),
+        lease_until=clock.now() + param("pause", _TABLE.c.lease_until),
+        # The lease runs out without a crash.
+        crashes=_TABLE.c.crashes - sa.literal(1),
+    )
 )
 END = Statement(
     sa.update(_TABLE)
@@ -176,6 +187,11 @@ class EntryClaims(Repository):
         tx.run(RELEASE, id=claim.row.id, attempt=claim.row.attempt)
 
     @writes_all
+    def put_off(self, tx: Transaction, claim: EntryClaim, pause: float) -> None:
+        """Gives the entry back, for anybody to claim after some seconds, behind all others."""
+        tx.run(PUT_OFF, id=claim.row.id, attempt=claim.row.attempt, pause=pause)
+
+    @writes_all
     def complete(self, tx: Transaction, claim: EntryClaim, segment: int) -> bool:
         """Makes a segment that is whole the entry's.
 
@@ -185,7 +201,7 @@ class EntryClaims(Repository):
         built = segments.lock(tx, segment)
         if built is None:
             return False
-        if store is None or not _end(tx, claim, EntryStatus.completed, built.id, built.bytes):
+        if store is None or not _end(tx, claim, EntryStatus.completed, built):
             segments.abandon(tx, [segment])
             return False
         if store.embedder != built.embedder and (
@@ -197,15 +213,8 @@ class EntryClaims(Repository):
 
     @writes_all
     def fail(self, tx: Transaction, claim: EntryClaim, error: Mapping[str, str]) -> bool:
-        """Ends the entry as failed, or if it was indexed before, as it was.
-
-        Returns false if the claim is lost.
-        """
-        if _lock(tx, claim) is None:
-            return False
-        if claim.row.segment is None:
-            return _end(tx, claim, EntryStatus.failed, error=error)
-        return _end(tx, claim, EntryStatus.completed, claim.row.segment, claim.row.usage_bytes)
+        """Ends the entry as failed. Returns false if the claim is lost."""
+        return _lock(tx, claim) is not None and _end(tx, claim, EntryStatus.failed, None, error)
 
     @reads_all
     def stale(self, tx: Transaction, embedder: str) -> Sequence[tuple[str, str]]:
@@ -216,7 +225,7 @@ class EntryClaims(Repository):
     def reindex(self, tx: Transaction, project_id: str, store_id: str) -> int:
         """Has the completed files of a vector store indexed again; returns how many there are.
 
-        Until a file is done, it is found as before; it stays so where that fails.
+        Until a file is done, it is found as before.
         """
         try:
             store_lock.lock(tx, store_id, project_id=project_id)
@@ -241,25 +250,25 @@ def _end(
     tx: Transaction,
     claim: EntryClaim,
     status: EntryStatus,
-    segment: int | None = None,
-    size: int = 0,
+    built: Segment | None,
     error: Mapping[str, str] | None = None,
 ) -> bool:
     """Ends an entry of a locked vector store, if the claim still holds it."""
+    size = 0 if built is None else built.bytes
     ended = tx.one(
         END,
         id=claim.row.id,
         attempt=claim.row.attempt,
         new_status=status,
         new_last_error=None if error is None else dict(error),
-        new_segment=segment,
+        new_segment=None if built is None else built.id,
         new_usage_bytes=size,
     )
     if ended is None:
         return False
     entries.count_change(tx, claim.row, status, size)
     # What it had before, if it was indexed again.
-    segments.abandon(tx, [each for each in [claim.row.segment] if each not in (None, segment)])
+    segments.abandon(tx, [] if claim.row.segment is None else [claim.row.segment])
     return True
 
 

@@ -1,6 +1,7 @@
 """Which models there are: what the model server lists, kept for a while."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -42,7 +43,7 @@ class Catalog:
         self._ask = ask
         self._models: dict[str, Model] | None = None
         self._until = 0.0
-        self._away = False
+        self._failed_at = -math.inf
         self._background = BackgroundTasks()
         self._asking: asyncio.Task[None] | None = None
 
@@ -63,9 +64,11 @@ class Catalog:
             # One request for all callers, which ends even if each of them has gone away.
             if self._asking is None or self._asking.done():
                 self._asking = self._background.start(self._refresh())
-            # While the server is away, an older list is as good as what would come of waiting.
-            if self._models is None or not self._away:
+            if self._models is None or time.monotonic() - self._failed_at > KEPT:
                 await self._background.join(self._asking)
+            else:
+                # It was away just now: the older list is as good as what would come of waiting.
+                self._background.detach(self._asking)
         if self._models is None:
             raise ApiError(Kind.unavailable, UNKNOWN)
         return self._models
@@ -77,10 +80,12 @@ class Catalog:
                 answer = await self._ask()
         except (ModelError, TimeoutError) as error:
             log.warning("models not listed", problem=str(error) or "timeout")
-            self._away, self._until = True, time.monotonic() + PAUSE
+            self._failed_at = time.monotonic()
+            self._until = self._failed_at + PAUSE
             return
         self._models = {model.id: model for model in _read(answer)}
-        self._away, self._until = False, time.monotonic() + KEPT
+        self._failed_at = -math.inf
+        self._until = time.monotonic() + KEPT
 
 
 def _read(answer: object) -> Iterable[Model]:

@@ -20,7 +20,10 @@ class FilesServicer:
     def __init__(
         self, storage: Storage, blobs: BlobStore, max_bytes: int, *, download_every_purpose: bool
     ) -> None:
-        """Works on `storage`; bytes are in `blobs`. A file has `max_bytes` at most."""
+        """Works on `storage`; bytes are in `blobs`. A file has `max_bytes` at most.
+
+        Without `download_every_purpose`, files of some are given nobody back.
+        """
         self._storage = storage
         self._blobs = blobs
         self._max_bytes = max_bytes

@@ -52,7 +52,7 @@ class Search:
     ) -> list[Result]:
         """Returns the best chunks of files that match `filter`, each once, the best first.
 
-        So is a chunk of a file that several of the stores have, if they cut it at the same places.
+        A file may be in several of the stores: its chunks come once where they are the same there.
         Scores below `threshold` are left out; equals are in the order of files and places. Where
         there are no embeddings to be had, words alone decide.
         """
@@ -121,10 +121,12 @@ class Search:
     ) -> list[Result]:
         """Reads the best chunks; in the place of those that have gone or come again, the next."""
         results: dict[tuple[str, int, str], Result] = {}
-        rest = iter(ranked)
-        while part := dict(islice(rest, limit - len(results))):
+        rest, portion = iter(ranked), limit
+        while len(results) < limit and (part := dict(islice(rest, portion))):
             found = await self._segments.found(project, list(part))
             for each in (found[id] for id in part if id in found):
+                if len(results) == limit:
+                    break
                 result = Result(
                     vector_store_id=each.vector_store_id,
                     file_id=each.file_id,
@@ -136,6 +138,7 @@ class Search:
                     chunk=each.id,
                 )
                 results.setdefault((each.file_id, place_of(each.id), each.text), result)
+            portion = CANDIDATES
         return sorted(results.values(), key=lambda each: (-each.score, each.file_id, each.chunk))
 
 

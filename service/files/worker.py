@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from service.files.blobs import BlobStore
+from service.files.blobs import BlobStore, BlobsUnavailable
 from service.files.blobs.contents import Part, opened
 from service.files.chunking import Strategy
+from service.files.embeddings import EmbeddingFailed, TextRefused
 from service.files.indexing import Indexer
 from service.files.parsing import ParseFailed, failed
 from service.files.parsing.kinds import readable
@@ -28,6 +29,9 @@ PERIOD = 1.0
 
 RENEW_SECONDS = 1.0
 """Seconds between two renewals, at most: so soon an attempt stops that was cancelled."""
+
+PAUSE = 30.0
+"""Seconds after which a file is tried again that needs what is away."""
 
 # What has not happened is 0, and not missing.
 for each in ("completed", "failed", "lost"):
@@ -114,12 +118,21 @@ class IndexWorker:
             building.cancel()
             await asyncio.gather(building, return_exceptions=True)
             raise
+        except (EmbeddingFailed, BlobsUnavailable) as error:
+            log.warning("a file was not indexed", file=claim.row.file_id, problem=str(error))
+            if claim.row.segment is not None and not isinstance(error, TextRefused):
+                await self._put_off(claim)
         except Exception:
             log.warning("a file was not indexed", file=claim.row.file_id, exc_info=True)
         else:
             metrics.INDEXED.labels(status).inc()
         finally:
             renewing.cancel()
+
+    async def _put_off(self, claim: EntryClaim) -> None:
+        """Has a file that is indexed again wait, found as before, for what it needs."""
+        with contextlib.suppress(StorageError):
+            await self._claims.put_off(claim, PAUSE)
 
     async def _build(self, claim: EntryClaim) -> str:
         """Returns the status to which an entry comes, or `lost`."""
@@ -136,11 +149,7 @@ class IndexWorker:
             )
         except ParseFailed as error:
             last_error = {"code": error.code, "message": error.message}
-            if not await self._claims.fail(claim, last_error):
-                return "lost"
-            if row.segment is not None:
-                log.warning("a file is not indexed again", file=row.file_id, problem=error.message)
-            return "failed"
+            return "failed" if await self._claims.fail(claim, last_error) else "lost"
         return "completed" if await self._claims.complete(claim, built.segment) else "lost"
 
     async def _text(self, claim: EntryClaim) -> AsyncIterator[str]:
@@ -148,10 +157,10 @@ class IndexWorker:
         size = sum(part.size for part in parts)
         if not size:
             raise failed("empty")
-        if size > self._max_bytes:
-            raise failed("too_large")
         if not readable(name):
             raise failed("unsupported")
+        if size > self._max_bytes:
+            raise failed("too_large")
         async with (
             opened(self._blobs, parts) as file,
             contextlib.aclosing(parse(file, name)) as pieces,  # type: ignore[type-var]

@@ -13,9 +13,12 @@ log = structlog.get_logger(__name__)
 MAX_CHARACTERS = 1000
 """Characters of a query that is worded anew; what is longer is no question, and stays."""
 
+AT_ONCE = 4
+"""Queries of a search that the model is given at the same time: runs ask it, too."""
+
 PATIENCE = 20.0
-"""Seconds in which a query must be worded anew. Somebody waits for the search, which comes after
-that, and a POST of REST is cut after 120 seconds.
+"""Seconds in which all queries must be worded anew. Somebody waits for the search, which comes
+after that, and a POST of REST is cut after 120 seconds.
 """
 
 INSTRUCTIONS = (
@@ -29,13 +32,24 @@ def rewriting(
 ) -> Callable[[Sequence[str]], Awaitable[Sequence[str]]]:
     """Returns what words queries anew; without the `name` of a model, they stay as they are.
 
-    So does a query that the model does not answer, or not in time. It is asked for all at once.
+    So does a query that the model does not answer, or not in time.
     """
 
     async def rewritten(queries: Sequence[str]) -> Sequence[str]:
         if name is None:
             return queries
-        return await asyncio.gather(*(_rewritten(model, name, query) for query in queries))
+        turn = asyncio.Semaphore(AT_ONCE)
+        until = asyncio.get_running_loop().time() + PATIENCE
+
+        async def one(query: str) -> str:
+            try:
+                async with asyncio.timeout_at(until), turn:
+                    return await _rewritten(model, name, query)
+            except (ModelError, TimeoutError) as error:
+                log.warning("a query stays as it is", problem=str(error) or "timeout")
+                return query
+
+        return await asyncio.gather(*map(one, queries))
 
     return rewritten
 
@@ -53,15 +67,8 @@ async def _rewritten(model: ChatModel, name: str, query: str) -> str:
         "temperature": 0,
     }
     text = ""
-    try:
-        async with (
-            asyncio.timeout(PATIENCE),
-            contextlib.aclosing(model.stream(request)) as answer,
-        ):
-            async for chunks in answer:
-                text += "".join(each.text for each in chunks if isinstance(each, TextDelta))
-    except (ModelError, TimeoutError) as error:
-        log.warning("a query stays as it is", problem=str(error) or "timeout")
-        return query
+    async with contextlib.aclosing(model.stream(request)) as answer:
+        async for chunks in answer:
+            text += "".join(each.text for each in chunks if isinstance(each, TextDelta))
     words = " ".join(text.split()).strip("\"'")
     return words[:MAX_CHARACTERS] or query

@@ -65,6 +65,8 @@ class Answer:
         self._message_step: RunStep | None = None
         self._call_step: RunStep | None = None
         self._composition: Composition | None = None
+        self.is_ahead = False
+        """Whether its calls are the server's own, ahead of the model's first turn."""
         self._calls: dict[int, Called] = {}
         """By the model's numbers, in the order in which they have begun."""
 
@@ -109,6 +111,7 @@ class Answer:
 
     async def call_ahead(self, arguments: str) -> None:
         """Calls the tools that are called ahead of the model's first turn."""
+        self.is_ahead = True
         names = enumerate(self._toolbox.ahead)
         await self.add(*(CallDelta(index, None, name, arguments) for index, name in names))
 

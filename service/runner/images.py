@@ -54,35 +54,36 @@ class Images:
 
         The newest come first, up to MAX_TOTAL: from one that does not fit on, all are left out.
         """
-        request = _Request(MAX_TOTAL)
+        budget = _Budget(MAX_TOTAL)
         shown = []
         for turn in reversed(turns):
             new = {**turn}
             if isinstance(turn.get("content"), list):
-                parts = [await self._part(project, part, request) for part in turn["content"][::-1]]
+                parts = [await self._part(project, part, budget) for part in turn["content"][::-1]]
                 new["content"] = parts[::-1]
             shown.append(new)
         return shown[::-1]
 
     async def _part(
-        self, project: str, part: Mapping[str, Any], request: "_Request"
+        self, project: str, part: Mapping[str, Any], budget: "_Budget"
     ) -> Mapping[str, Any]:
-        if part["type"] != "image_file":
-            return part
-        if request.left < 0:
-            return LEFT_OUT
-        image = part["image_file"]
-        file_id = image["file_id"]
-        if file_id not in request.read:
-            request.read[file_id] = await self._read(project, file_id)
-        found = request.read[file_id]
-        if not isinstance(found, str):
-            return found
+        match part:
+            case {"type": "image_file", "image_file": {"file_id": str(file_id), "detail": detail}}:
+                if budget.left < 0:
+                    return LEFT_OUT
+                if file_id not in budget.files:
+                    budget.files[file_id] = await self._read(project, file_id)
+                found = budget.files[file_id]
+                if not isinstance(found, str):
+                    return found
+                part = {"type": "image_url", "image_url": {"url": found, "detail": detail}}
+            case {"type": "image_url", "image_url": {"url": str(found)}} if _is_data(found):
+                pass
+            case _:
+                return part
         # An image that is there twice is sent twice.
-        request.left -= len(found)
-        if request.left < 0:
-            return LEFT_OUT
-        return {"type": "image_url", "image_url": {"url": found, "detail": image["detail"]}}
+        budget.left -= len(found)
+        return part if budget.left >= 0 else LEFT_OUT
 
     async def _read(self, project: str, file_id: str) -> str | Mapping[str, Any]:
         """Returns an image as a data URL, or the part that stands for it."""
@@ -105,13 +106,17 @@ class Images:
 
 
 @dataclass(slots=True)
-class _Request:
-    """The images of one request so far."""
+class _Budget:
+    """How much of images a request may still have."""
 
     left: int
-    """Bytes that more of them may take; less than 0 once one did not fit."""
-    read: dict[str, str | Mapping[str, Any]] = field(default_factory=dict)
+    """Bytes; less than 0 once an image did not fit."""
+    files: dict[str, str | Mapping[str, Any]] = field(default_factory=dict)
     """What was read of each file: a data URL, or the part that stands for it."""
+
+
+def _is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
 
 
 def _data_url(kind: str, data: bytes) -> str:

@@ -13,7 +13,7 @@ from storage.rows import File
 PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 """What callers may say that a file is for."""
 
-KEPT = ("assistants", "user_data")
+NOT_DOWNLOADABLE = ("assistants", "user_data")
 """Purposes of files that OpenAI's API gives nobody back."""
 
 MAX_FILENAME = 512
@@ -42,8 +42,8 @@ def purpose(param: str, value: str) -> str:
 
 
 def check_downloadable(row: File) -> None:
-    """Refuses a file of a purpose in KEPT."""
-    if row.purpose in KEPT:
+    """Refuses a file of a purpose in NOT_DOWNLOADABLE. Raises ApiError."""
+    if row.purpose in NOT_DOWNLOADABLE:
         message = f"Not allowed to download files of purpose: {row.purpose}"
         raise ApiError(Kind.malformed, message)
 

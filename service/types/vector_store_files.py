@@ -114,9 +114,9 @@ def to_fields(value: Json) -> Json:
 
 def batch_status(row: VectorStoreBatch) -> str:
     """Returns how far a batch is."""
-    if row.is_cancelled:
-        return "cancelled"
-    return "in_progress" if row.in_progress else "completed"
+    if row.in_progress:
+        return "in_progress"
+    return "cancelled" if row.is_cancelled else "completed"
 
 
 def batch_to_json(row: VectorStoreBatch) -> Json:

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from service.files.chunking import Chunk, Chunker, Strategy
-from service.files.embeddings import EmbeddingFailed, Matrix, normalized, remote
+from service.files.embeddings import EmbeddingFailed, Matrix, TextRefused, normalized, remote
 from service.files.embeddings.remote import BATCH, REQUESTS, RemoteEmbedder
 from service.files.embeddings.static import StaticEmbedder
 from tests.support.files.embedding_server import EmbeddingServer, Reply, refusing, reply, vector
@@ -79,12 +79,22 @@ async def test_what_may_pass_is_asked_again() -> None:
     assert len(server.requests) == len(BROKEN) + 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 503])
-async def test_it_gives_up(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, TextRefused),
+        (422, TextRefused),
+        (401, EmbeddingFailed),
+        (404, EmbeddingFailed),
+        (503, EmbeddingFailed),
+    ],
+)
+async def test_it_gives_up(status: int, kind: type[Exception]) -> None:
     async with EmbeddingServer(usual=refusing(status)) as server:
         embedder = RemoteEmbedder(server.base_url, "m", "k", delay=0.001)
-        with pytest.raises(EmbeddingFailed, match=str(status)):
+        with pytest.raises(EmbeddingFailed, match=str(status)) as failed:
             await embedder.documents(chunks_of(*["text"] * 3))
+        assert type(failed.value) is kind
         await embedder.close()
     assert 1 <= len(server.requests) <= 8
 
@@ -99,6 +109,15 @@ async def test_queries_are_asked_for_twice_and_documents_more_often() -> None:
             await embedder.documents(chunks_of("text"))
         assert len(server.requests) == 2 + 7
         await embedder.close()
+
+
+async def test_queries_do_not_wait_for_a_server_that_wants_to_be_left_alone() -> None:
+    async with EmbeddingServer(usual=refusing(429, **{"retry-after": "30"})) as server:
+        embedder = RemoteEmbedder(server.base_url, "m", "k")
+        with pytest.raises(EmbeddingFailed, match="429"):
+            await embedder.queries(["text"])
+        await embedder.close()
+    assert len(server.requests) == 1
 
 
 async def test_queries_of_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from service.files import worker
 from service.files.blobs.folder import FolderBlobs
+from service.files.chunking import Chunk
+from service.files.embeddings import EmbeddingFailed, Matrix
 from service.files.embeddings.static import StaticEmbedder
 from service.files.library import Library
 from storage import Storage, ids
@@ -21,6 +24,20 @@ MAX_BYTES = 2**21
 FOXES = b"Foxes eat berries, mice and beetles. " * 50
 
 
+class Embeddings(StaticEmbedder):
+    """Vectors that are not always to be had."""
+
+    away = False
+    asked = 0
+
+    async def documents(self, chunks: Sequence[Chunk]) -> Matrix:
+        """Returns the vector of each chunk, unless it is away."""
+        self.asked += 1
+        if self.away:
+            raise EmbeddingFailed("away")
+        return await super().documents(chunks)
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """A library that works, and short ways to what it works on."""
@@ -28,6 +45,7 @@ class Shelf:
     storage: Storage
     blobs: FolderBlobs
     library: Library
+    embeddings: Embeddings
 
     async def upload(self, name: str, data: bytes) -> str:
         """Makes a file; returns its id."""
@@ -70,18 +88,18 @@ async def shelf(storage: Storage, tmp_path: Path) -> AsyncIterator[Shelf]:
     async def same(queries: Sequence[str]) -> Sequence[str]:
         return queries
 
-    blobs = FolderBlobs(tmp_path / "blobs")
+    blobs, embeddings = FolderBlobs(tmp_path / "blobs"), Embeddings()
     library = Library(
         storage,
         blobs,
-        StaticEmbedder(),
+        embeddings,
         same,
         concurrency=2,
         lease_seconds=3600,
         max_bytes=MAX_BYTES,
     )
     work = asyncio.create_task(library.work())
-    yield Shelf(storage, blobs, library)
+    yield Shelf(storage, blobs, library, embeddings)
     # At the same time: it ends all the same.
     library.wake()
     work.cancel()
@@ -129,6 +147,26 @@ async def test_a_store_is_found_while_it_is_indexed_again(shelf: Shelf) -> None:
     after = await shelf.indexed(store)
     assert (after.completed, after.usage_bytes) == (1, before.usage_bytes)
     assert await shelf.found(store, "berries") == ["foxes.txt"]
+
+
+async def test_what_is_indexed_again_waits_for_embeddings(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PAUSE", 0.01)
+    store = await shelf.store(await shelf.upload("foxes.txt", FOXES))
+    before = await shelf.indexed(store)
+    shelf.embeddings.away = True
+    assert await shelf.storage.entry_claims.reindex(PROJECT, store) == 1
+    asked = shelf.embeddings.asked
+    async with asyncio.timeout(60):
+        # More often than a file may crash.
+        while shelf.embeddings.asked < asked + 5:
+            await asyncio.sleep(0.02)
+    assert await shelf.found(store, "berries") == ["foxes.txt"]
+    assert (await shelf.storage.vector_stores.get(PROJECT, store)).in_progress == 1
+    shelf.embeddings.away = False
+    after = await shelf.indexed(store)
+    assert (after.completed, after.usage_bytes) == (1, before.usage_bytes)
 
 
 async def test_an_attempt_that_lost_its_claim_ends(shelf: Shelf) -> None:

@@ -1,4 +1,4 @@
-"""Queries that a model words anew: all at once, and not for ever."""
+"""Queries that a model words anew: some at once, and not for ever."""
 
 import asyncio
 from collections.abc import Mapping
@@ -31,11 +31,13 @@ async def test_queries_keep_their_order(models: ModelServer, model: ChatModel) -
     assert await rewriting.rewriting(model, None)(["a"]) == ["a"]
 
 
-async def test_all_queries_are_worded_at_once(models: ModelServer, model: ChatModel) -> None:
+async def test_some_queries_are_worded_at_once(models: ModelServer, model: ChatModel) -> None:
     steps = [Hold(Answer("better")) for _ in range(MOST)]
-    rewritten = rewriting.rewriting(model, models.script(*steps))
+    name = models.script(*steps)
+    rewritten = rewriting.rewriting(model, name)
     work = asyncio.create_task(_list(rewritten, [f"query {n}" for n in range(MOST)]))
-    await until(lambda: all(step.held.is_set() for step in steps))
+    await until(lambda: all(step.held.is_set() for step in steps[: rewriting.AT_ONCE]))
+    assert len(models.requests(name)) == rewriting.AT_ONCE
     for step in steps:
         step.release()
     assert await work == ["better"] * MOST
@@ -45,10 +47,12 @@ async def test_queries_that_are_not_worded_in_time_stay(
     models: ModelServer, model: ChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rewriting, "PATIENCE", 0.2)
-    steps = [Hold(Answer("better"), after="b") for _ in range(2)]
-    name = models.script(*steps)
+    steps = [Hold(Answer("better"), after="b") for _ in range(rewriting.AT_ONCE)]
+    rewritten = rewriting.rewriting(model, models.script(*steps))
+    # The last of them waits for its turn.
+    queries = [f"query {n}" for n in range(rewriting.AT_ONCE + 1)]
     async with asyncio.timeout(SECONDS):
-        assert await rewriting.rewriting(model, name)(["one", "two"]) == ["one", "two"]
+        assert await rewritten(queries) == queries
 
 
 async def _list(rewritten: Any, queries: list[str]) -> list[str]:

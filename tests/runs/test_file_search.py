@@ -8,7 +8,13 @@ import pytest
 
 from service.files.results import Result
 from service.models.client import ChatModel
-from service.runner.tools.file_search import FileSearch, SearchLimits, ends, fitting, parse_queries
+from service.runner.tools.file_search import (
+    FileSearch,
+    SearchLimits,
+    fitting,
+    of_text,
+    parse_queries,
+)
 from service.runner.tools.tool import Call, ToolFailed
 from service.runner.tools.tool import Result as Called
 from storage import Storage
@@ -213,9 +219,9 @@ async def test_what_the_user_says_is_no_call(searching: Searching) -> None:
 
 
 def test_a_long_text_is_searched_for_as_it_begins_and_ends() -> None:
-    assert ends("null") == ["null"]
-    assert ends("a" * 1000) == ["a" * 1000]
-    assert ends("a" * 1000 + "b") == ["a" * 1000, "a" * 999 + "b"]
+    assert of_text("null") == ["null"]
+    assert of_text("\n" * 2000 + "a" * 1000) == ["a" * 1000]
+    assert of_text("a" * 1000 + "b") == ["a" * 1000, "a" * 999 + "b"]
 
 
 async def test_no_query_is_answered(

@@ -39,15 +39,18 @@ class Album:
 
     async def shown(self, *turns: list[str]) -> list[list[Any]]:
         """Returns the parts of turns that show these files."""
-        found = await self._images.shown(PROJECT, [turn_of(*each) for each in turns])
-        return [turn["content"] for turn in found]
+        return await self.of(*map(parts_of, turns))
+
+    async def of(self, *contents: list[Any]) -> list[list[Any]]:
+        """Returns the parts of turns that have these."""
+        turns = [{"role": "user", "content": each} for each in contents]
+        return [turn["content"] for turn in await self._images.shown(PROJECT, turns)]
 
 
-def turn_of(*file_ids: str) -> dict[str, Any]:
-    parts = [
+def parts_of(file_ids: list[str]) -> list[Any]:
+    return [
         {"type": "image_file", "image_file": {"file_id": id, "detail": "auto"}} for id in file_ids
     ]
-    return {"role": "user", "content": parts}
 
 
 def seen(turns: list[list[Any]]) -> list[str]:
@@ -92,6 +95,15 @@ async def test_a_file_is_read_once_and_counts_each_time(
     urls = [turns[0][-1], turns[1][1], turns[2][0]]
     first, *others = (part["image_url"]["url"] for part in urls)
     assert all(each is first for each in others)
+
+
+async def test_data_urls_count_too(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = parts_of([await album.put("a")])
+    data = [{"type": "image_url", "image_url": {"url": "data:," + "x" * URL, "detail": "auto"}}]
+    linked = [{"type": "image_url", "image_url": {"url": "https://x/" + "x" * 999}}]
+    monkeypatch.setattr(images, "MAX_TOTAL", 2 * URL)
+    assert seen(await album.of([*linked, *data], file)) == ["sl", "s"]
+    assert seen(await album.of(file, [*data, *linked])) == ["l", "ss"]
 
 
 async def test_what_is_not_shown_takes_no_place(

@@ -165,23 +165,22 @@ async def test_a_vector_store_has_the_embedder_that_all_its_files_have(storage: 
     assert len(await storage.segments.orphans(3600)) == 2
 
 
-async def test_a_file_that_cannot_be_indexed_again_stays_as_it_is(storage: Storage) -> None:
-    store = await make_store(storage)
-    [claim] = await storage.entry_claims.claim(1)
-    segment = await segment_of(storage, claim)
-    assert await storage.entry_claims.complete(claim, segment)
-    before = await storage.vector_store_files.get(PROJECT, store.id, claim.row.file_id)
-    assert await storage.entry_claims.reindex(PROJECT, store.id) == 1
-    [again] = await storage.entry_claims.claim(1)
-    assert await storage.entry_claims.fail(again, ERROR)
-    assert await counted(storage, store) == {"completed": 1}
-    after = await storage.vector_store_files.get(PROJECT, store.id, claim.row.file_id)
-    assert (after.row.segment, after.row.last_error) == (segment, None)
-    assert after.row.usage_bytes == before.row.usage_bytes
-    assert await storage.segments.orphans(-3600) == []
-    # It can be tried again: its vectors are still of the other embedder.
-    assert await storage.entry_claims.stale("two") == [(PROJECT, store.id)]
-    assert await storage.entry_claims.reindex(PROJECT, store.id) == 1
+async def test_what_is_put_off_waits_behind_others_and_has_not_crashed(storage: Storage) -> None:
+    store = await make_store(storage, 2)
+    first, second = await storage.entry_claims.claim(2)
+    for pause in (-1, -1, -1, -1):
+        await storage.entry_claims.put_off(first, pause)
+        assert not await storage.entry_claims.renew(first)
+        [first] = await storage.entry_claims.claim(2)
+        assert (first.row.crashes, first.hopeless) == (0, False)
+    await storage.entry_claims.put_off(first, 3600)
+    assert await storage.entry_claims.claim(2) == []
+    await storage.entry_claims.release(second)
+    assert [each.row.id for each in await storage.entry_claims.claim(2)] == [second.row.id]
+    # Who has lost it puts off nothing.
+    await storage.entry_claims.put_off(first, -1)
+    assert await storage.entry_claims.claim(2) == []
+    assert await counted(storage, store) == {"in_progress": 2}
 
 
 async def test_a_batch_that_is_indexed_again_cannot_be_cancelled(storage: Storage) -> None:

@@ -16,6 +16,10 @@ class EmbeddingFailed(Exception):
     """There are no embeddings to be had; the message is one line, for the log."""
 
 
+class TextRefused(EmbeddingFailed):
+    """The embedder does not take one of the texts."""
+
+
 class Embedder(Protocol):
     """Makes vectors of texts, whose products tell how much the texts are about the same."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +15,7 @@ import orjson
 import structlog
 
 from service.files.chunking import Chunk
-from service.files.embeddings import EmbeddingFailed, Matrix, normalized
+from service.files.embeddings import EmbeddingFailed, Matrix, TextRefused, normalized
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,9 @@ RETRIES = 6
 
 QUERY_RETRIES = 1
 """The same for queries: once, as a connection that was kept may be gone."""
+
+QUERY_PAUSE = 2.0
+"""Seconds before that, at most."""
 
 QUERY_PATIENCE = 10.0
 """Seconds in which queries must have their vectors. Somebody waits for the search, and full text
@@ -62,9 +66,9 @@ class RemoteEmbedder:
         self._key = api_key
         self._delay = delay
         self._session: aiohttp.ClientSession | None = None
-        self._indexing = _Policy(RETRIES, asyncio.Semaphore(REQUESTS))
+        self._indexing = _Policy(RETRIES, math.inf, asyncio.Semaphore(REQUESTS))
         # Queries do not stand in line behind what is indexed.
-        self._searching = _Policy(QUERY_RETRIES, contextlib.nullcontext())
+        self._searching = _Policy(QUERY_RETRIES, QUERY_PAUSE, contextlib.nullcontext())
 
     async def documents(self, chunks: Sequence[Chunk]) -> Matrix:
         """Returns the vector of each chunk."""
@@ -93,7 +97,9 @@ class RemoteEmbedder:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._embed(batch, policy)) for batch in batches]
         except* EmbeddingFailed as errors:
-            raise EmbeddingFailed(str(errors.exceptions[0])) from errors
+            [first, *_] = errors.exceptions
+            kind = TextRefused if isinstance(first, TextRefused) else EmbeddingFailed
+            raise kind(str(first)) from errors
         rows = [row for task in tasks for row in task.result()]
         if len({len(row) for row in rows}) > 1:
             raise EmbeddingFailed(f"{self.name} gives vectors of several lengths")
@@ -111,8 +117,10 @@ class RemoteEmbedder:
                     *await self._embed(texts[at:], policy),
                 ]
             (text,) = texts
-            if not error.may_be_long or len(text) < 2 * SHORTEST:
+            if not error.is_of_text:
                 raise EmbeddingFailed(f"{self.name} refuses: {error}") from error
+            if len(text) < 2 * SHORTEST:
+                raise TextRefused(f"{self.name} refuses: {error}") from error
             # Longer than the model takes: it is as much about its halves.
             at = text.find(" ", len(text) // 2) + 1 or len(text) // 2
             rows = [
@@ -126,13 +134,13 @@ class RemoteEmbedder:
         delay = self._delay
         for attempt in range(policy.retries + 1):
             try:
-                async with policy.slots:
+                async with policy.turn:
                     return await self._request(texts)
             except _MayPass as error:
-                if attempt == policy.retries:
+                wait = delay if error.after is None else error.after
+                if attempt == policy.retries or wait > policy.longest_pause:
                     raise EmbeddingFailed(f"{self.name}: {error}") from error
                 log.info("embeddings are asked for again", model=self.name, problem=str(error))
-                wait = delay if error.after is None else error.after
                 await asyncio.sleep(min(wait, MAX_DELAY) * random.uniform(0.75, 1.25))
                 delay *= 2
         raise AssertionError("the last attempt returns or raises")
@@ -156,18 +164,20 @@ class RemoteEmbedder:
                 problem = f"status {response.status}: {text}"
                 if response.status in PASSING:
                     raise _MayPass(problem, _after(response.headers.get("retry-after")))
-                raise _Refused(problem, may_be_long=response.status in (400, 413, 422))
+                raise _Refused(problem, is_of_text=response.status in (400, 413, 422))
         except (TimeoutError, aiohttp.ClientError) as error:
             raise _MayPass(str(error) or type(error).__name__) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Policy:
-    """How requests are made: how often again, and within which bounds."""
+    """How requests are made again, and how many at the same time."""
 
     retries: int
-    slots: AbstractAsyncContextManager[None]
-    """What each request has while it is on its way."""
+    longest_pause: float
+    """Seconds: a server that wants to be left alone for longer is not asked again."""
+    turn: AbstractAsyncContextManager[None]
+    """For which each request waits."""
 
 
 class _MayPass(Exception):
@@ -181,9 +191,10 @@ class _MayPass(Exception):
 class _Refused(Exception):
     """The server does not take the request as it is."""
 
-    def __init__(self, problem: str, *, may_be_long: bool) -> None:
+    def __init__(self, problem: str, *, is_of_text: bool) -> None:
+        """`is_of_text`: for what the texts are, be it that one is too long."""
         super().__init__(problem)
-        self.may_be_long = may_be_long
+        self.is_of_text = is_of_text
 
 
 def _vectors(data: bytes, count: int) -> list[Any]:

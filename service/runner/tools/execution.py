@@ -37,7 +37,7 @@ async def execute(answer: Answer, run: Run, room: int | None) -> None:
             continue
         number = answer.number(called)
         call = Call(
-            called.shown["id"], run, number, called.arguments, offered.given, room, offered.ahead
+            called.shown["id"], run, number, called.arguments, offered.given, room, answer.is_ahead
         )
         named = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": offered.tool.type}
         with tracing.span("execute_tool", attributes=named):

@@ -111,7 +111,7 @@ class FileSearch(ServerTool):
     async def execute(self, call: Call) -> AsyncGenerator[Delta | Result, None]:
         """Searches for all queries of the call at once. Raises ToolFailed, Unreachable."""
         run, options = call.run, ranking_options(call.given)
-        queries = ends(call.arguments) if call.ahead else parse_queries(call.arguments)
+        queries = of_text(call.arguments) if call.ahead else parse_queries(call.arguments)
         if not queries:
             raise ToolFailed(NO_QUERY)
         stores = await self._stores.of_run(run)
@@ -160,8 +160,9 @@ def parse_queries(arguments: str) -> list[str]:
     return list(dict.fromkeys(filter(None, queries)))[:MAX_QUERIES]
 
 
-def ends(text: str) -> list[str]:
-    """Returns the queries that a text of the user's is: of a long one, how it begins and ends."""
+def of_text(text: str) -> list[str]:
+    """Returns the queries for a text of the user's: of a long one, how it begins and ends."""
+    text = text.strip()
     return list(dict.fromkeys([text[:MAX_QUERY], text[-MAX_QUERY:]]))
 
 

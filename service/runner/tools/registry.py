@@ -21,8 +21,6 @@ class Offered:
 
     tool: ServerTool
     given: Mapping[str, Any]
-    ahead: bool = False
-    """Whether it is called ahead of the first turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ class Registry:
             while name in functions or name in offered or name in ahead:
                 name += "_"
             if offer.ahead:
-                ahead[name] = Offered(tool, given, ahead=True)
+                ahead[name] = Offered(tool, given)
                 continue
             offered[name] = Offered(tool, given)
             named = {**offer.function["function"], "name": name}
