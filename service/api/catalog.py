@@ -25,6 +25,9 @@ PATIENCE = 10.0
 PAUSE = 5.0
 """Seconds after a request that failed in which the server is not asked again."""
 
+AWAY = 60.0
+"""Seconds after a failure in which nobody waits for a new list who can have an older one."""
+
 MAX_MODELS = 10_000
 MAX_ID = 256
 """Characters of an id, as requests for runs may have."""
@@ -64,10 +67,10 @@ class Catalog:
             # One request for all callers, which ends even if each of them has gone away.
             if self._asking is None or self._asking.done():
                 self._asking = self._background.start(self._refresh())
-            if self._models is None or time.monotonic() - self._failed_at > KEPT:
+            if self._models is None or time.monotonic() - self._failed_at > AWAY:
                 await self._background.join(self._asking)
             else:
-                # It was away just now: the older list is as good as what would come of waiting.
+                # The older list is as good as what would come of waiting.
                 self._background.detach(self._asking)
         if self._models is None:
             raise ApiError(Kind.unavailable, UNKNOWN)

@@ -130,6 +130,19 @@ async def test_after_a_pause_the_server_is_asked_again(
     assert lister.requests == 2
 
 
+async def test_a_server_that_was_away_long_ago_is_waited_for(
+    lister: Lister, models: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KEPT", "PAUSE", "AWAY"):
+        monkeypatch.setattr(catalog, name, 0)
+    assert await names(models) == ["one"]
+    lister.failure = FAILURES[0]
+    assert await names(models) == ["one"]
+    lister.failure = None
+    lister.names = ["two"]
+    assert await names(models) == ["two"]
+
+
 async def test_callers_of_a_server_that_hangs_wait_together(
     lister: Lister, models: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
