@@ -17,7 +17,7 @@ from tests.support.grpc.client import connect
 from tests.support.grpc.stubs import Run
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Hold
-from tests.support.serve.fleet import two_processes
+from tests.support.serve.fleet import servers_of, two_processes
 from tests.support.serve.processes import processes_of
 from tests.support.stack import Stack, free_address
 from tests.support.waiting import until
@@ -48,20 +48,15 @@ def members(stack: Stack) -> dict[int, int]:
     return found
 
 
-def servers_of(stack: Stack, method: str) -> set[str]:
-    """Returns the numbers of the servers that have logged a call of a method."""
-    lines = [line for line in stack.printed().splitlines() if f" method={method} " in line]
-    return {found[1] for line in lines if (found := re.search(r"\bserver=(\d)\b", line))}
-
-
 async def test_both_servers_are_called_on_both_ports(fleet: Stack) -> None:
     before = value(fleet, "assistants_calls_total", method="CreateThread", status="OK")
+    since = len(fleet.printed())
     with rest(fleet) as client, connect(fleet.grpc_address) as stubs:
         for _ in range(CALLS):
             client.beta.threads.create()
             stubs.assistant("m")
-    assert servers_of(fleet, "CreateThread") == {"0", "1"}
-    assert servers_of(fleet, "CreateAssistant") == {"0", "1"}
+    assert servers_of(fleet, "CreateThread", since) == {"0", "1"}
+    assert servers_of(fleet, "CreateAssistant", since) == {"0", "1"}
     counted = value(fleet, "assistants_calls_total", method="CreateThread", status="OK")
     assert counted - before == CALLS
 
