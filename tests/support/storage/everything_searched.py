@@ -80,6 +80,8 @@ async def indexing(storage: Storage) -> None:
     await storage.vector_store_files.text(PROJECT, store.id, first.row.file_id)
     assert await claims.stale("two") == [(PROJECT, store.id)]
     assert await claims.reindex(PROJECT, store.id) == 2
+    for each in await claims.claim(10):
+        await claims.put_off(each, 30)
     await storage.segments.abandon([segment])
 
 
