@@ -104,7 +104,7 @@ class Authorities(_Files):
 
 
 def server_credentials(certificate: Certificate, client_ca: Path | None) -> grpc.ServerCredentials:
-    """Returns credentials that take replaced files for new connections.
+    """Returns credentials of one port, which take replaced files for new connections.
 
     With `client_ca`, a file of authorities, callers must have a certificate from one of them.
     Raises SettingsError where there are none in it.
@@ -116,15 +116,16 @@ def server_credentials(certificate: Certificate, client_ca: Path | None) -> grpc
         trusted = None if authorities is None else authorities.pem
         return grpc.ssl_server_certificate_configuration(pairs, trusted)
 
-    current = configuration()
-
-    def for_new_connection() -> grpc.ServerCertificateConfiguration:
-        nonlocal current
+    def for_new_connection() -> grpc.ServerCertificateConfiguration | None:
         # Both are looked at.
-        if certificate.reload() | (authorities is not None and authorities.reload()):
-            current = configuration()
-        return current
+        changed = certificate.reload() | (authorities is not None and authorities.reload())
+        # Never the same again: gRPC would put it in the place of the one that other handshakes use,
+        # and crash (grpc/grpc#36693).
+        return configuration() if changed else None
 
     return grpc.dynamic_ssl_server_credentials(
-        current, for_new_connection, require_client_authentication=authorities is not None
+        configuration(),
+        # None is what it takes for unchanged, whatever its types say.
+        for_new_connection,  # type: ignore[arg-type]
+        require_client_authentication=authorities is not None,
     )

@@ -91,6 +91,22 @@ def admitted(stack: Stack, own: str | None) -> bool:
         return True
 
 
+def test_many_connect_at_once(secure: Stack) -> None:
+    """Each looks whether the certificate is another now."""
+    context = ssl.create_default_context(cafile=str(AUTHORITY))
+    context.load_cert_chain(CERTIFICATES / "client.pem")
+    context.check_hostname = False
+    host, _, port = secure.grpc_address.rpartition(":")
+
+    def shake_hands(_: int) -> None:
+        with socket.create_connection((host, int(port)), timeout=60) as plain:
+            context.wrap_socket(plain).close()
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(shake_hands, range(2000)))
+    assert admitted(secure, "client")
+
+
 async def test_authorities_that_are_replaced(secure: Stack) -> None:
     """Connections that are open go on."""
     file = Path(secure.env["ASSISTANTS_TLS_CLIENT_CA"])

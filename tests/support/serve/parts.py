@@ -1,6 +1,7 @@
 """The parts of a service in processes of their own: servers, workers and a gateway."""
 
 import contextlib
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from subprocess import Popen
@@ -80,4 +81,6 @@ def service(
         for each in (edge, *both, works):
             if each.process is not None and each.process.poll() is None:
                 assert each.terminate() == 0, each.printed()
+            # By a test, or in good order: none has ended otherwise.
+            assert each.process is None or each.process.returncode in (0, -signal.SIGKILL)
             assert "Traceback" not in each.printed(), each.printed()
