@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
-from tests.serve.test_fleet import servers_of
 from tests.serve.test_parts import rest
 from tests.support.model_server import ModelServer
 from tests.support.script import Answer, Calls
-from tests.support.serve.fleet import two_processes
+from tests.support.serve.fleet import servers_of, two_processes
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
