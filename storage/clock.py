@@ -22,3 +22,8 @@ class now(InWords):
 
 
 NOW: Statement[Any] = Statement(sa.select(now()))
+
+
+def is_ahead(time: Any, at: Any = None) -> sa.ColumnElement[bool]:
+    """Returns the condition that a time has not come: by now, or `at`. Null never comes."""
+    return sa.or_(time.is_(None), time > (now() if at is None else at))

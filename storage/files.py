@@ -24,7 +24,7 @@ _BLOBS = table(tables.Blob)
 
 # Read once: by a time that goes on meanwhile, PostgreSQL would search no index.
 _NOW = sa.select(clock.now()).scalar_subquery()
-_STAYS = sa.or_(_FILES.c.expires_at.is_(None), _FILES.c.expires_at > _NOW)
+_STAYS = clock.is_ahead(_FILES.c.expires_at, _NOW)
 _OF_PROJECT = _FILES.c.project_id == project()
 _ONE = sa.select(_FILES).where(_OF_PROJECT, _FILES.c.id == param("id"), _STAYS)
 

@@ -42,7 +42,7 @@ VALID: Statement[Any] = Statement(
     .join(_PROJECTS, _KEYS.c.project_id == _PROJECTS.c.id)
     .where(
         _KEYS.c.revoked_at.is_(None),
-        sa.or_(_KEYS.c.expires_at.is_(None), _KEYS.c.expires_at > clock.now()),
+        clock.is_ahead(_KEYS.c.expires_at),
     )
 )
 GET = Statement(sa.select(_KEYS).where(_KEYS.c.id == param("id")), ApiKey)

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import tables
-from storage.clock import now
+from storage.clock import is_ahead, now
 from storage.database import Database
 from storage.dialects import in_numbers
 from storage.file_tables import CHUNK_BITS
@@ -80,7 +80,7 @@ FOUND: Statement[Any] = Statement(
         in_numbers(_CHUNKS.c.id, "ids"),
         ENTRIES.c.project_id == project(),
         # Of those that have, the entry is removed soon.
-        sa.or_(_FILES.c.expires_at.is_(None), _FILES.c.expires_at > now()),
+        is_ahead(_FILES.c.expires_at),
     )
 )
 _IN_SEGMENT = sa.and_(_CHUNKS.c.id >= param("first", _ID), _CHUNKS.c.id < param("end", _ID))

@@ -39,7 +39,7 @@ LOCK_FILES: Statement[Any] = Statement(
     .where(
         _FILES.c.project_id == project(),
         in_list(_FILES.c.id, "ids"),
-        sa.or_(_FILES.c.expires_at.is_(None), _FILES.c.expires_at > clock.now()),
+        clock.is_ahead(_FILES.c.expires_at),
     )
     # As a row that refers to them would do it, but ahead of all other locks.
     .with_for_update(read=True, key_share=True)

@@ -79,8 +79,7 @@ class VectorStoreBatches(Repository):
     def cancel(self, tx: Transaction, store_id: str, batch_id: str) -> VectorStoreBatch:
         """Cancels the files of a batch that are in progress; a batch without any stays as it is.
 
-        Those that are indexed again go on.
-        Raises NotFound, StoreExpired.
+        Those that are indexed again go on. Raises NotFound, StoreExpired.
         """
         store_lock.lock_open(tx, store_id)
         batch = _one(tx, store_id, batch_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import entries, ids, pages, store_lock, tables
+from storage import clock, entries, ids, pages, store_lock, tables
 from storage.dialects import in_list
 from storage.entries import NewEntry
 from storage.errors import StoreExpired
@@ -37,9 +37,7 @@ TOUCH: Statement[Any] = Statement(
         _TABLE.c.project_id == project(),
         in_list(_TABLE.c.id, "ids"),
         _TABLE.c.last_active_at < param("now", _TABLE.c.last_active_at),
-        sa.or_(
-            _TABLE.c.expires_at.is_(None), _TABLE.c.expires_at > param("now", _TABLE.c.expires_at)
-        ),
+        clock.is_ahead(_TABLE.c.expires_at, param("now", _TABLE.c.expires_at)),
     )
     .values(
         # As far from it as it was.

@@ -112,10 +112,7 @@ class RemoteEmbedder:
         except _Refused as error:
             if len(texts) > 1:
                 at = len(texts) // 2
-                return [
-                    *await self._embed(texts[:at], policy),
-                    *await self._embed(texts[at:], policy),
-                ]
+                return await self._embed(texts[:at], policy) + await self._embed(texts[at:], policy)
             (text,) = texts
             if not error.is_of_text:
                 raise EmbeddingFailed(f"{self.name} refuses: {error}") from error
@@ -123,10 +120,7 @@ class RemoteEmbedder:
                 raise TextRefused(f"{self.name} refuses: {error}") from error
             # Longer than the model takes: it is as much about its halves.
             at = text.find(" ", len(text) // 2) + 1 or len(text) // 2
-            rows = [
-                *await self._embed([text[:at]], policy),
-                *await self._embed([text[at:]], policy),
-            ]
+            rows = await self._embed([text[:at]], policy) + await self._embed([text[at:]], policy)
             return [normalized(np.array(rows, dtype=np.float32)).mean(axis=0)]
 
     async def _ask(self, texts: list[str], policy: "_Policy") -> list[Any]:
