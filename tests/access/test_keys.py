@@ -157,7 +157,7 @@ async def test_a_revoked_key_has_the_words_of_a_wrong_one(keyed: Stack, both: Bo
 
 async def test_an_expired_key(keyed: Stack, both: Both) -> None:
     key = Key("", f"sk-{'e' * 43}")
-    path = Path(keyed.env["ASSISTANTS_DATA_DIR"]) / "assistants.db"
+    path = keyed.database
     database = Database(f"sqlite:///{path}")
     await Keys(database).create("gamma", "short", digest(key.text), 3)
     await database.close()

@@ -70,7 +70,7 @@ def world(server: Stack, model_server: ModelServer) -> Iterator[dict[str, str]]:
 
 def _fill(server: Stack, store_id: str) -> None:
     """Has a vector store count as many files as it may have: the others share the server."""
-    path = server.directory / "data" / "assistants.db"
+    path = server.database
     with closing(sqlite3.connect(path, timeout=60)) as database, database:
         text = "UPDATE vector_stores SET completed = 10000 WHERE id = ?"
         assert database.execute(text, [store_id]).rowcount == 1

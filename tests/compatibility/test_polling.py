@@ -47,7 +47,7 @@ def test_a_look_at_a_file_of_a_vector_store_says_when_to_look_again(
     store = stores.create()
     batch = stores.file_batches.create(store.id, file_ids=[file.id])
     created = int(time.time()) - age
-    path = server.directory / "data" / "assistants.db"
+    path = server.database
     with closing(sqlite3.connect(path, timeout=60)) as database, database:
         for table in ("vector_store_files", "vector_store_batches"):
             changed = database.execute(

@@ -172,5 +172,5 @@ def test_a_database_that_is_lost_ends_a_stream(models: ModelServer) -> None:
 
 def rename(stack: Stack, table: str, name: str) -> None:
     """Renames a table of the stack's database."""
-    with closing(sqlite3.connect(stack.directory / "data" / "assistants.db")) as database:
+    with closing(sqlite3.connect(stack.database)) as database:
         database.execute(f"ALTER TABLE {table} RENAME TO {name}")

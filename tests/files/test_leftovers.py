@@ -15,9 +15,9 @@ from service.files.blobs.folder import FolderBlobs
 from service.files.blobs.s3 import S3Blobs
 from service.files.leftovers import OLD, Leftovers
 from storage import Storage, ids, tables
-from storage.files import NewBlob
 from storage.rows import table
 from tests.support.files.s3 import BUCKET, S3Server
+from tests.support.files.stored import stored
 from tests.support.storage.rows import PROJECT, execute
 
 VALUES: dict[str, Any] = {
@@ -45,14 +45,6 @@ def leftovers(storage: Storage, blobs: BlobStore) -> Leftovers:
     return Leftovers(storage.files, storage.uploads, blobs)
 
 
-async def write(blobs: BlobStore, prefix: str = ids.BLOB) -> NewBlob:
-    key = ids.new_id(prefix)
-    async with blobs.create(key) as blob:
-        await blob.write(CONTENT)
-        await blob.accept()
-    return NewBlob(key, len(CONTENT))
-
-
 async def keys(blobs: BlobStore) -> set[str]:
     return {key async for key in blobs.keys(time.time() + 60)}
 
@@ -64,10 +56,10 @@ def on_disk(folder: Path) -> list[str]:
 async def test_what_expires_goes_with_its_bytes(
     storage: Storage, blobs: BlobStore, folder: Path, leftovers: Leftovers
 ) -> None:
-    file = await storage.files.create(PROJECT, VALUES, await write(blobs))
+    file = await storage.files.create(PROJECT, VALUES, await stored(blobs, CONTENT))
     values = VALUES | {"bytes": len(CONTENT), "mime_type": "text/plain"}
     upload = await storage.uploads.create(PROJECT, values)
-    await storage.uploads.add_part(PROJECT, upload.id, await write(blobs, ids.PART))
+    await storage.uploads.add_part(PROJECT, upload.id, await stored(blobs, CONTENT, ids.PART))
     await leftovers.expire()
     assert len(on_disk(folder)) == 2
     for model in (tables.File, tables.Upload):
@@ -82,12 +74,12 @@ async def test_what_expires_goes_with_its_bytes(
 async def test_a_sweep_deletes_what_nothing_names(
     storage: Storage, blobs: BlobStore, folder: Path, leftovers: Leftovers
 ) -> None:
-    kept = [await write(blobs), await write(blobs, ids.PART)]
+    kept = [await stored(blobs, CONTENT), await stored(blobs, CONTENT, ids.PART)]
     await storage.files.create(PROJECT, VALUES, kept[0])
     values = VALUES | {"bytes": 1, "mime_type": "text/plain"}
     upload = await storage.uploads.create(PROJECT, values)
     await storage.uploads.add_part(PROJECT, upload.id, kept[1])
-    lost = [(await write(blobs)).key for _ in range(3)]
+    lost = [(await stored(blobs, CONTENT)).key for _ in range(3)]
     # What a crash leaves of an upload.
     (folder / "incoming" / "blob_half").write_bytes(b"half")
     assert await leftovers.sweep() == 0
@@ -103,10 +95,10 @@ async def test_a_sweep_beside_uploads_of_the_same_content(
     storage: Storage, blobs: BlobStore, leftovers: Leftovers
 ) -> None:
     """However young is what it deletes, and however old: each upload has a key of its own."""
-    lost = {(await write(blobs)).key for _ in range(20)}
+    lost = {(await stored(blobs, CONTENT)).key for _ in range(20)}
 
     async def upload() -> str:
-        new = await write(blobs)
+        new = await stored(blobs, CONTENT)
         file = await storage.files.create(PROJECT, VALUES, new)
         return file.id
 
@@ -134,8 +126,8 @@ async def test_a_sweep_of_s3(
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
     blobs = S3Blobs(f"s3://{BUCKET}/{ids.new_id('sweep')}")
-    kept = await write(blobs)
-    await write(blobs)
+    kept = await stored(blobs, CONTENT)
+    await stored(blobs, CONTENT)
     await storage.files.create(PROJECT, VALUES, kept)
     leftovers = Leftovers(storage.files, storage.uploads, blobs)
     assert await leftovers.sweep() == 0

@@ -18,6 +18,7 @@ from storage import Storage, ids
 from storage.attachments import AUTO
 from storage.entries import NewEntry
 from storage.files import NewBlob
+from tests.support.files.stored import stored
 from tests.support.storage.rows import PROJECT
 
 MAX_BYTES = 2**21
@@ -49,11 +50,7 @@ class Shelf:
 
     async def upload(self, name: str, data: bytes) -> str:
         """Makes a file; returns its id."""
-        key = ids.new_id(ids.BLOB)
-        async with self.blobs.create(key) as writer:
-            await writer.write(data)
-            await writer.accept()
-        return await self.file(name, NewBlob(key, len(data)))
+        return await self.file(name, await stored(self.blobs, data))
 
     async def file(self, name: str, blob: NewBlob) -> str:
         """Makes a file of a blob, be it there or not; returns its id."""

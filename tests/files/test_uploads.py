@@ -17,8 +17,8 @@ from service.files.blobs.folder import FolderBlobs
 from service.files.leftovers import Leftovers
 from storage import Storage, ids, tables
 from storage.errors import UploadEnded
-from storage.files import NewBlob
 from storage.rows import table
+from tests.support.files.stored import stored
 from tests.support.storage.rows import PROJECT, execute
 
 CONTENT = b"the same" * 100
@@ -58,11 +58,7 @@ class Scene:
         self.parts = [await self._part() for _ in range(2)]
 
     async def _part(self) -> str:
-        key = ids.new_id(ids.PART)
-        async with self.blobs.create(key) as blob:
-            await blob.write(CONTENT)
-            await blob.accept()
-        new = NewBlob(key, len(CONTENT))
+        new = await stored(self.blobs, CONTENT, ids.PART)
         return (await self.storage.uploads.add_part(PROJECT, self.id, new)).id
 
     async def complete(self, part: int, **more: str) -> Any:

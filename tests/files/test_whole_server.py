@@ -15,6 +15,7 @@ from storage import Storage, ids
 from storage.database import Database
 from tests.support.files import remains
 from tests.support.files.s3 import BUCKET, S3Server
+from tests.support.files.stored import stored
 from tests.support.model_server import ModelServer
 from tests.support.rest.scene import POLL, Scene
 from tests.support.script import Answer, Calls
@@ -160,9 +161,7 @@ async def test_a_sweep_empties_a_bucket(
         monkeypatch.setenv(name, value)
     prefix = ids.new_id("swept")
     blobs = S3Blobs(f"s3://{BUCKET}/{prefix}")
-    async with blobs.create(ids.new_id(ids.BLOB)) as writer:
-        await writer.write(FOXES)
-        await writer.accept()
+    await stored(blobs, FOXES)
     assert len(remains.in_bucket(s3, prefix)) == 1
     database = Database(database_url)
     storage = Storage(database)

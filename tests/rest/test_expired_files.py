@@ -27,7 +27,7 @@ DAY: Any = {"anchor": "last_active_at", "days": 1}
 
 def pass_time(server: Stack, table: str, id: str) -> None:
     """Makes the end of a row's time now."""
-    path = server.directory / "data" / "assistants.db"
+    path = server.database
     with closing(sqlite3.connect(path, timeout=60)) as database, database:
         changed = database.execute(
             f"UPDATE {table} SET expires_at = ? WHERE id = ?", [int(time.time()), id]

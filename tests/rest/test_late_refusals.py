@@ -4,7 +4,6 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -34,7 +33,7 @@ def server(model_server: ModelServer) -> Iterator[Stack]:
 @contextlib.contextmanager
 def locked(server: Stack) -> Iterator[None]:
     """Lets nobody else write to the server's database."""
-    file = Path(server.env["ASSISTANTS_DATA_DIR"]) / "assistants.db"
+    file = server.database
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield

@@ -9,8 +9,8 @@ import pytest
 from service.files.blobs.folder import FolderBlobs
 from service.runner import images
 from service.runner.images import GONE, LEFT_OUT, Images
-from storage import Storage, ids
-from storage.files import NewBlob
+from storage import Storage
+from tests.support.files.stored import stored
 from tests.support.storage.rows import PROJECT
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -29,12 +29,9 @@ class Album:
 
     async def put(self, name: str, size: int = SIZE) -> str:
         """Makes an image; returns its file's id."""
-        key = ids.new_id(ids.BLOB)
-        async with self._blobs.create(key) as blob:
-            await blob.write((PNG + name.encode()).ljust(size, b"."))
-            await blob.accept()
+        blob = await stored(self._blobs, (PNG + name.encode()).ljust(size, b"."))
         values = {"filename": name, "purpose": "vision", "expires_after": None}
-        file = await self._files.create(PROJECT, values, NewBlob(key, size))
+        file = await self._files.create(PROJECT, values, blob)
         return str(file.id)
 
     async def shown(self, *turns: list[str]) -> list[list[Any]]:

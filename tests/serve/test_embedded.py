@@ -23,7 +23,7 @@ def stack() -> Iterator[Stack]:
 
 async def test_no_more_runs_ask_it_than_it_answers_at_once(stack: Stack) -> None:
     """One more would get no byte for as long as it waits, and take the model for dead."""
-    database = Path(stack.env["ASSISTANTS_DATA_DIR"]) / "assistants.db"
+    database = stack.database
     at_once = []
 
     def queued() -> int:

@@ -41,7 +41,7 @@ def long_text(words: int = 200_000) -> bytes:
 
 def rows(stack: Stack, table: str) -> int:
     """How many rows a table has."""
-    path = stack.directory / "data" / "assistants.db"
+    path = stack.database
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
@@ -116,7 +116,7 @@ async def test_another_embedder_is_noticed_and_reindexed(
     stores = client.vector_stores
     store = stores.create()
     stores.files.upload_and_poll(vector_store_id=store.id, file=("a.txt", b"Foxes eat berries."))
-    path = stack.directory / "data" / "assistants.db"
+    path = stack.database
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE vector_stores SET embedder = 'another'")
         database.execute("UPDATE segments SET embedder = 'another'")

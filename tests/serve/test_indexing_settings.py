@@ -55,7 +55,7 @@ async def test_a_server_of_embeddings() -> None:
             assert entry.status == "completed"
             found = await in_thread(stores.search, store.id, query="berries")
             assert [each.filename for each in found.data] == ["foxes.txt"]
-            path = stack.directory / "data" / "assistants.db"
+            path = stack.database
             with closing(sqlite3.connect(path)) as database:
                 [embedder] = database.execute("SELECT embedder FROM vector_stores").fetchone()
             assert embedder.startswith("small@")

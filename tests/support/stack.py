@@ -68,6 +68,11 @@ class Stack:
         return f"{scheme}://{self.env['ASSISTANTS_HTTP_ADDRESS']}"
 
     @property
+    def database(self) -> Path:
+        """Where its database is, if that is SQLite's."""
+        return Path(self.env["ASSISTANTS_DATA_DIR"]) / "assistants.db"
+
+    @property
     def grpc_address(self) -> str:
         """Where the gRPC API is: HOST:PORT."""
         return self.env["ASSISTANTS_GRPC_ADDRESS"]
